@@ -1,0 +1,129 @@
+import minimist from 'minimist';
+import { parsePress, type PressGaps } from './press.js';
+import { parseSeconds } from './seconds.js';
+import { parseSignalSpec, type SignalSpec } from './signal-spec.js';
+import type { SignalName } from './signals.js';
+import { UsageError } from './usage-error.js';
+
+/** What the command line asks for, normalised once and trusted after. */
+export interface Config {
+  readonly mode: 'run' | 'check' | 'help' | 'version';
+  /** As given by `--hooks` or `$QEMU_TRAP_HOOKS`; `null`: the default directory where it exists. */
+  readonly hooksDir: string | null;
+  readonly specs: ReadonlyMap<SignalName, SignalSpec>;
+  readonly timeoutMs: number;
+  readonly killAfterMs: number;
+  readonly name: string | null;
+  readonly runDir: string | null;
+  readonly readyFd: number | null;
+  readonly log: 'text' | 'json';
+  /** As the user wrote it, for the hooks' environment. */
+  readonly press: string;
+  readonly pressGaps: PressGaps;
+  readonly shield: boolean;
+  /** QEMU and its options, untouched. */
+  readonly qemu: readonly string[];
+}
+
+const valued = ['hooks', 'signal', 'timeout', 'kill-after', 'name', 'run-dir', 'ready-fd', 'log', 'press', 'on-death'];
+const flags = ['check', 'help', 'version', 'no-shield'];
+
+/** QEMU's command line begins at `--`, or at the first word that is neither an option nor an option's value. */
+function splitAtQemu(argv: readonly string[]): { own: string[]; qemu: string[] } {
+  const own: string[] = [];
+  for (let i = 0; i < argv.length; i++) {
+    const word = argv[i] as string;
+    if (word === '--') return { own, qemu: argv.slice(i + 1) };
+    if (!word.startsWith('-')) return { own, qemu: argv.slice(i) };
+    // The proposal to QEMU wrote the option with one dash, as QEMU's own are.
+    const option = word === '-signal' ? '--signal' : word;
+    own.push(option);
+    if (valued.includes(option.slice(2)) && i + 1 < argv.length && argv[i + 1] !== '--') own.push(argv[++i] as string);
+  }
+  return { own, qemu: [] };
+}
+
+/**
+ * In the form that minimist reads as it is meant: a value that begins with a dash joined to its option, and
+ * `--no-shield` as the flag it is, for minimist reads every `--no-X` as "X is false", even of an X nobody has.
+ */
+function forMinimist(own: readonly string[]): string[] {
+  const words: string[] = [];
+  for (let i = 0; i < own.length; i++) {
+    const word = own[i] as string;
+    if (valued.includes(word.slice(2)) && i + 1 < own.length) words.push(`${word}=${own[++i] as string}`);
+    else if (word.startsWith('--no-')) words.push(`${word}=true`);
+    else words.push(word);
+  }
+  return words;
+}
+
+function oneOf<T extends string>(option: string, text: string, choices: readonly T[]): T {
+  if ((choices as readonly string[]).includes(text)) return text as T;
+  throw new UsageError(`--${option} ${text}: write --${option} ${choices.join(` or --${option} `)}`);
+}
+
+/**
+ * Reads the command line.
+ * @param argv without Node and the script
+ * @throws {UsageError} for anything that is not in usage.ts
+ */
+export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Config {
+  const { own, qemu } = splitAtQemu(argv);
+  const unknown: string[] = [];
+  const parsed = minimist(forMinimist(own), {
+    string: valued,
+    boolean: flags,
+    unknown: (word) => {
+      unknown.push(word);
+      return false;
+    },
+  });
+  if (unknown[0] !== undefined) {
+    throw new UsageError(`unknown option '${unknown[0].split('=')[0]}': qemu-trap --help lists them (QEMU's own come after --)`);
+  }
+
+  const all = (option: string): string[] => {
+    const value: unknown = parsed[option];
+    const values = value === undefined ? [] : Array.isArray(value) ? (value as string[]) : [value as string];
+    for (const each of values) if (each === '') throw new UsageError(`--${option} needs a value`);
+    return values;
+  };
+  const last = (option: string): string | undefined => all(option).at(-1);
+
+  const specs = new Map<SignalName, SignalSpec>();
+  for (const text of all('signal')) {
+    const spec = parseSignalSpec(text);
+    if (specs.has(spec.signal)) {
+      throw new UsageError(`--signal ${text}: ${spec.signal} has a rule already: put both into one`);
+    }
+    specs.set(spec.signal, spec);
+  }
+
+  const mode = parsed['help'] ? 'help' : parsed['version'] ? 'version' : parsed['check'] ? 'check' : 'run';
+  const readyFd = last('ready-fd');
+  if (readyFd !== undefined && !/^\d{1,9}$/.test(readyFd)) {
+    throw new UsageError(`--ready-fd ${readyFd}: write the number of an open file descriptor, such as 3`);
+  }
+  const press = last('press') ?? '10';
+  const config: Config = {
+    mode,
+    hooksDir: last('hooks') ?? (env['QEMU_TRAP_HOOKS'] || null),
+    specs,
+    timeoutMs: parseSeconds(last('timeout') ?? '60', '--timeout'),
+    killAfterMs: parseSeconds(last('kill-after') ?? '10', '--kill-after'),
+    name: last('name') ?? null,
+    runDir: last('run-dir') ?? null,
+    readyFd: readyFd === undefined ? null : Number(readyFd),
+    log: oneOf('log', last('log') ?? 'text', ['text', 'json']),
+    press,
+    pressGaps: parsePress(press),
+    shield: !parsed['no-shield'],
+    qemu,
+  };
+  oneOf('on-death', last('on-death') ?? 'kill', ['kill']);
+  if (mode === 'run' && qemu.length === 0) {
+    throw new UsageError('no QEMU to run: write qemu-trap [OPTION...] -- qemu-system-x86_64 ... (qemu-trap --help says more)');
+  }
+  return config;
+}

@@ -1,0 +1,46 @@
+import { findFaults } from './faults.js';
+import { isIgnored, ruleFor, type Rule, type RuleBook } from './rules.js';
+import { trappableSignals } from './signals.js';
+
+/** What `--check` prints, and whether there is any fault. */
+export interface CheckReport {
+  readonly text: string;
+  readonly faulty: boolean;
+}
+
+function seconds(ms: number): string {
+  return String(ms / 1000);
+}
+
+function columns(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
+  return rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ').trimEnd()).join('\n');
+}
+
+function row(rule: Rule): readonly string[] {
+  return [
+    rule.signal,
+    rule.script?.path ?? '-',
+    rule.monitorCommand ?? '-',
+    isIgnored(rule) ? '-' : seconds(rule.timeoutMs),
+    rule.defaultAction,
+    isIgnored(rule) ? 'ignored' : rule.source,
+  ];
+}
+
+/** The dispatch table as it would be, and every fault in every hook with its mend. */
+export function check(book: RuleBook, format: 'text' | 'json'): CheckReport {
+  const rules = trappableSignals.map((signal) => ruleFor(signal, book));
+  const faults = findFaults(rules, book);
+  if (format === 'json') {
+    const lines: object[] = rules.map((rule) => ({
+      event: 'rule', signal: rule.signal, script: rule.script?.path ?? null, monitorcommand: rule.monitorCommand,
+      timeout: rule.timeoutMs / 1000, default: rule.defaultAction, source: rule.source, ignored: isIgnored(rule),
+    }));
+    for (const { path, message, mend } of faults) lines.push({ event: 'hook-fault', hook: path, message, mend });
+    return { text: lines.map((line) => `${JSON.stringify(line)}\n`).join(''), faulty: faults.length > 0 };
+  }
+  const table = columns([['SIGNAL', 'SCRIPT', 'MONITORCOMMAND', 'TIMEOUT', 'DEFAULT', 'FROM'], ...rules.map(row)]);
+  const words = faults.length === 0 ? 'no faults' : faults.map(({ message }) => message).join('\n');
+  return { text: `${table}\n\n${words}\n`, faulty: faults.length > 0 };
+}

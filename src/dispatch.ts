@@ -1,0 +1,525 @@
+import type { EndCause, HookOutcome } from './outcome.js';
+import { gapAfter, type PressGaps } from './press.js';
+import { isIgnored, type Rule } from './rules.js';
+import type { SignalName } from './signals.js';
+
+/*
+ * What each signal does in each state, and what follows from it. Pure: facts come in with their time, decisions go
+ * out as actions; nothing here waits, reads a clock or touches a process. supervise.ts does what the actions say.
+ */
+
+/** What a trapped signal may set off. */
+export type Reaction =
+  /** A shutdown begins: the chain of the rule, then its default action. */
+  | 'begin'
+  /** The chain of the rule runs, and the guest runs on. */
+  | 'run'
+  /** The same signal is being served: one run stands for both. */
+  | 'coalesce'
+  /** A shutdown is under way: the first one's hook and deadline stand. */
+  | 'stands'
+  /** Nothing that keeps the guest running starts while it is being shut down. */
+  | 'refuse'
+  /** The wait of the shutdown is over: its default action comes now. */
+  | 'cut'
+  /** Logged, and no more. */
+  | 'ignore';
+
+/** What kind of a signal came, by its rule. */
+export type SignalClass = 'ends' | 'runs-on' | 'ignored' | 'cut';
+
+/** What is going on when it comes. */
+export type Phase = 'up' | 'same-running' | 'stopping' | 'same-stopping' | 'ending';
+
+/** The table that design.md states in words; every cell is written out. */
+export const dispatchTable: Readonly<Record<Phase, Readonly<Record<SignalClass, Reaction>>>> = {
+  'up': { 'ends': 'begin', 'runs-on': 'run', 'ignored': 'ignore', 'cut': 'begin' },
+  'same-running': { 'ends': 'begin', 'runs-on': 'coalesce', 'ignored': 'ignore', 'cut': 'begin' },
+  'stopping': { 'ends': 'stands', 'runs-on': 'refuse', 'ignored': 'ignore', 'cut': 'cut' },
+  'same-stopping': { 'ends': 'coalesce', 'runs-on': 'refuse', 'ignored': 'ignore', 'cut': 'cut' },
+  'ending': { 'ends': 'stands', 'runs-on': 'refuse', 'ignored': 'ignore', 'cut': 'stands' },
+};
+
+/** Guests for whom no wait is of any use, by QEMU's run state (RunState of qapi/run-state.json). */
+export const uselessToWait: Readonly<Record<string, EndCause>> = {
+  'prelaunch': 'never-ran',
+  'guest-panicked': 'panicked',
+  'internal-error': 'internal-error',
+  'inmigrate': 'incoming',
+  'postmigrate': 'migrated',
+  'shutdown': 'powered-off',
+};
+
+export type Input =
+  | { readonly kind: 'signal'; readonly rule: Rule; readonly atTerminal: boolean }
+  /** The control monitor answers; `guest` is QEMU's run state. */
+  | { readonly kind: 'monitor-up'; readonly guest: string }
+  | { readonly kind: 'guest'; readonly guest: string }
+  | { readonly kind: 'powerdown' }
+  | { readonly kind: 'shutdown'; readonly byGuest: boolean }
+  | { readonly kind: 'reset'; readonly byGuest: boolean }
+  | { readonly kind: 'hook-end'; readonly signal: SignalName; readonly outcome: HookOutcome }
+  | { readonly kind: 'command-end'; readonly signal: SignalName; readonly ok: boolean }
+  | { readonly kind: 'tick' };
+
+/** What is told to the log; log.ts words it. */
+export type Telling =
+  | { readonly event: 'shutdown'; readonly signal: SignalName; readonly timeoutMs: number; readonly waitsForMonitor: boolean }
+  | { readonly event: 'stands'; readonly signal: SignalName; readonly first: SignalName }
+  | { readonly event: 'refused'; readonly signal: SignalName; readonly first: SignalName }
+  | { readonly event: 'ignored'; readonly signal: SignalName; readonly times: number }
+  | { readonly event: 'coalesced'; readonly signal: SignalName; readonly times: number }
+  | { readonly event: 'again-to-force' }
+  | { readonly event: 'dropped'; readonly signal: SignalName }
+  | { readonly event: 'next-link'; readonly signal: SignalName; readonly command: string; readonly because: 'hook-failed' | 'hook-timeout' | 'reserve' | 'guest-reset' }
+  | { readonly event: 'failed'; readonly signal: SignalName }
+  | { readonly event: 'command-timeout'; readonly signal: SignalName }
+  | { readonly event: 'default-action'; readonly signal: SignalName; readonly action: 'quit' | 'kill'; readonly cause: EndCause }
+  | { readonly event: 'kill'; readonly cause: EndCause }
+  | { readonly event: 'abandoned' };
+
+export type Action =
+  | { readonly do: 'run-hook'; readonly rule: Rule; readonly deadline: number }
+  | { readonly do: 'end-hook'; readonly signal: SignalName }
+  /** Run the rule's monitor command. */
+  | { readonly do: 'command'; readonly signal: SignalName; readonly command: string }
+  /** Press the power button, of a guest made to hear it. */
+  | { readonly do: 'press'; readonly signal: SignalName }
+  | { readonly do: 'quit' }
+  | { readonly do: 'kill' }
+  /** Not even SIGKILL ended QEMU in time: stop waiting for it. */
+  | { readonly do: 'abandon' }
+  | { readonly do: 'tell'; readonly telling: Telling };
+
+/** One signal's chain on its way. */
+interface Run {
+  readonly rule: Rule;
+  readonly since: number;
+  readonly deadline: number;
+  /** What is in progress. `start`: the monitors are not up yet. `wait`: the chain has done what it could. */
+  link: 'start' | 'script' | 'command' | 'wait';
+  /** How often the same signal came again meanwhile. */
+  again: number;
+}
+
+/** The shutdown: one at a time. */
+interface Stop extends Run {
+  /** From here on the time belongs to the last link. */
+  readonly reserveAt: number;
+  reserveCame: boolean;
+  lastLinkRun: boolean;
+  /** The button was pressed since the signal, and since the guest's last reset. */
+  powerdown: boolean;
+  guestOff: boolean;
+  presses: number;
+  nextPressAt: number;
+  ctrlCAt: number | null;
+  /** Other signals that came meanwhile: told once each. */
+  readonly told: ReadonlySet<SignalName>;
+}
+
+interface End {
+  readonly action: 'quit' | 'kill';
+  readonly cause: EndCause;
+  readonly killAt: number;
+  killed: boolean;
+  abandonAt: number;
+}
+
+interface Noise {
+  readonly until: number;
+  readonly more: number;
+}
+
+export interface State {
+  readonly limits: Limits;
+  monitorUp: boolean;
+  guest: string;
+  stop: Stop | null;
+  end: End | null;
+  readonly runs: Map<SignalName, Run>;
+  /** Ignored signals told of in the last second, with those since that are still to be told. */
+  readonly noise: Map<SignalName, Noise>;
+}
+
+export interface Limits {
+  /** From the default action to SIGKILL, in milliseconds. */
+  readonly killAfterMs: number;
+  readonly pressGaps: PressGaps;
+}
+
+const longestReserveMs = 15_000;
+/** A second Ctrl-C sooner than this after the first is the same person's impatience, not a decision. */
+const ctrlCGapMs = 1_000;
+const quietMs = 1_000;
+/** How long a killed process may need to go (its memory is given back, its disks are closed). */
+const abandonAfterMs = 30_000;
+
+export function initialState(limits: Limits): State {
+  return { limits, monitorUp: false, guest: 'unknown', stop: null, end: null, runs: new Map(), noise: new Map() };
+}
+
+/** When {@link step} wants a `tick`, on the same clock as its `now`; Infinity where it waits for nothing. */
+export function nextTick(state: State): number {
+  const times: number[] = [];
+  const { stop, end } = state;
+  if (end !== null) times.push(end.killed ? end.abandonAt : end.killAt);
+  else if (stop !== null) {
+    times.push(stop.deadline, stop.nextPressAt);
+    if (!stop.reserveCame && state.monitorUp) times.push(stop.reserveAt);
+  }
+  for (const run of state.runs.values()) times.push(run.deadline);
+  for (const noise of state.noise.values()) times.push(noise.until);
+  return Math.min(Infinity, ...times);
+}
+
+function classOf(rule: Rule, state: State, atTerminal: boolean, now: number): SignalClass {
+  if (rule.signal === 'SIGQUIT' && (state.stop !== null || state.end !== null)) return 'cut';
+  const first = state.stop?.ctrlCAt ?? null;
+  const secondCtrlC = atTerminal && rule.signal === 'SIGINT' && first !== null && now - first >= ctrlCGapMs;
+  if (isIgnored(rule)) return 'ignored';
+  if (rule.defaultAction === 'none') return 'runs-on';
+  return secondCtrlC ? 'cut' : 'ends';
+}
+
+function phaseFor(signal: SignalName, state: State): Phase {
+  if (state.end !== null) return 'ending';
+  if (state.stop !== null) return state.stop.rule.signal === signal ? 'same-stopping' : 'stopping';
+  return state.runs.has(signal) ? 'same-running' : 'up';
+}
+
+/**
+ * Takes one fact in.
+ * @param now the time of the fact, in milliseconds on a clock that never goes back
+ */
+export function step(before: State, input: Input, now: number): { state: State; actions: Action[] } {
+  const state: State = {
+    ...before,
+    stop: before.stop && { ...before.stop },
+    end: before.end && { ...before.end },
+    runs: new Map([...before.runs].map(([signal, run]) => [signal, { ...run }])),
+    noise: new Map(before.noise),
+  };
+  const actions: Action[] = [];
+  new Step(state, actions, now).take(input);
+  return { state, actions };
+}
+
+/** One step of the core over a copy of the state that nobody else has seen. */
+class Step {
+  constructor(
+    private readonly state: State,
+    private readonly actions: Action[],
+    private readonly now: number,
+  ) {}
+
+  take(input: Input): void {
+    const { state } = this;
+    switch (input.kind) {
+      case 'signal':
+        return this.signal(input.rule, input.atTerminal);
+      case 'monitor-up':
+        state.monitorUp = true;
+        state.guest = input.guest;
+        if (state.stop?.link === 'start') this.startChain(state.stop);
+        for (const run of state.runs.values()) if (run.link === 'start') this.startChain(run);
+        return;
+      case 'guest':
+        state.guest = input.guest;
+        this.endIfUseless();
+        return;
+      case 'powerdown':
+        if (state.stop) state.stop.powerdown = true;
+        return;
+      case 'shutdown':
+        if (input.byGuest && state.stop) {
+          state.stop.guestOff = true;
+          this.end('powered-off');
+        }
+        return;
+      case 'reset':
+        return this.reset(input.byGuest);
+      case 'hook-end':
+        return this.hookEnd(input.signal, input.outcome);
+      case 'command-end':
+        return this.commandEnd(input.signal, input.ok);
+      case 'tick':
+        return this.tick();
+    }
+  }
+
+  private tell(telling: Telling): void {
+    this.actions.push({ do: 'tell', telling });
+  }
+
+  private signal(rule: Rule, atTerminal: boolean): void {
+    const { state, now } = this;
+    const { signal } = rule;
+    const reaction = dispatchTable[phaseFor(signal, state)][classOf(rule, state, atTerminal, now)];
+    switch (reaction) {
+      case 'begin':
+        this.begin(rule);
+        break;
+      case 'run': {
+        const run: Run = { rule, since: now, deadline: now + rule.timeoutMs, link: 'start', again: 0 };
+        state.runs.set(signal, run);
+        if (state.monitorUp) this.startChain(run);
+        return;
+      }
+      case 'coalesce': {
+        const run = state.stop?.rule.signal === signal ? state.stop : state.runs.get(signal);
+        if (run) run.again++;
+        break;
+      }
+      case 'stands':
+      case 'refuse':
+        this.tellOnce(signal, reaction === 'refuse' ? 'refused' : 'stands');
+        break;
+      case 'cut':
+        this.end('cut');
+        return;
+      case 'ignore':
+        this.ignore(signal);
+        return;
+    }
+    if (atTerminal && signal === 'SIGINT' && state.stop !== null && state.stop.ctrlCAt === null && state.end === null) {
+      state.stop.ctrlCAt = now;
+      this.tell({ event: 'again-to-force' });
+    }
+  }
+
+  private tellOnce(signal: SignalName, event: 'stands' | 'refused'): void {
+    const { stop } = this.state;
+    if (stop === null || stop.told.has(signal) || stop.rule.signal === signal) return;
+    this.state.stop = { ...stop, told: new Set([...stop.told, signal]) };
+    this.tell({ event, signal, first: stop.rule.signal });
+  }
+
+  private ignore(signal: SignalName): void {
+    // Service managers send SIGCONT after SIGTERM, to wake what was stopped.
+    if (signal === 'SIGCONT') return;
+    const noise = this.state.noise.get(signal);
+    if (noise) {
+      this.state.noise.set(signal, { until: noise.until, more: noise.more + 1 });
+    } else {
+      this.tell({ event: 'ignored', signal, times: 1 });
+      this.state.noise.set(signal, { until: this.now + quietMs, more: 0 });
+    }
+  }
+
+  private begin(rule: Rule): void {
+    const { state, now } = this;
+    const reserveMs = rule.monitorCommand === null ? 0 : Math.min(rule.timeoutMs / 4, longestReserveMs);
+    const stop: Stop = {
+      rule,
+      since: now,
+      deadline: now + rule.timeoutMs,
+      reserveAt: now + rule.timeoutMs - reserveMs,
+      link: 'start',
+      again: 0,
+      reserveCame: false,
+      lastLinkRun: rule.monitorCommand === null,
+      powerdown: false,
+      guestOff: false,
+      presses: 0,
+      nextPressAt: Infinity,
+      ctrlCAt: null,
+      told: new Set(),
+    };
+    state.stop = stop;
+    if (rule.script === null && rule.monitorCommand === null) {
+      this.end('asked');
+      return;
+    }
+    this.tell({ event: 'shutdown', signal: rule.signal, timeoutMs: rule.timeoutMs, waitsForMonitor: !state.monitorUp });
+    if (state.monitorUp) this.startChain(stop);
+  }
+
+  private startChain(run: Run): void {
+    if (run === this.state.stop && this.endIfUseless()) return;
+    if (run.rule.script !== null) {
+      run.link = 'script';
+      this.actions.push({ do: 'run-hook', rule: run.rule, deadline: run.deadline });
+    } else {
+      this.lastLink(run);
+    }
+  }
+
+  /** Runs the monitor command of the rule, once. */
+  private lastLink(run: Run): void {
+    const { rule } = run;
+    const { stop } = this.state;
+    if (rule.monitorCommand === null) {
+      run.link = 'wait';
+      return;
+    }
+    run.link = 'command';
+    if (run === stop) stop.lastLinkRun = true;
+    if (rule.monitorCommand.trim() === 'system_powerdown') {
+      if (run === stop) this.press(stop);
+      else this.actions.push({ do: 'press', signal: rule.signal });
+    } else {
+      this.actions.push({ do: 'command', signal: rule.signal, command: rule.monitorCommand });
+    }
+  }
+
+  private press(stop: Stop): void {
+    const { pressGaps } = this.state.limits;
+    const cancels = pressGaps.length === 0 && stop.powerdown;
+    if (!cancels) this.actions.push({ do: 'press', signal: stop.rule.signal });
+    stop.presses++;
+    stop.nextPressAt = this.now + gapAfter(pressGaps, stop.presses);
+  }
+
+  private nextLink(run: Run, because: 'hook-failed' | 'hook-timeout' | 'reserve' | 'guest-reset'): void {
+    const { signal, monitorCommand } = run.rule;
+    if (monitorCommand !== null) this.tell({ event: 'next-link', signal, command: monitorCommand, because });
+    this.lastLink(run);
+  }
+
+  private hookEnd(signal: SignalName, outcome: HookOutcome): void {
+    const { state } = this;
+    const run = state.stop?.rule.signal === signal ? state.stop : state.runs.get(signal);
+    if (state.end !== null || run?.link !== 'script') return;
+    const stopping = run === state.stop;
+    switch (outcome.kind) {
+      case 'done':
+        run.link = 'wait';
+        if (!stopping) this.finish(run);
+        else if (!this.endIfUseless() && state.stop?.reserveCame) this.reserve(state.stop);
+        return;
+      case 'not-now':
+        this.tell({ event: 'dropped', signal });
+        this.finish(run);
+        return;
+      case 'failed':
+        if (stopping && this.endIfUseless()) return;
+        // A chain that would shut the guest down on a failure does not run beside a shutdown.
+        if (!stopping && (state.stop !== null || run.rule.monitorCommand === null)) {
+          this.tell({ event: 'failed', signal });
+          this.finish(run);
+          return;
+        }
+        this.nextLink(run, 'hook-failed');
+        return;
+    }
+  }
+
+  private commandEnd(signal: SignalName, ok: boolean): void {
+    const run = this.state.runs.get(signal);
+    if (run?.link !== 'command') return;
+    if (!ok) this.tell({ event: 'failed', signal });
+    this.finish(run);
+  }
+
+  /** The run is over, and QEMU stays. */
+  private finish(run: Run): void {
+    const { signal } = run.rule;
+    this.tellAgain(run);
+    if (run === this.state.stop) this.state.stop = null;
+    else this.state.runs.delete(signal);
+  }
+
+  private tellAgain(run: Run): void {
+    if (run.again > 0) this.tell({ event: 'coalesced', signal: run.rule.signal, times: run.again });
+    run.again = 0;
+  }
+
+  private reset(byGuest: boolean): void {
+    const { stop, end } = this.state;
+    if (stop === null || end !== null) return;
+    // The press that went before is forgotten with the guest that heard it.
+    stop.powerdown = false;
+    if (!byGuest) return;
+    if (stop.link === 'wait' && !stop.lastLinkRun) this.nextLink(stop, 'guest-reset');
+    else if (stop.link === 'script' && stop.reserveCame) this.reserve(stop);
+    else if (stop.link === 'command' && stop.presses > 0) {
+      const { pressGaps } = this.state.limits;
+      stop.nextPressAt = Math.min(stop.nextPressAt, this.now + (pressGaps.at(-1) ?? longestReserveMs));
+    }
+  }
+
+  /** Where no wait is of any use: the default action now, or `quit` to a QEMU that only stays. */
+  private endIfUseless(): boolean {
+    const { state } = this;
+    const cause = uselessToWait[state.guest];
+    if (cause === undefined || state.stop === null || state.end !== null || !state.monitorUp) return false;
+    this.end(cause);
+    return true;
+  }
+
+  private end(cause: EndCause): void {
+    const { state, now } = this;
+    const { stop } = state;
+    if (stop === null || state.end !== null) return;
+    const action = cause !== 'powered-off' && stop.rule.defaultAction === 'kill' ? 'kill' : 'quit';
+    // A QEMU whose guest has powered off still flushes: it has all the time the guest would have had.
+    const from = cause === 'powered-off' ? Math.max(now, stop.deadline) : now;
+    if (stop.link === 'script') this.actions.push({ do: 'end-hook', signal: stop.rule.signal });
+    stop.nextPressAt = Infinity;
+    this.tellAgain(stop);
+    state.end = { action, cause, killAt: from + state.limits.killAfterMs, killed: false, abandonAt: Infinity };
+    if (cause !== 'powered-off') this.tell({ event: 'default-action', signal: stop.rule.signal, action, cause });
+    if (action === 'kill') this.kill(state.end);
+    else this.actions.push({ do: 'quit' });
+  }
+
+  private kill(end: End): void {
+    end.killed = true;
+    end.abandonAt = this.now + abandonAfterMs;
+    if (end.action !== 'kill') this.tell({ event: 'kill', cause: end.cause });
+    this.actions.push({ do: 'kill' });
+  }
+
+  private tick(): void {
+    const { state, now } = this;
+    const { end, stop } = state;
+    if (end !== null) {
+      if (!end.killed && now >= end.killAt) this.kill(end);
+      else if (end.killed && now >= end.abandonAt) {
+        end.abandonAt = Infinity;
+        this.tell({ event: 'abandoned' });
+        this.actions.push({ do: 'abandon' });
+      }
+    } else if (stop !== null) {
+      if (now >= stop.deadline) this.end('deadline');
+      else {
+        if (now >= stop.reserveAt && !stop.reserveCame && stop.link !== 'start') this.reserve(stop);
+        if (now >= stop.nextPressAt) this.press(stop);
+      }
+    }
+    for (const run of [...state.runs.values()]) if (now >= run.deadline) this.overdue(run);
+    for (const [signal, noise] of state.noise) {
+      if (now < noise.until) continue;
+      state.noise.delete(signal);
+      if (noise.more > 0) this.tell({ event: 'ignored', signal, times: noise.more });
+    }
+  }
+
+  /** The last quarter of the time: it belongs to the last link, where nothing before it has reached the guest. */
+  private reserve(stop: Stop): void {
+    stop.reserveCame = true;
+    if (stop.lastLinkRun) return;
+    // A hook that has pressed the button and is still at it has its time until the deadline.
+    if (stop.link === 'script' && stop.powerdown) return;
+    // One that pressed and ended may have pressed too early, into firmware: a button more does no harm.
+    if (stop.powerdown && stop.rule.monitorCommand?.trim() !== 'system_powerdown') return;
+    const timedOut = stop.link === 'script';
+    if (timedOut) this.actions.push({ do: 'end-hook', signal: stop.rule.signal });
+    this.nextLink(stop, timedOut ? 'hook-timeout' : 'reserve');
+  }
+
+  private overdue(run: Run): void {
+    const { signal, monitorCommand } = run.rule;
+    const hadScript = run.link === 'script';
+    if (hadScript) this.actions.push({ do: 'end-hook', signal });
+    if (hadScript && monitorCommand !== null && this.state.stop === null) {
+      const late: Run = { ...run, deadline: this.now + this.state.limits.killAfterMs };
+      this.state.runs.set(signal, late);
+      this.nextLink(late, 'hook-timeout');
+      return;
+    }
+    this.tell({ event: hadScript ? 'failed' : 'command-timeout', signal });
+    this.finish(run);
+  }
+}

@@ -1,0 +1,120 @@
+import { accessSync, constants, readFileSync, readdirSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import treeKill from 'tree-kill';
+import { cookieVariable } from './environment.js';
+
+/** From SIGTERM to SIGKILL of what a hook has left. */
+export const graceMs = 2_000;
+
+const pollMs = 50;
+/** Processes read between two turns of the event loop: signals must be taken from libuv's pipe meanwhile. */
+const batch = 64;
+/** How long killed processes are waited for: longer than this, the kernel holds them. */
+const goneWithinMs = 5_000;
+
+interface Process {
+  readonly pid: number;
+  readonly parent: number;
+  readonly group: number;
+  readonly session: number;
+}
+
+/** A process from /proc/PID/stat (proc(5)); `null` where it has gone or is a zombie, which only waits to be reaped. */
+function readProcess(pid: number): Process | null {
+  let stat: string;
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  } catch {
+    return null;
+  }
+  const [state, parent, group, session] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  if (state === 'Z' || state === 'X') return null;
+  return { pid, parent: Number(parent), group: Number(group), session: Number(session) };
+}
+
+function carries(pid: number, mark: string): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, 'latin1').includes(mark);
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * The living processes of one hook's run: its group and session, whoever carries its cookie, and all their
+ * descendants.
+ */
+async function processesOf(hookPid: number, cookie: string): Promise<number[]> {
+  const mark = `${cookieVariable}=${cookie}\0`;
+  const found = new Set<number>();
+  const others: Process[] = [];
+  const pids = readdirSync('/proc').map(Number).filter((pid) => pid > 1 && pid !== process.pid);
+  for (const [i, pid] of pids.entries()) {
+    if (i % batch === batch - 1) await new Promise((resolve) => setImmediate(resolve));
+    const each = readProcess(pid);
+    if (each === null) continue;
+    if (pid === hookPid || each.group === hookPid || each.session === hookPid || carries(pid, mark)) found.add(pid);
+    else others.push(each);
+  }
+  for (let grew = true; grew; ) {
+    grew = false;
+    for (const each of others) {
+      if (!found.has(each.pid) && found.has(each.parent)) {
+        found.add(each.pid);
+        grew = true;
+      }
+    }
+  }
+  return [...found];
+}
+
+function sendTo(pids: readonly number[], signal: NodeJS.Signals): void {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, signal);
+    } catch {
+      // It has gone meanwhile, or changed its user.
+    }
+  }
+}
+
+/** tree-kill asks ps(1), and ends the program where there is none. */
+function hasPs(): boolean {
+  return (process.env['PATH'] ?? '').split(delimiter).some((directory) => {
+    try {
+      accessSync(join(directory, 'ps'), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** Walks the tree below a hook that still runs, and signals all of it. */
+function signalTree(hookPid: number, signal: NodeJS.Signals): void {
+  if (hasPs()) treeKill(hookPid, signal, () => undefined);
+}
+
+/**
+ * Ends a hook's run: SIGTERM to all that is left of it, SIGKILL two seconds later to what is still there.
+ * @param running whether the hook itself still runs, asked anew each time: its pid is nobody else's as long as it does
+ * @returns when nothing of it is left, or SIGKILL has had no effect
+ */
+export async function endDescendants(hookPid: number, cookie: string, running: () => boolean): Promise<void> {
+  const sweep = async (signal: NodeJS.Signals, withinMs: number): Promise<boolean> => {
+    const until = performance.now() + withinMs;
+    let signalled = new Set<number>();
+    if (running()) signalTree(hookPid, signal);
+    for (;;) {
+      const left = await processesOf(hookPid, cookie);
+      if (left.length === 0 && !running()) return true;
+      // Each once, for a SIGTERM handler that is at work is not to be interrupted; SIGKILL again, for who forks.
+      sendTo(left.filter((pid) => signal === 'SIGKILL' || !signalled.has(pid)), signal);
+      signalled = new Set(left);
+      if (performance.now() >= until) return false;
+      await new Promise((resolve) => setTimeout(resolve, pollMs));
+    }
+  };
+  if (await sweep('SIGTERM', graceMs)) return;
+  await sweep('SIGKILL', goneWithinMs);
+}

@@ -1,0 +1,54 @@
+import type { SignalName } from '../signals.js';
+
+/** What a hook is told, besides what qemu-trap's own environment says. */
+export interface HookFacts {
+  readonly signal: SignalName;
+  readonly vm: string;
+  readonly qemuPid: number;
+  /** The file that runs. */
+  readonly hook: string;
+  readonly hooksDir: string;
+  /** The folder of the `qmp` command. */
+  readonly libDir: string;
+  /** Time left, in milliseconds. */
+  readonly leftMs: number;
+  /** As `--press` has it. */
+  readonly press: string;
+  readonly qmpSocket: string;
+  readonly monitorSocket: string;
+  /** Marks all that the hook starts, whatever its parent, group or session. */
+  readonly cookie: string;
+}
+
+/** The variable that carries the cookie. */
+export const cookieVariable = 'QEMU_TRAP_COOKIE';
+
+/** Variables of qemu-trap's own that neither QEMU nor a hook is to act on. */
+const notInherited = ['NOTIFY_SOCKET'];
+
+/** The environment that QEMU gets. */
+export function inheritedEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const inherited = { ...env };
+  for (const name of notInherited) delete inherited[name];
+  return inherited;
+}
+
+/** The environment that a hook gets: the contract of qemu-trap with its hooks. */
+export function hookEnvironment(facts: HookFacts, inherited: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return {
+    ...inherited,
+    PATH: `${facts.libDir}:${inherited['PATH'] ?? '/usr/local/bin:/usr/bin:/bin'}`,
+    QMP_FD: '3',
+    QMP_SOCKET: facts.qmpSocket,
+    MONITOR_SOCKET: facts.monitorSocket,
+    QEMU_TRAP_SIGNAL: facts.signal,
+    QEMU_TRAP_VM: facts.vm,
+    QEMU_TRAP_QEMU_PID: String(facts.qemuPid),
+    QEMU_TRAP_PID: String(process.pid),
+    QEMU_TRAP_HOOK: facts.hook,
+    QEMU_TRAP_HOOKS: facts.hooksDir,
+    QEMU_TRAP_TIMEOUT: String(Math.max(0, Math.ceil(facts.leftMs / 1000))),
+    QEMU_TRAP_PRESS: facts.press,
+    [cookieVariable]: facts.cookie,
+  };
+}

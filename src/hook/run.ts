@@ -1,0 +1,108 @@
+import { randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
+import spawn from 'cross-spawn';
+import { hookOutcome, type HookOutcome } from '../outcome.js';
+import { endDescendants } from './descendants.js';
+import { hookEnvironment, type HookFacts } from './environment.js';
+import { checkTrust, isStill } from './trust.js';
+import type { HookFile } from './find.js';
+
+/** How long the last output of a hook that has ended is waited for, where something of it still holds the pipe. */
+const lastOutputMs = 200;
+
+export interface HookRun {
+  /** `undefined` where the hook could not be run. */
+  readonly pid: number | undefined;
+  /** Settled once, when the hook itself has been reaped or could not be run; never rejected. */
+  readonly ended: Promise<HookOutcome>;
+  /** Settled when nothing that the hook started is left; begins at its end, or with {@link HookRun.end}. */
+  readonly cleared: Promise<void>;
+  /** Ends the hook and all it started. */
+  end(): void;
+}
+
+export interface HookCall {
+  readonly file: HookFile;
+  readonly facts: Omit<HookFacts, 'cookie' | 'hook'>;
+  readonly inherited: NodeJS.ProcessEnv;
+  /** A connection to a monitor, in blocking mode, greeting unread: the hook's fd 3. */
+  readonly monitor: Socket;
+  readonly onOutput: (chunk: Buffer) => void;
+}
+
+function notRun(why: string): HookRun {
+  return { pid: undefined, ended: Promise.resolve({ kind: 'failed', why }), cleared: Promise.resolve(), end: () => undefined };
+}
+
+/** Words for an error of execve(2) or fork(2). */
+function wordSpawnError(error: NodeJS.ErrnoException): string {
+  switch (error.code) {
+    case 'ENOENT':
+      return 'cannot be run: it, or the interpreter its first line names, is not there';
+    case 'EACCES':
+      return 'cannot be run: permission denied';
+    case 'ETXTBSY':
+      return 'cannot be run: somebody is writing it (ETXTBSY)';
+    default:
+      return `cannot be run (${error.code ?? error.message})`;
+  }
+}
+
+/** Runs a hook as the contract says: directly, in a group of its own, the monitor on fd 3, its output to the log. */
+export function runHook(call: HookCall): HookRun {
+  const { path, ours } = call.file;
+  const verdict = checkTrust(path, ours);
+  if (!verdict.trusted) return notRun(`cannot be trusted: ${verdict.what} (mend it: ${verdict.mend})`);
+
+  const { signal } = call.facts;
+  const cookie = randomBytes(16).toString('hex');
+  let child: ReturnType<typeof spawn>;
+  try {
+    child = spawn(path, [signal], {
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe', call.monitor],
+      env: hookEnvironment({ ...call.facts, hook: path, cookie }, call.inherited),
+    });
+  } catch (error) {
+    return notRun(wordSpawnError(error as NodeJS.ErrnoException));
+  }
+  const { pid } = child;
+  child.stdout?.on('data', call.onOutput);
+  child.stderr?.on('data', call.onOutput);
+  child.stdout?.on('error', () => undefined);
+  child.stderr?.on('error', () => undefined);
+
+  let running = pid !== undefined;
+  const ended = new Promise<HookOutcome>((resolve) => {
+    child.on('error', (error) => {
+      if (pid === undefined) resolve({ kind: 'failed', why: wordSpawnError(error) });
+    });
+    child.on('exit', (code, killedBy) => {
+      running = false;
+      resolve(hookOutcome(code, killedBy));
+    });
+  });
+  if (pid === undefined) return { pid, ended, cleared: ended.then(() => undefined), end: () => undefined };
+
+  let clearing: Promise<void> | null = null;
+  const clear = (): Promise<void> => (clearing ??= endDescendants(pid, cookie, () => running));
+  const changed = !isStill(path, verdict.identity);
+  if (changed) void clear();
+  const cleared = ended.then(clear).then(async () => {
+    const closed = [child.stdout, child.stderr].map((stream) =>
+      !stream || stream.closed ? undefined : new Promise<void>((resolve) => stream.once('close', () => resolve())),
+    );
+    const timer = setTimeout(() => {
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+    }, lastOutputMs);
+    await Promise.all(closed);
+    clearTimeout(timer);
+  });
+  return {
+    pid,
+    ended: changed ? ended.then(() => ({ kind: 'failed', why: 'was changed between its check and its start' })) : ended,
+    cleared,
+    end: () => void clear(),
+  };
+}

@@ -1,0 +1,117 @@
+import { accessSync, closeSync, constants, fstatSync, lstatSync, openSync, realpathSync, statSync, type Stats } from 'node:fs';
+import { userInfo } from 'node:os';
+import { dirname } from 'node:path';
+
+/** Which file was checked: compared again once it runs. */
+export interface Identity {
+  readonly dev: number;
+  readonly ino: number;
+  readonly ctimeMs: number;
+}
+
+/** What is wrong with a hook, and the command that mends it. */
+export interface Fault {
+  readonly what: string;
+  readonly mend: string;
+}
+
+export type Verdict = { readonly trusted: true; readonly identity: Identity } | ({ readonly trusted: false } & Fault);
+
+/** O_PATH of open(2): a hold on the very file, without the right to read it; Node has no name for it. */
+const O_PATH = 0o10000000;
+
+/** A path as a shell takes it. */
+export function shellQuote(path: string): string {
+  return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
+}
+
+function identityOf(stats: Stats): Identity {
+  return { dev: stats.dev, ino: stats.ino, ctimeMs: stats.ctimeMs };
+}
+
+/** True while `path` still leads to the file that was checked, unchanged. */
+export function isStill(path: string, identity: Identity): boolean {
+  try {
+    const now = identityOf(statSync(path));
+    return now.dev === identity.dev && now.ino === identity.ino && now.ctimeMs === identity.ctimeMs;
+  } catch {
+    return false;
+  }
+}
+
+function kindOf(stats: Stats): string {
+  if (stats.isDirectory()) return 'a directory';
+  if (stats.isFIFO()) return 'a named pipe';
+  if (stats.isSocket()) return 'a socket';
+  return 'a device';
+}
+
+/** Who, besides root and the running user, may change what `stats` is of. */
+function openTo(path: string, stats: Stats, kind: string): Fault | null {
+  const uid = process.geteuid?.() ?? 0;
+  const gid = process.getegid?.() ?? 0;
+  if (stats.uid !== 0 && stats.uid !== uid) {
+    const owner = uid === 0 ? 'root' : userInfo().username;
+    return { what: `${kind} belongs to user ${stats.uid}, neither root nor the user qemu-trap runs as`, mend: `chown ${owner} ${shellQuote(path)}` };
+  }
+  if (stats.mode & 0o002) return { what: `${kind} can be written by everybody`, mend: `chmod go-w ${shellQuote(path)}` };
+  if (stats.mode & 0o020 && stats.gid !== gid) {
+    return { what: `${kind} can be written by group ${stats.gid}`, mend: `chmod g-w ${shellQuote(path)}` };
+  }
+  return null;
+}
+
+function missing(path: string): Fault {
+  try {
+    if (lstatSync(path).isSymbolicLink()) {
+      return { what: 'it is a link to a file that is not there', mend: `ln -sfn HOOK ${shellQuote(path)}` };
+    }
+  } catch {
+    // Not even a link.
+  }
+  return { what: 'there is no such file', mend: `cp HOOK ${shellQuote(path)}` };
+}
+
+/**
+ * Whether the hook at `path` may run: a regular file (links followed), not empty, executable, owned by root or the
+ * running user, and neither it nor its directory open to others.
+ * @param ours the file comes with qemu-trap: who could change it could change qemu-trap, so its owner and mode
+ *   decide nothing
+ */
+export function checkTrust(path: string, ours: boolean): Verdict {
+  const distrust = (fault: Fault): Verdict => ({ trusted: false, ...fault });
+  let fd: number;
+  try {
+    fd = openSync(path, O_PATH);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return distrust(missing(path));
+    return distrust({ what: `it cannot be opened (${code})`, mend: `ls -lL ${shellQuote(path)}` });
+  }
+  try {
+    const stats = fstatSync(fd);
+    if (!stats.isFile()) {
+      return distrust({ what: `it is ${kindOf(stats)}, not a file`, mend: `mv ${shellQuote(path)} ${shellQuote(`${path}.old`)}` });
+    }
+    if (stats.size === 0) return distrust({ what: 'it is empty, and would do nothing', mend: `rm ${shellQuote(path)}` });
+    try {
+      accessSync(path, constants.X_OK);
+    } catch {
+      return distrust({ what: 'it is not executable', mend: `chmod 755 ${shellQuote(path)}` });
+    }
+    if (!ours) {
+      const real = realpathSync(path);
+      const fault =
+        openTo(real, stats, 'it') ??
+        [...new Set([dirname(path), dirname(real)])]
+          .map((directory) => openTo(directory, statSync(directory), `its directory ${directory}`))
+          .find((each) => each !== null);
+      if (fault) return distrust(fault);
+    }
+    return { trusted: true, identity: identityOf(stats) };
+  } catch (error) {
+    return distrust({ what: `it cannot be checked (${(error as NodeJS.ErrnoException).code ?? error})`, mend: `ls -lL ${shellQuote(path)}` });
+  } finally {
+    closeSync(fd);
+  }
+}

@@ -1,0 +1,114 @@
+import type { Telling } from './dispatch.js';
+import { endCauses } from './outcome.js';
+
+/** One log line: an event with a stable name, its facts, and the words for people. */
+export interface LogEvent {
+  readonly event: string;
+  readonly level: 'info' | 'warning' | 'error';
+  readonly message: string;
+  readonly facts?: Readonly<Record<string, string | number | boolean | null>>;
+}
+
+export interface Log {
+  (event: LogEvent): void;
+  /** A line that a hook wrote. */
+  hookOutput(hook: string, chunk: Buffer): void;
+}
+
+/** A log that writes `text` or `json` lines to `write`, each with the VM's name. */
+export function openLog(format: 'text' | 'json', vm: string, write: (line: string | Buffer) => void): Log {
+  const log = ({ event, level, message, facts }: LogEvent): void => {
+    const line = message.replaceAll(/\s*\n\s*/g, ' | ');
+    if (format === 'json') {
+      write(`${JSON.stringify({ time: new Date().toISOString(), event, level, vm, ...facts, message: line })}\n`);
+    } else {
+      write(`qemu-trap: ${vm}: ${level === 'info' ? '' : `${level}: `}${line}\n`);
+    }
+  };
+  return Object.assign(log, {
+    hookOutput: (hook: string, chunk: Buffer): void => {
+      if (format === 'text') return write(chunk);
+      for (const line of chunk.toString('utf8').split('\n')) {
+        if (line !== '') log({ event: 'hook-output', level: 'info', message: line, facts: { hook } });
+      }
+    },
+  });
+}
+
+function seconds(ms: number): string {
+  return `${Number((ms / 1000).toFixed(2))} s`;
+}
+
+const nextLinkReasons = {
+  'hook-failed': 'its hook did not do its part',
+  'hook-timeout': "its hook's time is up",
+  'reserve': 'the hook has ended, and the guest is still there',
+  'guest-reset': 'the guest has reset instead of powering off',
+} as const;
+
+/** The words for what the core tells. */
+export function wordTelling(telling: Telling): LogEvent {
+  const { event } = telling;
+  switch (event) {
+    case 'shutdown':
+      return {
+        event, level: 'info', facts: { signal: telling.signal, timeout_ms: telling.timeoutMs },
+        message: `${telling.signal}: shutting down, at most ${seconds(telling.timeoutMs)} until the default action${telling.waitsForMonitor ? '; waiting for QEMU to start' : ''}`,
+      };
+    case 'stands':
+      return {
+        event, level: 'info', facts: { signal: telling.signal, first: telling.first },
+        message: `${telling.signal}: a shutdown on ${telling.first} is under way, and stands`,
+      };
+    case 'refused':
+      return {
+        event, level: 'warning', facts: { signal: telling.signal, first: telling.first },
+        message: `${telling.signal}: refused while the shutdown on ${telling.first} is under way`,
+      };
+    case 'ignored':
+      return {
+        event, level: 'info', facts: { signal: telling.signal, times: telling.times },
+        message: `${telling.signal}: ignored${telling.times > 1 ? ` ${telling.times} times more` : ''}, no rule says what to do`,
+      };
+    case 'coalesced':
+      return {
+        event, level: 'info', facts: { signal: telling.signal, times: telling.times },
+        message: `${telling.signal} came ${telling.times} times more meanwhile: one run stood for all`,
+      };
+    case 'again-to-force':
+      return {
+        event, level: 'info',
+        message: 'waiting for the guest; Ctrl-C again after a second, or Ctrl-\\ at once, cuts it off',
+      };
+    case 'dropped':
+      return {
+        event, level: 'info', facts: { signal: telling.signal },
+        message: `${telling.signal}: not now, says its hook (status 75): dropped, the guest runs on`,
+      };
+    case 'next-link':
+      return {
+        event, level: 'warning', facts: { signal: telling.signal, command: telling.command, because: telling.because },
+        message: `${telling.signal}: ${nextLinkReasons[telling.because]}: ${telling.command} instead`,
+      };
+    case 'failed':
+      return {
+        event, level: 'warning', facts: { signal: telling.signal },
+        message: `${telling.signal}: failed, with nothing left to try; the guest runs on`,
+      };
+    case 'command-timeout':
+      return {
+        event, level: 'warning', facts: { signal: telling.signal },
+        message: `${telling.signal}: QEMU has not answered in time; the guest runs on`,
+      };
+    case 'default-action':
+      return {
+        event, level: endCauses[telling.cause].forced ? 'warning' : 'info',
+        facts: { signal: telling.signal, action: telling.action, cause: telling.cause },
+        message: `${telling.signal}: ${endCauses[telling.cause].words}: ${telling.action === 'quit' ? 'telling QEMU to quit' : 'ending QEMU with SIGKILL'}`,
+      };
+    case 'kill':
+      return { event, level: 'warning', message: 'QEMU has not gone in time: ending it with SIGKILL' };
+    case 'abandoned':
+      return { event, level: 'error', message: 'QEMU has not gone even on SIGKILL (the kernel holds it): leaving it' };
+  }
+}

@@ -1,0 +1,69 @@
+import { createHash } from 'node:crypto';
+import { splitOpts, splitPair } from '../qemu-opts.js';
+
+/*
+ * What qemu-trap reads in QEMU's own command line. It changes none of it.
+ */
+
+function isOption(word: string | undefined, name: string): boolean {
+  return word === `-${name}` || word === `--${name}`;
+}
+
+/** QEMU's `-name NAME`, `-name guest=NAME`; the last one counts, as it does for QEMU. */
+function nameOption(qemu: readonly string[]): string | null {
+  let name: string | null = null;
+  qemu.forEach((word, i) => {
+    const value = qemu[i + 1];
+    if (!isOption(word, 'name') || value === undefined) return;
+    splitOpts(value).forEach((part, index) => {
+      const pair = splitPair(part);
+      if (pair.key === 'guest' && pair.value) name = pair.value;
+      else if (index === 0 && pair.value === undefined && pair.key !== '') name = pair.key;
+    });
+  });
+  return name;
+}
+
+/** The VM's name: QEMU's own, else one that the same command line has at every start. */
+export function vmName(qemu: readonly string[]): string {
+  return nameOption(qemu) ?? `qemu-${createHash('sha256').update(qemu.join('\0')).digest('hex').slice(0, 8)}`;
+}
+
+export function daemonizes(qemu: readonly string[]): boolean {
+  return qemu.some((word) => isOption(word, 'daemonize'));
+}
+
+/** True where QEMU changes its user after it was started, which clears its parent-death signal (prctl(2)). */
+export function changesUser(qemu: readonly string[]): boolean {
+  return qemu.some(
+    (word, i) =>
+      isOption(word, 'runas') ||
+      (isOption(word, 'run-with') && splitOpts(qemu[i + 1] ?? '').some((part) => splitPair(part).key === 'user')),
+  );
+}
+
+const fdPatterns: readonly RegExp[] = [
+  // -netdev tap,fd=3  fds=3:4  vhostfd=5  vhostfds=5:6  -add-fd fd=7,set=1  -chardev socket,fd=8
+  /(?:^|[,.])(?:vhost)?fds?=([\d:]+)(?=,|$)/g,
+  // The same in QEMU's JSON style: "fd": "3"
+  /"(?:vhost)?fds?"\s*:\s*"?([\d:]+)"?/g,
+  // -incoming fd:3
+  /^fd:(\d+)$/g,
+  // -netdev stream,addr.type=fd,addr.str=3
+  /(?:^|,)[\w.-]*\bstr=(\d+)(?=,|$)/g,
+  // -kernel /dev/fd/63, as a shell's <(...) writes it
+  /\/(?:dev|proc\/self)\/fd\/(\d+)(?!\d)/g,
+];
+
+/** The file descriptors from 3 up that QEMU's options name, in ascending order. */
+export function namedFds(qemu: readonly string[]): number[] {
+  const fds = new Set<number>();
+  for (const word of qemu.slice(1)) {
+    for (const pattern of fdPatterns) {
+      for (const match of word.matchAll(pattern)) {
+        for (const fd of (match[1] as string).split(':')) if (fd !== '' && Number(fd) >= 3) fds.add(Number(fd));
+      }
+    }
+  }
+  return [...fds].sort((a, b) => a - b);
+}

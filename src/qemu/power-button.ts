@@ -1,0 +1,35 @@
+import type { QmpClient } from '../qmp/client.js';
+import type { CommandResult } from '../qmp/command-line.js';
+import { QmpError } from '../qmp/messages.js';
+
+/** Run states in which the guest stands still and `cont` lets it go on (RunState of qapi/run-state.json of QEMU). */
+const paused: readonly unknown[] = ['paused', 'io-error', 'watchdog', 'debug'];
+
+/** QEMU's run state. */
+export async function queryGuest(client: QmpClient): Promise<string> {
+  const answer = (await client.execute('query-status')) as { status?: unknown };
+  return String(answer.status);
+}
+
+/**
+ * Presses the ACPI power button, and sees to it that the guest can hear: a paused guest is resumed, for it honours
+ * the press after `cont`; a suspended one is woken, and pressed again.
+ * @throws {MonitorClosed} where QEMU has gone before it answered
+ */
+export async function pressPowerButton(client: QmpClient): Promise<CommandResult> {
+  try {
+    const pressed = client.execute('system_powerdown');
+    const guest = queryGuest(client);
+    await pressed;
+    const state = await guest;
+    if (paused.includes(state)) await client.execute('cont');
+    if (state === 'suspended') {
+      await client.execute('system_wakeup');
+      await client.execute('system_powerdown');
+    }
+    return { ok: true, output: state === 'running' ? '' : `the guest was ${state}` };
+  } catch (error) {
+    if (error instanceof QmpError) return { ok: false, output: error.desc };
+    throw error;
+  }
+}

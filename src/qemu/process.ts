@@ -1,0 +1,50 @@
+import type { Duplex } from 'node:stream';
+import spawn from 'cross-spawn';
+import type { LaunchPlan } from './launch.js';
+
+export interface QemuExit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+/** The running QEMU. */
+export interface Qemu {
+  readonly pid: number;
+  /** The connection to the control monitor: it has no name that anybody else could dial. */
+  readonly control: Duplex;
+  /** Settled when QEMU has been reaped; never rejected. */
+  readonly gone: Promise<QemuExit>;
+  /** SIGKILL. */
+  kill(): void;
+  /** Has libuv look again which children have ended, where a flood of signals may have drowned SIGCHLD. */
+  reap(): void;
+}
+
+/**
+ * Starts QEMU.
+ * @throws NodeJS.ErrnoException where it cannot be started
+ */
+export function startQemu(plan: LaunchPlan, env: NodeJS.ProcessEnv): Promise<Qemu> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(plan.command, [...plan.args], { stdio: [...plan.stdio], env, detached: plan.detached });
+    child.on('error', reject);
+    const { pid } = child;
+    if (pid === undefined) return;
+    const gone = new Promise<QemuExit>((settle) => child.on('exit', (code, signal) => settle({ code, signal })));
+    let ended = false;
+    void gone.then(() => {
+      ended = true;
+    });
+    resolve({
+      pid,
+      control: child.stdio[plan.controlFd] as Duplex,
+      gone,
+      kill: () => {
+        if (!ended) child.kill('SIGKILL');
+      },
+      reap: () => {
+        if (!ended) process.kill(process.pid, 'SIGCHLD');
+      },
+    });
+  });
+}

@@ -1,0 +1,65 @@
+import { accessSync, constants, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { UsageError } from '../usage-error.js';
+import { status } from '../exit-status.js';
+import type { Helpers } from './launch.js';
+
+type Located = { readonly path: string } | { readonly path: null; readonly because: 'not-found' | 'not-executable' };
+
+/** Finds a program as execvp(3) does. */
+function locate(command: string, env: NodeJS.ProcessEnv): Located {
+  const candidates = command.includes('/')
+    ? [command]
+    : (env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin').split(delimiter).map((directory) => join(directory || '.', command));
+  let because: 'not-found' | 'not-executable' = 'not-found';
+  for (const path of candidates) {
+    try {
+      if (statSync(path).isFile()) {
+        accessSync(path, constants.X_OK);
+        return { path };
+      }
+      because = 'not-executable';
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EACCES') because = 'not-executable';
+    }
+  }
+  return { path: null, because };
+}
+
+/**
+ * Makes sure that there is a QEMU to execute.
+ * @throws {UsageError} with exit status 126 or 127
+ */
+export function requireQemu(command: string, env: NodeJS.ProcessEnv): void {
+  const located = locate(command, env);
+  if (located.path !== null) return;
+  throw located.because === 'not-found'
+    ? new UsageError(`${command}: not found: install QEMU, or name it by its path`, status.notFound)
+    : new UsageError(`${command}: cannot be executed: it must be a program file with its x bit set (chmod +x)`, status.notExecutable);
+}
+
+/** The path of `program`, where it knows `option`; asking it by a run would cost each start a process. */
+function withOption(program: string, option: string, env: NodeJS.ProcessEnv): string | null {
+  const located = locate(program, env);
+  try {
+    return located.path !== null && readFileSync(located.path).includes(option) ? located.path : null;
+  } catch {
+    return null;
+  }
+}
+
+export function findHelpers(env: NodeJS.ProcessEnv): Helpers {
+  return {
+    env: withOption('env', 'block-signal', env),
+    setpriv: withOption('setpriv', 'pdeathsig', env),
+  };
+}
+
+/** True where `fd` was open before Node was, as far as can be told: Node's own are epoll, eventfd and the like. */
+export function isInheritedFd(fd: number): boolean {
+  try {
+    return !/^anon_inode:\[(eventpoll|eventfd|io_uring|timerfd)\]/.test(readlinkSync(`/proc/self/fd/${fd}`));
+  } catch {
+    return false;
+  }
+}

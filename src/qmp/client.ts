@@ -1,0 +1,100 @@
+import type { Duplex } from 'node:stream';
+import { lineSplitter } from './lines.js';
+import { MonitorClosed, readMessage, type QmpEvent } from './messages.js';
+
+interface Pending {
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export interface QmpHandlers {
+  readonly onEvent: (event: QmpEvent) => void;
+  /** The connection has ended; called once, after every message before the end. */
+  readonly onClose: () => void;
+}
+
+/**
+ * A client of one QMP monitor. It asks for capabilities as soon as the greeting is there, and survives whatever its
+ * peer says: lines that are no messages are passed over.
+ *
+ * It sets no deadlines: a monitor that is silent keeps its promises open, and who asked owns the wait.
+ */
+export class QmpClient {
+  /** Fulfilled when capabilities negotiation is through; rejected with {@link MonitorClosed} where it never is. */
+  readonly ready: Promise<void>;
+
+  readonly #stream: Duplex;
+  readonly #pending = new Map<number, Pending>();
+  readonly #handlers: QmpHandlers;
+  #lastId = 0;
+  #closed = false;
+  #greet!: Pending;
+
+  constructor(stream: Duplex, handlers: QmpHandlers) {
+    this.#stream = stream;
+    this.#handlers = handlers;
+    this.ready = new Promise<unknown>((resolve, reject) => {
+      this.#greet = { resolve, reject };
+    }).then(() => undefined);
+    this.ready.catch(() => undefined);
+    stream.on('data', lineSplitter((line) => this.#take(line)));
+    // An error is always followed by 'close'; a peer that hangs up on unread data is no different from one that ends.
+    stream.on('error', () => undefined);
+    stream.on('close', () => this.#end());
+    stream.on('end', () => this.#end());
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /**
+   * Executes a command.
+   * @returns what QEMU returned
+   * @throws {QmpError} where QEMU answered with an error
+   * @throws {MonitorClosed} where the connection ended before the answer
+   */
+  execute(command: string, args?: Readonly<Record<string, unknown>>): Promise<unknown> {
+    if (this.#closed) return Promise.reject(new MonitorClosed());
+    const id = ++this.#lastId;
+    const answer = new Promise<unknown>((resolve, reject) => this.#pending.set(id, { resolve, reject }));
+    this.#stream.write(`${JSON.stringify({ execute: command, ...(args && { arguments: args }), id })}\n`);
+    return answer;
+  }
+
+  #take(line: string): void {
+    const message = readMessage(line);
+    switch (message.kind) {
+      case 'greeting':
+        this.execute('qmp_capabilities').then(this.#greet.resolve, this.#greet.reject);
+        return;
+      case 'event':
+        this.#handlers.onEvent(message.event);
+        return;
+      case 'return':
+        this.#settle(message.id)?.resolve(message.value);
+        return;
+      case 'error':
+        this.#settle(message.id)?.reject(message.error);
+        return;
+      case 'unknown':
+        return;
+    }
+  }
+
+  #settle(id: unknown): Pending | undefined {
+    if (typeof id !== 'number') return undefined;
+    const pending = this.#pending.get(id);
+    this.#pending.delete(id);
+    return pending;
+  }
+
+  #end(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#greet.reject(new MonitorClosed());
+    for (const pending of this.#pending.values()) pending.reject(new MonitorClosed());
+    this.#pending.clear();
+    this.#handlers.onClose();
+  }
+}

@@ -1,0 +1,79 @@
+import { constants } from 'node:os';
+
+/** A signal's name in the long form, as `kill -l` and signal(7) have it. */
+export type SignalName = NodeJS.Signals;
+
+/** What ends QEMU when the chain of a rule has not: see {@link BuiltinRule}. */
+export type DefaultAction = 'quit' | 'kill' | 'none';
+
+/** What a signal does where the user says nothing of it. */
+export interface BuiltinRule {
+  readonly script: string | null;
+  readonly monitorCommand: string | null;
+  readonly defaultAction: DefaultAction;
+  readonly why: string;
+}
+
+const powerdown = { script: 'powerdown', monitorCommand: 'system_powerdown', defaultAction: 'quit' } as const;
+const ignored: BuiltinRule = { script: null, monitorCommand: null, defaultAction: 'none', why: 'nothing was asked of it' };
+
+/** The built-in rules; a signal that has no row is logged and ignored. */
+export const builtinRules: Readonly<Partial<Record<SignalName, BuiltinRule>>> = {
+  SIGTERM: { ...powerdown, why: 'every service manager and every host shutdown stops a service with it' },
+  SIGINT: { ...powerdown, why: 'Ctrl-C, and the stop signal of Nomad' },
+  SIGHUP: { ...powerdown, why: 'the terminal has gone; it ends a bare QEMU too' },
+  SIGPWR: { ...powerdown, why: 'power is failing: init and container engines pass it on' },
+  SIGQUIT: { script: null, monitorCommand: null, defaultAction: 'quit', why: 'the way to say: now, and never mind the guest' },
+};
+
+export function builtinRule(signal: SignalName): BuiltinRule {
+  return builtinRules[signal] ?? ignored;
+}
+
+/** Signals that reach nobody's handler, or that must not have one here. */
+const untrappable: Readonly<Partial<Record<SignalName, string>>> = {
+  SIGKILL: 'the kernel lets nobody trap it (signal(7))',
+  SIGSTOP: 'the kernel lets nobody trap it (signal(7))',
+  SIGSEGV: 'it means a fault of the program itself; a handler would fault again',
+  SIGBUS: 'it means a fault of the program itself; a handler would fault again',
+  SIGFPE: 'it means a fault of the program itself; a handler would fault again',
+  SIGILL: 'it means a fault of the program itself; a handler would fault again',
+  SIGCHLD: 'qemu-trap gets one for every hook that ends',
+  SIGPIPE: 'it is ignored, so that a closed stderr ends nothing',
+  SIGPROF: "it belongs to the JavaScript engine's profiler",
+};
+
+/** Other names of the same number; a listener on one does not cover the other. */
+export const aliases: Readonly<Record<string, SignalName>> = {
+  SIGIOT: 'SIGABRT',
+  SIGPOLL: 'SIGIO',
+  SIGCLD: 'SIGCHLD',
+  SIGUNUSED: 'SIGSYS',
+};
+
+/** Every signal that qemu-trap traps, in the order of their numbers. */
+export const trappableSignals: readonly SignalName[] = (Object.keys(constants.signals) as SignalName[])
+  .filter((name) => !(name in aliases) && !(name in untrappable))
+  .sort((a, b) => constants.signals[a] - constants.signals[b]);
+
+/**
+ * The signal that `text` names, with or without `SIG`, in either case.
+ * @returns its long name, or one line that says why it will not do
+ */
+export function parseSignal(text: string): { signal: SignalName } | { error: string } {
+  const upper = text.toUpperCase();
+  const long = upper.startsWith('SIG') ? upper : `SIG${upper}`;
+  const signal = (aliases[long] ?? long) as SignalName;
+  const reason = untrappable[signal];
+  if (reason !== undefined) return { error: `${signal} cannot be trapped: ${reason}` };
+  if (!(trappableSignals as readonly string[]).includes(signal)) {
+    return { error: `unknown signal '${text}': name one such as SIGTERM or hup (kill -l lists them)` };
+  }
+  return { signal };
+}
+
+/** The four spellings under which a hook for `signal` may lie in the hooks directory. */
+export function hookNames(signal: SignalName): readonly string[] {
+  const short = signal.slice('SIG'.length);
+  return [signal, signal.toLowerCase(), short, short.toLowerCase()];
+}

@@ -1,0 +1,140 @@
+import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs';
+import { Socket } from 'node:net';
+
+/** What waits for a slow reader is bounded; what does not fit is counted and dropped. */
+const queueLimit = 64 * 1024;
+const firstRetryMs = 20;
+const longestRetryMs = 1_000;
+const givenUpAfterMs = 10_000;
+
+export interface Stderr {
+  write(text: string | Buffer): void;
+  /** Gives a slow reader of the last lines up to `ms` milliseconds. */
+  drain(ms: number): Promise<void>;
+}
+
+/**
+ * A stderr that never blocks. Node writes to pipes, files and terminals of its own stderr in blocking mode, so a
+ * reader that has stopped would stop the event loop and with it every deadline.
+ */
+export function openStderr(): Stderr {
+  let stats;
+  try {
+    stats = fstatSync(2);
+  } catch {
+    return { write: () => undefined, drain: async () => undefined };
+  }
+  if (!stats.isSocket()) return fileStderr(reopened(stats.isFile()));
+  try {
+    return socketStderr();
+  } catch {
+    // A datagram socket, which Node does not take.
+    return fileStderr(2);
+  }
+}
+
+/**
+ * A pipe or a terminal opened anew has flags of its own (open(2)): non-blocking here, and as it was for QEMU, which
+ * has the old one. A file needs none of it, and its offset must stay shared.
+ */
+function reopened(isFile: boolean): number {
+  if (isFile) return 2;
+  try {
+    return openSync('/proc/self/fd/2', constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY | constants.O_APPEND);
+  } catch {
+    return 2;
+  }
+}
+
+function fileStderr(fd: number): Stderr {
+  let queue: Buffer[] = [];
+  let queued = 0;
+  let dropped = 0;
+  let retryMs = firstRetryMs;
+  let waited = 0;
+  let timer: NodeJS.Timeout | null = null;
+
+  /** @returns false where the reader takes no more for now */
+  const flush = (): boolean => {
+    while (queue[0] !== undefined) {
+      let written: number;
+      try {
+        written = writeSync(fd, queue[0]);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'EAGAIN') return false;
+        // Closed, or a full disk: nobody will ever read it.
+        queue = [];
+        queued = 0;
+        return true;
+      }
+      queued -= written;
+      retryMs = firstRetryMs;
+      waited = 0;
+      if (written < queue[0].length) queue[0] = queue[0].subarray(written);
+      else queue.shift();
+    }
+    if (dropped > 0) {
+      const lost = dropped;
+      dropped = 0;
+      append(Buffer.from(`qemu-trap: ${lost} bytes of log lost: stderr was not read\n`));
+      return flush();
+    }
+    return true;
+  };
+  const append = (data: Buffer): void => {
+    if (queued + data.length > queueLimit) {
+      dropped += data.length;
+      return;
+    }
+    queue.push(data);
+    queued += data.length;
+  };
+  const retry = (): void => {
+    if (timer !== null) return;
+    timer = setTimeout(() => {
+      timer = null;
+      waited += retryMs;
+      retryMs = Math.min(retryMs * 2, longestRetryMs);
+      if (!flush() && waited < givenUpAfterMs) retry();
+    }, retryMs);
+    timer.unref();
+  };
+  return {
+    write: (text) => {
+      append(typeof text === 'string' ? Buffer.from(text) : text);
+      if (timer === null && !flush()) retry();
+    },
+    drain: (ms) =>
+      new Promise((resolve) => {
+        const until = performance.now() + ms;
+        const attempt = (): void => {
+          if (flush() || performance.now() >= until) {
+            if (fd !== 2) closeSync(fd);
+            resolve();
+          } else setTimeout(attempt, firstRetryMs);
+        };
+        attempt();
+      }),
+  };
+}
+
+/** A socket (journald's, say) cannot be opened anew: libuv's own queue on it, bounded. */
+function socketStderr(): Stderr {
+  const socket = new Socket({ fd: 2, readable: false, writable: true });
+  socket.on('error', () => undefined);
+  socket.unref();
+  return {
+    write: (text) => {
+      if (!socket.destroyed && socket.writableLength < queueLimit) socket.write(text);
+    },
+    drain: (ms) =>
+      new Promise((resolve) => {
+        if (socket.destroyed || socket.writableLength === 0) return resolve();
+        const timer = setTimeout(resolve, ms);
+        socket.write('', () => {
+          clearTimeout(timer);
+          resolve();
+        });
+      }),
+  };
+}

@@ -1,0 +1,41 @@
+/** What `--help` prints. */
+export const usage = `Usage: qemu-trap [OPTION...] [--] QEMU [QEMU-OPTION...]
+       qemu-trap --check [OPTION...]
+
+Runs QEMU as a service. On SIGTERM, SIGINT, SIGHUP and SIGPWR the guest is shut
+down through its ACPI power button; on any signal a hook of yours may run, with
+a socket to QEMU's QMP monitor as file descriptor 3.
+
+  --hooks DIR           the hooks directory (default: $QEMU_TRAP_HOOKS, else
+                        /etc/qemu-trap/hooks where it exists, else only the
+                        bundled hooks)
+  --signal SPEC         a rule for one signal; may be repeated; -signal SPEC too
+  --timeout SECONDS     from the signal to the default action (default: 60)
+  --kill-after SECONDS  from the default action to SIGKILL of QEMU (default: 10)
+  --name NAME           the VM's name (default: QEMU's -name, else qemu- and a
+                        hash of QEMU's command line)
+  --run-dir DIR         the VM's own directory for sockets and state (default:
+                        /run/qemu-trap/NAME for root, else
+                        $XDG_RUNTIME_DIR/qemu-trap/NAME, else a fresh one)
+  --ready-fd FD         write a newline to FD and close it once the VM runs
+  --log text|json       log lines on stderr, one event each (default: text)
+  --press SECONDS[,SECONDS...]|once
+                        gaps between presses of the power button, the last one
+                        repeated (default: 10)
+  --on-death kill       QEMU ends when qemu-trap is killed (default: kill)
+  --no-shield           let signals sent to QEMU itself reach it
+  --check               print what each signal would do, and every fault in the
+                        hooks; run nothing
+  --version             print the version
+  --help                print this
+
+SPEC is SIGNAL[,script=NAME|PATH][,monitorcommand=COMMAND][,timeout=SECONDS]
+[,default=quit|kill|none]; a comma within a value is written ,,
+
+  qemu-trap -- qemu-system-x86_64 -name web -m 2G disk.qcow2
+  qemu-trap --signal SIGHUP,script=reset -- qemu-system-x86_64 ...
+
+Exit status: QEMU's own where it ended by itself, or cleanly on a signal;
+124 told to quit at the deadline; 137 ended by SIGKILL; 128+N ended by signal N
+from elsewhere; 125 called wrongly; 126 QEMU cannot be executed; 127 not found.
+`;
