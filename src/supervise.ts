@@ -1,6 +1,7 @@
 import { closeSync, fstatSync, writeFileSync, writeSync } from 'node:fs';
 import { onExit } from 'signal-exit';
 import type { Config } from './args.js';
+import { closeUnmarked, isInheritedFd, withoutInheritance } from './descriptors.js';
 import { initialState, nextTick, step, type Action, type Input } from './dispatch.js';
 import { exitStatus } from './exit-status.js';
 import { inheritedEnvironment } from './hook/environment.js';
@@ -13,7 +14,7 @@ import { HookMonitors } from './qemu/hook-monitors.js';
 import { monitorsConfig, planLaunch, type Monitors } from './qemu/launch.js';
 import { pressPowerButton, queryGuest } from './qemu/power-button.js';
 import { startQemu, type Qemu, type QemuExit } from './qemu/process.js';
-import { findHelpers, isInheritedFd, requireQemu } from './qemu/programs.js';
+import { findHelpers, requireQemu } from './qemu/programs.js';
 import { openRunDir, type RunDir } from './qemu/run-dir.js';
 import { QmpClient } from './qmp/client.js';
 import { runMonitorCommand, type CommandResult } from './qmp/command-line.js';
@@ -58,7 +59,11 @@ function placeMonitors(hooked: readonly SignalName[], file: (name: string) => st
   };
 }
 
-function refuseBadCall(config: Config, env: NodeJS.ProcessEnv): void {
+/**
+ * Refuses what cannot be served.
+ * @returns the descriptor for `--ready-fd`
+ */
+function checkCall(config: Config, env: NodeJS.ProcessEnv): number | null {
   if (daemonizes(config.qemu)) {
     throw new UsageError('-daemonize: qemu-trap must stay the parent of QEMU: leave the option out, your service manager does its work');
   }
@@ -70,17 +75,19 @@ function refuseBadCall(config: Config, env: NodeJS.ProcessEnv): void {
     }
   }
   requireQemu(config.qemu[0] ?? '', env);
+  return config.readyFd === null ? null : withoutInheritance(config.readyFd);
 }
 
 /** Starts QEMU with monitors of qemu-trap's own. Until it runs, an error ends the program; after that none does. */
-async function launch(config: Config, vm: string, hooked: readonly SignalName[], env: NodeJS.ProcessEnv, log: Log): Promise<{ qemu: Qemu; monitors: Monitors; runDir: RunDir }> {
+async function launch(config: Config, vm: string, readyFd: number | null, hooked: readonly SignalName[], env: NodeJS.ProcessEnv, log: Log): Promise<{ qemu: Qemu; monitors: Monitors; runDir: RunDir }> {
   const names: string[] = [];
   placeMonitors(hooked, (name) => (names.push(name), name));
   const runDir = openRunDir(config.runDir, vm, env, names);
   try {
     const monitors = placeMonitors(hooked, runDir.file);
     const helpers = findHelpers(env);
-    const fds = namedFds(config.qemu).filter((fd) => fd !== config.readyFd && isInheritedFd(fd));
+    const fds = namedFds(config.qemu).filter((fd) => fd !== readyFd && isInheritedFd(fd));
+    closeUnmarked(readyFd === null ? fds : [...fds, readyFd]);
     const plan = planLaunch({
       qemu: config.qemu,
       shield: config.shield,
@@ -114,20 +121,20 @@ async function launch(config: Config, vm: string, hooked: readonly SignalName[],
  */
 export async function supervise(config: Config, vm: string, book: RuleBook, log: Log): Promise<number> {
   const env = process.env;
-  refuseBadCall(config, env);
+  const readyFd = checkCall(config, env);
   const rules = trappableSignals.map((signal) => ruleFor(signal, book));
   for (const fault of findFaults(rules, book)) {
     log({ event: 'hook-fault', level: 'warning', message: fault.message, facts: { hook: fault.path, mend: fault.mend } });
   }
   const hooked = rules.filter((rule) => rule.script !== null).map((rule) => rule.signal);
   const restoreTerminal = rememberTerminal();
-  const { qemu, monitors, runDir } = await launch(config, vm, hooked, env, log);
+  const { qemu, monitors, runDir } = await launch(config, vm, readyFd, hooked, env, log);
   // Whatever ends the program before its time: no socket and no lock is left behind.
   onExit(() => runDir.remove());
   const startedAt = performance.now();
   log({ event: 'start', level: 'info', message: `QEMU started (pid ${qemu.pid})`, facts: { pid: qemu.pid } });
 
-  const vmRun = new VmRun(config, vm, book, log, qemu, monitors);
+  const vmRun = new VmRun(config, vm, book, log, qemu, monitors, readyFd);
   process.on('uncaughtException', (error) => vmRun.survive(error));
   process.on('unhandledRejection', (error) => vmRun.survive(error));
   const exit = await vmRun.untilGone();
@@ -177,6 +184,7 @@ class VmRun {
     private readonly log: Log,
     private readonly qemu: Qemu,
     private readonly monitors: Monitors,
+    private readonly readyFd: number | null,
   ) {
     this.#state = initialState({ killAfterMs: config.killAfterMs, pressGaps: config.pressGaps });
     let close!: () => void;
@@ -244,7 +252,7 @@ class VmRun {
     if (this.#ready || this.#state.guest !== 'running') return;
     this.#ready = true;
     this.log({ event: 'ready', level: 'info', message: 'the VM runs' });
-    const { readyFd } = this.config;
+    const { readyFd } = this;
     if (readyFd === null) return;
     try {
       writeSync(readyFd, '\n');

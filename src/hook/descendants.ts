@@ -6,7 +6,8 @@ import { cookieVariable } from './environment.js';
 /** From SIGTERM to SIGKILL of what a hook has left. */
 export const graceMs = 2_000;
 
-const pollMs = 50;
+const shortestPollMs = 5;
+const longestPollMs = 50;
 /** Processes read between two turns of the event loop: signals must be taken from libuv's pipe meanwhile. */
 const batch = 64;
 /** How long killed processes are waited for: longer than this, the kernel holds them. */
@@ -105,7 +106,7 @@ export async function endDescendants(hookPid: number, cookie: string, running: (
     const until = performance.now() + withinMs;
     let signalled = new Set<number>();
     if (running()) signalTree(hookPid, signal);
-    for (;;) {
+    for (let pollMs = shortestPollMs; ; pollMs = Math.min(2 * pollMs, longestPollMs)) {
       const left = await processesOf(hookPid, cookie);
       if (left.length === 0 && !running()) return true;
       // Each once, for a SIGTERM handler that is at work is not to be interrupted; SIGKILL again, for who forks.

@@ -91,6 +91,7 @@ export class HookMonitors {
         tail = text.slice(-drainMark.length);
       });
       socket.once('close', drained);
+      socket.resume();
       if (socket.destroyed) drained();
       else socket.write(drainCommand);
     });

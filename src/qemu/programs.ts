@@ -1,4 +1,4 @@
-import { accessSync, constants, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { UsageError } from '../usage-error.js';
 import { status } from '../exit-status.js';
@@ -53,13 +53,4 @@ export function findHelpers(env: NodeJS.ProcessEnv): Helpers {
     env: withOption('env', 'block-signal', env),
     setpriv: withOption('setpriv', 'pdeathsig', env),
   };
-}
-
-/** True where `fd` was open before Node was, as far as can be told: Node's own are epoll, eventfd and the like. */
-export function isInheritedFd(fd: number): boolean {
-  try {
-    return !/^anon_inode:\[(eventpoll|eventfd|io_uring|timerfd)\]/.test(readlinkSync(`/proc/self/fd/${fd}`));
-  } catch {
-    return false;
-  }
 }

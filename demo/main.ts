@@ -1,0 +1,90 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { bootSector, guestSays } from './guest.js';
+
+/*
+ * The main job, shown: SIGTERM to a real QEMU under qemu-trap, and the same SIGTERM to a bare one.
+ */
+
+const dir = mkdtempSync(join(tmpdir(), 'qemu-trap-demo-'));
+const image = join(dir, 'guest.img');
+writeFileSync(image, bootSector());
+const qemu = [
+  'qemu-system-x86_64', '-name', 'demo', '-M', 'pc', '-m', '16', '-display', 'none', '-net', 'none',
+  '-serial', 'stdio', '-drive', `file=${image},format=raw,snapshot=on`,
+];
+const patienceMs = 60_000;
+
+/** Events of qemu-trap's log that the timeline shows, in words for people. */
+const shown: Readonly<Record<string, (line: Record<string, unknown>) => string>> = {
+  'start': (line) => `QEMU started (pid ${line['pid']})`,
+  'hook-start': (line) => `hook running: ${line['hook']}`,
+  'powerdown': () => 'POWERDOWN: QEMU has pressed the power button',
+  'guest-shutdown': (line) => `SHUTDOWN: ${line['reason']}`,
+};
+
+interface Outcome {
+  readonly status: number | null;
+  readonly heard: boolean;
+}
+
+/** Runs `command` with the guest in it, sends SIGTERM once the guest is up, and tells what happens when. */
+async function show(command: readonly string[]): Promise<Outcome> {
+  const began = performance.now();
+  const tell = (who: string, what: string): void => console.log(`${(performance.now() - began).toFixed(0).padStart(7)} ms  ${who.padEnd(10)} ${what}`);
+  const [program = '', ...args] = command;
+  const child: ChildProcess = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, QEMU_TRAP_HOOKS: '' } });
+  const giveUp = setTimeout(() => child.kill('SIGKILL'), patienceMs);
+  let heard = false;
+  if (child.stdout) {
+    createInterface(child.stdout).on('line', (line) => {
+      const words = line.trim();
+      if (!(Object.values(guestSays) as string[]).includes(words)) return;
+      tell('guest', words.replace('guest: ', ''));
+      if (words === guestSays.pressed) heard = true;
+      if (words === guestSays.up) {
+        tell('you', `kill -TERM ${child.pid}`);
+        child.kill('SIGTERM');
+      }
+    });
+  }
+  if (child.stderr) {
+    createInterface(child.stderr).on('line', (line) => {
+      let event: Record<string, unknown>;
+      try {
+        event = JSON.parse(line) as Record<string, unknown>;
+      } catch {
+        return tell('QEMU', line);
+      }
+      const words = shown[String(event['event'])];
+      if (words) tell('qemu-trap', words(event));
+      else if (event['event'] === 'exit') tell('qemu-trap', String(event['message']));
+    });
+  }
+  const status = await new Promise<number | null>((done, fail) => {
+    child.on('error', fail);
+    child.on('close', done);
+  });
+  clearTimeout(giveUp);
+  tell('exit', `status ${status}`);
+  return { status, heard };
+}
+
+try {
+  console.log('SIGTERM to QEMU under qemu-trap, with the bundled hooks:\n');
+  const trapped = await show([process.execPath, resolve('dist/qemu-trap.cjs'), '--log', 'json', '--run-dir', join(dir, 'run'), '--', ...qemu]);
+  console.log('\nThe same SIGTERM to a bare QEMU:\n');
+  const bare = await show(qemu);
+  const works = trapped.heard && trapped.status === 0 && !bare.heard;
+  console.log(
+    works
+      ? '\nUnder qemu-trap the guest heard its power button and said goodbye. The guest of the bare QEMU never heard\nof it: for a real one that is a power failure.'
+      : '\nThis is not what the demo should show.',
+  );
+  process.exitCode = works ? 0 : 1;
+} finally {
+  rmSync(dir, { recursive: true, force: true });
+}

@@ -1,0 +1,227 @@
+import assert from 'node:assert/strict';
+import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import type { TestContext } from 'node:test';
+import { bootSector, guestSays, type Temper } from '../demo/guest.js';
+
+/*
+ * Real QEMUs under the real qemu-trap, in a folder of their own; what a test leaves behind is found, and ended by pid.
+ */
+
+export const program = resolve('dist/qemu-trap.cjs');
+const patienceMs = 30_000;
+
+/** Retries `attempt` until it gives a value that is not false, null or undefined; errors count as not yet. */
+export async function until<T>(what: string, attempt: () => T | Promise<T>, ms = patienceMs): Promise<NonNullable<T>> {
+  const deadline = performance.now() + ms;
+  let last: unknown;
+  for (;;) {
+    try {
+      const value = await attempt();
+      if (value !== false && value !== null && value !== undefined) return value;
+    } catch (error) {
+      last = error;
+    }
+    if (performance.now() > deadline) throw new Error(`not in time: ${what}${last ? ` (${last})` : ''}`);
+    await new Promise((resume) => setTimeout(resume, 10));
+  }
+}
+
+export function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+/** A living process's state letter, or `null`; a zombie counts as dead. */
+export function isAlive(pid: number): boolean {
+  const stat = read(`/proc/${pid}/stat`);
+  return stat !== '' && !/^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2));
+}
+
+export interface LogLine {
+  readonly event: string;
+  readonly level: string;
+  readonly message: string;
+  readonly [fact: string]: unknown;
+}
+
+export interface StartOptions {
+  /** qemu-trap's own options. */
+  readonly options?: readonly string[];
+  readonly temper?: Temper;
+  /** QEMU's options beyond the guest's. */
+  readonly qemu?: readonly string[];
+  /** Another command in QEMU's place, whole. */
+  readonly command?: readonly string[];
+  readonly env?: NodeJS.ProcessEnv;
+  readonly stdio?: StdioOptions;
+  /** What runs qemu-trap; its words come before Node's. */
+  readonly through?: readonly string[];
+  readonly log?: 'json' | 'text';
+  readonly detached?: boolean;
+}
+
+/** One test's folder, hooks and processes. */
+export class Lab {
+  readonly dir = mkdtempSync(join(tmpdir(), 'qemu-trap-test-'));
+  readonly hooks = join(this.dir, 'hooks');
+  readonly runDir = join(this.dir, 'run');
+  readonly serial = join(this.dir, 'serial');
+  readonly #mark = `QEMU_TRAP_TEST=${randomBytes(8).toString('hex')}`;
+
+  constructor(t: TestContext) {
+    mkdirSync(this.hooks, { mode: 0o755 });
+    t.after(async () => {
+      for (const pid of this.left()) {
+        try {
+          process.kill(pid, 'SIGKILL');
+        } catch {
+          // Gone meanwhile.
+        }
+      }
+      await until('the processes of the test are gone', () => this.left().length === 0);
+      rmSync(this.dir, { recursive: true, force: true });
+    });
+  }
+
+  /** Every living process that this test started, whatever became of its parents. */
+  left(): number[] {
+    return readdirSync('/proc')
+      .map(Number)
+      .filter((pid) => pid > 1 && pid !== process.pid && isAlive(pid) && read(`/proc/${pid}/environ`).includes(this.#mark));
+  }
+
+  file(name: string): string {
+    return join(this.dir, name);
+  }
+
+  /** Writes a hook into the hooks directory. */
+  hook(name: string, text: string, mode = 0o755): string {
+    const path = join(this.hooks, name);
+    writeFileSync(path, text, { mode });
+    return path;
+  }
+
+  guest(temper: Temper = 'obedient'): string[] {
+    const image = this.file(`${temper}.img`);
+    writeFileSync(image, bootSector(temper));
+    return [
+      'qemu-system-x86_64', '-M', 'pc', '-m', '16', '-display', 'none', '-net', 'none',
+      '-serial', `file:${this.serial}`, '-drive', `file=${image},format=raw,snapshot=on`,
+    ];
+  }
+
+  start(options: StartOptions = {}): Trap {
+    const command = options.command ?? [...this.guest(options.temper), ...(options.qemu ?? [])];
+    const own = ['--run-dir', this.runDir, '--log', options.log ?? 'json', ...(options.options ?? [])];
+    const [name, value] = this.#mark.split('=') as [string, string];
+    const [first, ...rest] = [...(options.through ?? []), process.execPath, program, ...own, '--', ...command];
+    const child = spawn(first as string, rest, {
+      stdio: options.stdio ?? ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, QEMU_TRAP_HOOKS: '', ...options.env, [name]: value },
+      cwd: this.dir,
+      detached: options.detached ?? true,
+    });
+    return new Trap(this, child);
+  }
+
+  /** With its guest up. */
+  async startGuest(options: StartOptions = {}): Promise<Trap> {
+    const trap = this.start(options);
+    await trap.ready();
+    await this.guestSaid('up');
+    return trap;
+  }
+
+  said(words: keyof typeof guestSays): number {
+    return read(this.serial).split(guestSays[words]).length - 1;
+  }
+
+  async guestSaid(words: keyof typeof guestSays, times = 1): Promise<void> {
+    await until(`the guest says '${guestSays[words]}' ${times} times`, () => this.said(words) >= times);
+  }
+
+  /** Nothing is left behind: no process, no run directory. */
+  async assertNothingLeft(): Promise<void> {
+    await until('no process is left', () => this.left().length === 0, 5_000);
+    assert.ok(!readdirSync(this.dir).includes('run'), 'the run directory is gone');
+  }
+}
+
+/** One qemu-trap under test. */
+export class Trap {
+  stdout = '';
+  stderr = '';
+  readonly exited: Promise<number>;
+  readonly pid: number;
+
+  constructor(
+    readonly lab: Lab,
+    readonly child: ChildProcess,
+  ) {
+    this.pid = child.pid as number;
+    child.stdout?.on('data', (chunk) => (this.stdout += chunk));
+    child.stderr?.on('data', (chunk) => (this.stderr += chunk));
+    this.exited = new Promise((resolve, reject) => {
+      child.on('error', reject);
+      child.on('close', (code, signal) => (code === null ? reject(new Error(`qemu-trap was ended by ${signal}`)) : resolve(code)));
+    });
+    this.exited.catch(() => undefined);
+  }
+
+  /** The log lines so far; what is not one (QEMU's own words, say) is left out. */
+  get log(): LogLine[] {
+    return this.stderr.split('\n').flatMap((line) => {
+      try {
+        return [JSON.parse(line) as LogLine];
+      } catch {
+        return [];
+      }
+    });
+  }
+
+  events(name: string): LogLine[] {
+    return this.log.filter(({ event }) => event === name);
+  }
+
+  async event(name: string, times = 1): Promise<LogLine> {
+    await until(`event ${name}, ${times} times, in:\n${this.stderr}`, () => this.events(name).length >= times).catch((error) => {
+      throw new Error(`${error.message}\nThe log:\n${this.stderr}`);
+    });
+    return this.events(name)[times - 1] as LogLine;
+  }
+
+  async ready(): Promise<void> {
+    await this.event('ready');
+  }
+
+  get qemuPid(): number {
+    return Number(this.events('start')[0]?.['pid']);
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    process.kill(this.pid, signal);
+  }
+
+  /** Ended within the time that a test has, with its status. */
+  async status(): Promise<number> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`qemu-trap has not ended; its log:\n${this.stderr}`)), 60_000);
+    });
+    return Promise.race([this.exited, late]).finally(() => clearTimeout(timer));
+  }
+
+  /** The last line, which says how it ended. */
+  get verdict(): LogLine {
+    const last = this.log.at(-1);
+    assert.equal(last?.event, 'exit', `the last line says how it ended; the log:\n${this.stderr}`);
+    return last as LogLine;
+  }
+}

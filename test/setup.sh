@@ -1,0 +1,54 @@
+#!/bin/sh
+# Sets up what the demo (first argument: demo) or the tests (test) need, and builds both. As root on Debian it
+# installs what is missing; elsewhere it prints the line that does.
+set -eu
+cd "$(dirname "$0")/.."
+
+commands='qemu-system-x86_64 env setpriv ps'
+debian='qemu-system-x86 coreutils util-linux procps'
+fedora='qemu-system-x86-core coreutils util-linux procps-ng'
+alpine='qemu-system-x86_64 coreutils util-linux-misc setpriv procps-ng'
+arch='qemu-system-x86 coreutils util-linux procps-ng'
+if [ "$1" = test ]; then
+    commands="$commands bash socat nc shellcheck busybox python3 prlimit"
+    debian="$debian bash socat netcat-openbsd shellcheck busybox python3"
+    fedora="$fedora bash socat nmap-ncat ShellCheck busybox python3"
+    alpine="$alpine bash socat netcat-openbsd shellcheck busybox python3"
+    arch="$arch bash socat openbsd-netcat shellcheck busybox python"
+fi
+
+missing() {
+    for command in $commands; do
+        command -v "$command" >/dev/null 2>&1 || echo "$command"
+    done
+}
+
+if [ -n "$(missing)" ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        echo "installing: $debian" >&2
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get update -q >&2
+        # shellcheck disable=SC2086 # a list of packages
+        apt-get install -q -y --no-install-recommends $debian >&2
+    fi
+    if [ -n "$(missing)" ]; then
+        echo "missing: $(missing | tr '\n' ' ')" >&2
+        echo "install them as root, with the line for your system:" >&2
+        echo "  Debian, Ubuntu: apt-get update && apt-get install -y --no-install-recommends $debian" >&2
+        echo "  Fedora:         dnf install -y $fedora" >&2
+        echo "  Alpine:         apk add $alpine" >&2
+        echo "  Arch:           pacman -S --needed $arch" >&2
+        exit 1
+    fi
+fi
+
+if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
+    npm ci --no-audit --no-fund --ignore-scripts >&2
+fi
+npm run --silent build
+bundle='node_modules/.bin/esbuild --bundle --platform=node --target=node18 --format=esm --packages=external --log-level=warning --out-extension:.js=.mjs'
+rm -rf build
+$bundle demo/main.ts --outdir=build/demo
+if [ "$1" = test ]; then
+    $bundle test/*.test.ts --outdir=build/test
+fi
