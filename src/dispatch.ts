@@ -81,6 +81,8 @@ export type Telling =
 export type Action =
   | { readonly do: 'run-hook'; readonly rule: Rule; readonly deadline: number }
   | { readonly do: 'end-hook'; readonly signal: SignalName }
+  /** Ask QEMU for its run state, and give it in as `guest`. */
+  | { readonly do: 'ask-guest' }
   /** Run the rule's monitor command. */
   | { readonly do: 'command'; readonly signal: SignalName; readonly command: string }
   /** Press the power button, of a guest made to hear it. */
@@ -96,7 +98,7 @@ interface Run {
   readonly rule: Rule;
   readonly since: number;
   readonly deadline: number;
-  /** What is in progress. `start`: the monitors are not up yet. `wait`: the chain has done what it could. */
+  /** What is in progress. `start`: QEMU has still to say how its guest is. `wait`: the chain has done what it could. */
   link: 'start' | 'script' | 'command' | 'wait';
   /** How often the same signal came again meanwhile. */
   again: number;
@@ -221,12 +223,14 @@ class Step {
       case 'monitor-up':
         state.monitorUp = true;
         state.guest = input.guest;
-        if (state.stop?.link === 'start') this.startChain(state.stop);
+        if (state.end !== null) return;
+        if (state.stop?.link === 'start') this.startStop(state.stop);
         for (const run of state.runs.values()) if (run.link === 'start') this.startChain(run);
         return;
       case 'guest':
         state.guest = input.guest;
-        this.endIfUseless();
+        if (state.stop?.link === 'start' && state.monitorUp && state.end === null) this.startStop(state.stop);
+        else this.endIfUseless();
         return;
       case 'powerdown':
         if (state.stop) state.stop.powerdown = true;
@@ -327,16 +331,27 @@ class Step {
       told: new Set(),
     };
     state.stop = stop;
+    for (const [signal, run] of state.runs) {
+      if (run.link !== 'start') continue;
+      state.runs.delete(signal);
+      this.tellOnce(signal, 'refused');
+    }
     if (rule.script === null && rule.monitorCommand === null) {
       this.end('asked');
       return;
     }
     this.tell({ event: 'shutdown', signal: rule.signal, timeoutMs: rule.timeoutMs, waitsForMonitor: !state.monitorUp });
-    if (state.monitorUp) this.startChain(stop);
+    if (!state.monitorUp) return;
+    // Not every change of a guest that stands still is an event: what is known of it may be old.
+    if (state.guest === 'running') this.startStop(state.stop);
+    else this.actions.push({ do: 'ask-guest' });
+  }
+
+  private startStop(stop: Stop): void {
+    if (!this.endIfUseless()) this.startChain(stop);
   }
 
   private startChain(run: Run): void {
-    if (run === this.state.stop && this.endIfUseless()) return;
     if (run.rule.script !== null) {
       run.link = 'script';
       this.actions.push({ do: 'run-hook', rule: run.rule, deadline: run.deadline });
@@ -430,12 +445,14 @@ class Step {
     if (stop === null || end !== null) return;
     // The press that went before is forgotten with the guest that heard it.
     stop.powerdown = false;
-    if (!byGuest) return;
-    if (stop.link === 'wait' && !stop.lastLinkRun) this.nextLink(stop, 'guest-reset');
-    else if (stop.link === 'script' && stop.reserveCame) this.reserve(stop);
-    else if (stop.link === 'command' && stop.presses > 0) {
-      const { pressGaps } = this.state.limits;
-      stop.nextPressAt = Math.min(stop.nextPressAt, this.now + (pressGaps.at(-1) ?? longestReserveMs));
+    if (stop.link === 'command' && stop.presses > 0) {
+      // Once it is back, or now where the deadline would come before that.
+      const whenBack = this.now + (this.state.limits.pressGaps.at(-1) ?? longestReserveMs);
+      stop.nextPressAt = Math.min(stop.nextPressAt, whenBack < stop.deadline ? whenBack : this.now);
+    } else if (stop.link === 'script' && stop.reserveCame) {
+      this.reserve(stop);
+    } else if (stop.link === 'wait' && (byGuest || stop.reserveCame) && !stop.lastLinkRun) {
+      this.nextLink(stop, 'guest-reset');
     }
   }
 
@@ -482,11 +499,10 @@ class Step {
         this.actions.push({ do: 'abandon' });
       }
     } else if (stop !== null) {
+      // In this order: a tick that comes late still gives the last link its turn.
+      if (now >= stop.reserveAt && !stop.reserveCame && state.monitorUp) this.reserve(stop);
       if (now >= stop.deadline) this.end('deadline');
-      else {
-        if (now >= stop.reserveAt && !stop.reserveCame && stop.link !== 'start') this.reserve(stop);
-        if (now >= stop.nextPressAt) this.press(stop);
-      }
+      else if (now >= stop.nextPressAt) this.press(stop);
     }
     for (const run of [...state.runs.values()]) if (now >= run.deadline) this.overdue(run);
     for (const [signal, noise] of state.noise) {

@@ -304,6 +304,8 @@ class VmRun {
         return void this.#runHook(action.rule, action.deadline);
       case 'end-hook':
         return this.#hooks.get(action.signal)?.end();
+      case 'ask-guest':
+        return void this.#refreshGuest();
       case 'press':
         return void this.#command(action.signal, 'system_powerdown', () => pressPowerButton(this.#client));
       case 'command':

@@ -63,6 +63,8 @@ export interface StartOptions {
   readonly stdio?: StdioOptions;
   /** What runs qemu-trap; its words come before Node's. */
   readonly through?: readonly string[];
+  /** Another copy of qemu-trap. */
+  readonly program?: string;
   readonly log?: 'json' | 'text';
   readonly detached?: boolean;
 }
@@ -121,7 +123,7 @@ export class Lab {
     const command = options.command ?? [...this.guest(options.temper), ...(options.qemu ?? [])];
     const own = ['--run-dir', this.runDir, '--log', options.log ?? 'json', ...(options.options ?? [])];
     const [name, value] = this.#mark.split('=') as [string, string];
-    const [first, ...rest] = [...(options.through ?? []), process.execPath, program, ...own, '--', ...command];
+    const [first, ...rest] = [...(options.through ?? []), process.execPath, options.program ?? program, ...own, '--', ...command];
     const child = spawn(first as string, rest, {
       stdio: options.stdio ?? ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, QEMU_TRAP_HOOKS: '', ...options.env, [name]: value },

@@ -29,8 +29,12 @@ export interface LaunchPlan {
   readonly detached: boolean;
 }
 
-/** Signals that end a bare QEMU, and that it never unblocks where it was started with them blocked. */
-const shielded = 'TERM,INT,HUP';
+/**
+ * Signals that end a bare QEMU, and that it never unblocks where it was started with them blocked. The last two are
+ * for a terminal, which sends Ctrl-\ and Ctrl-Z to QEMU too: the one would end it without a flush, the other stop it
+ * while qemu-trap goes on.
+ */
+const shielded = 'TERM,INT,HUP,QUIT,TSTP';
 
 /** How to start QEMU: its command line untouched, what is added after it. */
 export function planLaunch(wish: LaunchWish): LaunchPlan {

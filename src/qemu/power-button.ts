@@ -2,8 +2,11 @@ import type { QmpClient } from '../qmp/client.js';
 import type { CommandResult } from '../qmp/command-line.js';
 import { QmpError } from '../qmp/messages.js';
 
-/** Run states in which the guest stands still and `cont` lets it go on (RunState of qapi/run-state.json of QEMU). */
-const paused: readonly unknown[] = ['paused', 'io-error', 'watchdog', 'debug'];
+/**
+ * Run states in which the guest stands still and `cont` lets it go on (RunState of qapi/run-state.json of QEMU). The
+ * last two last where `savevm` or `loadvm` has failed.
+ */
+const paused: readonly unknown[] = ['paused', 'io-error', 'watchdog', 'debug', 'save-vm', 'restore-vm'];
 
 /** QEMU's run state. */
 export async function queryGuest(client: QmpClient): Promise<string> {

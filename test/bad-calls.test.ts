@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { usage } from '../src/usage.js';
+import { Lab, program } from './lab.js';
+
+interface Result {
+  readonly status: number | null;
+  readonly stderr: string;
+  readonly stdout: string;
+}
+
+function call(...words: string[]): Result {
+  const { status, stderr, stdout } = spawnSync(process.execPath, [program, ...words], { encoding: 'utf8', env: { ...process.env, QEMU_TRAP_HOOKS: '' }, timeout: 20_000 });
+  return { status, stderr, stdout };
+}
+
+/** Would say so if it were ever started. */
+const qemu = ['--', 'sh', '-c', 'echo started'];
+
+const rows: readonly [what: string, words: readonly string[], says: RegExp, status?: number][] = [
+  ['no command', [], /no QEMU to run/],
+  ['nothing after --', ['--'], /no QEMU to run/],
+  ['an unknown option', ['--frobnicate', ...qemu], /unknown option '--frobnicate'/],
+  ['an unknown option with a value', ['--frobnicate=1', ...qemu], /unknown option '--frobnicate'/],
+  ['an unknown short option', ['-x', ...qemu], /unknown option '-x'/],
+  ['an unknown --no- option', ['--no-timeout', ...qemu], /unknown option '--no-timeout'/],
+  ['an option without its value', ['--hooks', ...qemu], /--hooks needs a value/],
+  ['an option with an empty value', ['--name=', ...qemu], /--name needs a value/],
+  ['an unknown signal', ['--signal', 'SIGFOO,script=x', ...qemu], /unknown signal 'SIGFOO'/],
+  ['a signal by its number', ['--signal', '15', ...qemu], /unknown signal '15'/],
+  ['SIGKILL', ['--signal', 'KILL,script=x', ...qemu], /SIGKILL cannot be trapped: the kernel/],
+  ['SIGCHLD', ['--signal', 'SIGCHLD,script=x', ...qemu], /SIGCHLD cannot be trapped/],
+  ['no signal', ['--signal', ',script=x', ...qemu], /no signal/],
+  ['an unknown key', ['--signal', 'TERM,command=x', ...qemu], /unknown key 'command': the keys are/],
+  ['a key without a value', ['--signal', 'TERM,script', ...qemu], /script has no value/],
+  ['a key with an empty value', ['--signal', 'TERM,script=', ...qemu], /script has no value/],
+  ['a key twice', ['--signal', 'TERM,script=a,script=b', ...qemu], /script is given twice/],
+  ['two rules for one signal', ['--signal', 'TERM,script=a', '-signal', 'sigterm,script=b', ...qemu], /SIGTERM has a rule already/],
+  ['an unknown default', ['--signal', 'TERM,default=stop', ...qemu], /default=stop: write default=quit/],
+  ['a rule with a bad timeout', ['--signal', 'TERM,timeout=soon', ...qemu], /'soon' is not a time/],
+  ['a bad timeout', ['--timeout', '1m', ...qemu], /--timeout: '1m' is not a time/],
+  ['a negative timeout', ['--timeout', '-5', ...qemu], /--timeout: '-5' is not a time/],
+  ['an infinite timeout', ['--timeout', 'Infinity', ...qemu], /is not a time/],
+  ['a bad --kill-after', ['--kill-after', '', ...qemu], /--kill-after needs a value/],
+  ['a bad --press', ['--press', 'twice', ...qemu], /--press: 'twice' is not a time/],
+  ['presses without a gap', ['--press', '0', ...qemu], /--press: 0 s is too short/],
+  ['a bad --log', ['--log', 'xml', ...qemu], /--log xml: write --log text or --log json/],
+  ['a bad --on-death', ['--on-death', 'sleep', ...qemu], /--on-death sleep: write/],
+  ['a --ready-fd that is no number', ['--ready-fd', 'x', ...qemu], /--ready-fd x: write the number/],
+  ['a --ready-fd that is not open', ['--ready-fd', '99', ...qemu], /--ready-fd 99: no such file descriptor/],
+  ['a hooks directory that is not there', ['--hooks', '/nowhere/hooks', ...qemu], /hooks directory \/nowhere\/hooks: no such directory/],
+  ['-daemonize', ['--', 'qemu-system-x86_64', '-daemonize'], /-daemonize: qemu-trap must stay the parent/],
+  ['--daemonize', ['--', 'qemu-system-x86_64', '--daemonize'], /-daemonize/],
+  ['a run directory that is too long', ['--run-dir', `/tmp/${'x'.repeat(90)}`, ...qemu], /its sockets' paths would have 1\d\d bytes, and a unix socket holds 107/],
+  ['a run directory with a double quote', ['--run-dir', '/tmp/a"b', ...qemu], /double quote/],
+  ['a run directory that is a file', ['--run-dir', '/etc/passwd', ...qemu], /run directory \/etc\/passwd/],
+  ['a run directory that everybody can write', ['--run-dir', '/tmp', ...qemu], /run directory \/tmp: /],
+  ['a QEMU that is not there', ['--', 'qemu-system-nowhere'], /qemu-system-nowhere: not found/, 127],
+  ['a QEMU that is not there, by its path', ['--', '/nowhere/qemu'], /not found/, 127],
+  ['a QEMU that is a directory', ['--', '/tmp'], /\/tmp: cannot be executed/, 126],
+];
+
+for (const [what, words, says, status = 125] of rows) {
+  test(`${what}: one line, ${status}, and nothing is started`, () => {
+    const result = call(...words);
+    assert.equal(result.status, status, result.stderr);
+    assert.match(result.stderr, /^qemu-trap: [^\n]+\n$/);
+    assert.match(result.stderr, says);
+    assert.equal(result.stdout, '');
+  });
+}
+
+test('a QEMU that is not executable: one line, 126', (t) => {
+  const lab = new Lab(t);
+  writeFileSync(lab.file('qemu'), '#!/bin/sh\n');
+  const result = call('--run-dir', lab.runDir, '--', lab.file('qemu'));
+  assert.equal(result.status, 126);
+  assert.match(result.stderr, /^qemu-trap: .*qemu: cannot be executed[^\n]*\n$/);
+});
+
+test('a run directory of one\'s own that others could enter is closed to them', (t) => {
+  const lab = new Lab(t);
+  mkdirSync(lab.runDir);
+  chmodSync(lab.runDir, 0o755);
+  const result = call('--run-dir', lab.runDir, '--', 'sh', '-c', `stat -c %a ${lab.runDir}`);
+  assert.equal(result.stdout, '700\n');
+});
+
+test('--help prints exactly this', () => {
+  const result = call('--help');
+  assert.equal(result.status, 0);
+  assert.equal(result.stdout, usage);
+  assert.equal(result.stderr, '');
+  for (const line of usage.split('\n')) assert.ok(line.length <= 80, line);
+});
+
+test('--version prints the version of package.json', async () => {
+  const { version } = await import('../package.json');
+  assert.equal(call('--version').stdout, `${version}\n`);
+});
+
+test('a command without -- begins at the first word that is no option', () => {
+  const result = call('--timeout', '5', 'sh', '-c', 'echo "$@"', 'sh', '--check');
+  assert.match(result.stdout, /^--check -readconfig /);
+});
+
+test('QEMU\'s own statuses come through, every one', () => {
+  for (const status of [0, 1, 2, 3, 42, 75, 100, 124, 125, 126, 127, 128, 137, 200, 255]) {
+    assert.equal(call('--', 'sh', '-c', `exit ${status}`).status, status);
+  }
+});
