@@ -42,7 +42,7 @@ if [ -n "$(missing)" ]; then
     fi
 fi
 
-if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
+if [ ! -e node_modules/.package-lock.json ] || [ -n "$(find package-lock.json -newer node_modules/.package-lock.json)" ]; then
     npm ci --no-audit --no-fund --ignore-scripts >&2
 fi
 npm run --silent build

@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { readFileSync, readdirSync } from 'node:fs';
+import { test } from 'node:test';
+
+test('npm run demo shows the main job', () => {
+  const { status, stdout } = spawnSync(process.execPath, ['build/demo/main.mjs'], { encoding: 'utf8', timeout: 60_000 });
+  assert.equal(status, 0, stdout);
+  const inOrder = ['QEMU started', 'guest      up', 'kill -TERM', 'hook running', 'POWERDOWN', 'power button', 'bye', 'exit status 0', 'bare QEMU'];
+  let at = -1;
+  for (const words of inOrder) {
+    const next = stdout.indexOf(words, at + 1);
+    assert.ok(next > at, `${words}, after what came before, in:\n${stdout}`);
+    at = next;
+  }
+});
+
+test('shellcheck passes on every hook, on the qmp command and on the scripts of the project', () => {
+  const scripts = [...readdirSync('hooks').filter((name) => name !== 'lib').map((name) => `hooks/${name}`), 'hooks/lib/qmp', 'test/setup.sh', 'test/run.sh', '.ci/run'];
+  execFileSync('shellcheck', scripts, { stdio: 'inherit' });
+});
+
+test('the example hook of the README passes shellcheck', () => {
+  const example = /```sh\n(#!\/bin\/sh\necho "\$QEMU_TRAP_VM[\s\S]*?)```/.exec(readFileSync('README.md', 'utf8'))?.[1];
+  assert.ok(example && example.trim().split('\n').length === 5);
+  execFileSync('shellcheck', ['-'], { input: example });
+});
+
+test('shipped as one bundled CommonJS file, with the four dependencies in it', () => {
+  const bundle = readFileSync('dist/qemu-trap.cjs', 'utf8');
+  for (const name of ['cross-spawn', 'tree-kill', 'minimist', 'signal-exit']) assert.ok(bundle.includes(`node_modules/${name}/`), name);
+  assert.doesNotMatch(bundle, /require\("(cross-spawn|tree-kill|minimist|signal-exit)"\)/);
+});
