@@ -10,6 +10,8 @@ export type Temper =
   | 'rebooting'
   /** Hears nothing for about three seconds, as firmware and boot loaders do. */
   | 'slow'
+  /** Falls asleep (ACPI S3) as soon as it is up; once woken it boots anew, and is obedient. */
+  | 'sleeping'
   /** Says that it was pressed, then waits for about two seconds before it powers off. */
   | 'lingering';
 
@@ -31,6 +33,7 @@ const pm1Enable = 0x602;
 const pm1Control = 0x604;
 const powerButton = 0x100;
 const softOff = 0x2000;
+const suspendToMemory = 0x2400;
 /** The PC's timer interrupt ends `hlt` 18.2 times a second. */
 const ticksPerSecond = 18;
 /** A byte that survives a reset, unlike what the firmware loads anew: CMOS memory. */
@@ -51,6 +54,11 @@ export function bootSector(temper: Temper = 'obedient'): Buffer {
   asm.movDx(pm1Enable).movAx(powerButton).outDxAx();
   asm.movSi('up').call('print');
 
+  if (temper === 'sleeping') {
+    asm.movAl(cmosSpare).outAl(cmosIndex).movDx(cmosData).inAlDx().xorAlImmediate(beenHere).jz('wait');
+    asm.movAl(cmosSpare).outAl(cmosIndex).movAl(beenHere).outAl(cmosData);
+    asm.movDx(pm1Control).movAx(suspendToMemory).outDxAx();
+  }
   asm.label('wait').hlt();
   asm.movDx(pm1Status).inAxDx().testAh(powerButton >> 8).jz('wait');
   asm.movAx(powerButton).outDxAx();

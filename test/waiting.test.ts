@@ -70,6 +70,41 @@ for (const [by, options] of Object.entries(links)) {
   });
 }
 
+for (const [by, options] of Object.entries(links)) {
+  test(`a guest that sleeps is woken, and hears the button (${by})`, async (t) => {
+    const lab = new Lab(t);
+    const trap = await lab.startGuest({ temper: 'sleeping', options: [...options, '--press', '0.5'] });
+    const { client, socket } = await monitor(lab);
+    await until('the guest sleeps', async () => (await status(client)) === 'suspended');
+    trap.kill('SIGTERM');
+    assert.equal(await trap.status(), 0);
+    assert.equal(lab.said('bye'), 1);
+    socket.destroy();
+  });
+
+  test(`a guest that was stopped by an I/O error goes on, and hears the button (${by})`, async (t) => {
+    const lab = new Lab(t);
+    lab.guest();
+    const trap = lab.start({
+      command: [
+        'qemu-system-x86_64', '-M', 'pc', '-m', '16', '-display', 'none', '-net', 'none', '-serial', `file:${lab.serial}`,
+        '-drive', `if=none,id=disk,format=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=${lab.file('obedient.img')},file.inject-error.0.event=read_aio,file.inject-error.0.once=on,file.inject-error.0.errno=5`,
+        // With a geometry of its own, or QEMU itself would read the disk, and the error, before the guest does.
+        '-device', 'ide-hd,drive=disk,rerror=stop,cyls=16,heads=16,secs=63',
+      ],
+      options: [...options, '--press', '0.5'],
+    });
+    await trap.event('start');
+    const { client, socket } = await until('the monitor answers', () => monitor(lab));
+    await until('the guest stands still', async () => (await status(client)) === 'io-error');
+    assert.equal(lab.said('up'), 0);
+    trap.kill('SIGTERM');
+    assert.equal(await trap.status(), 0);
+    assert.equal(lab.said('bye'), 1);
+    socket.destroy();
+  });
+}
+
 test('a QEMU that stayed after a power-off of the guest goes at the signal, clean', async (t) => {
   const lab = new Lab(t);
   const trap = await lab.startGuest({ qemu: ['-no-shutdown'] });
