@@ -8,10 +8,6 @@ export interface CheckReport {
   readonly faulty: boolean;
 }
 
-function seconds(ms: number): string {
-  return String(ms / 1000);
-}
-
 function columns(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
   return rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ').trimEnd()).join('\n');
@@ -22,7 +18,7 @@ function row(rule: Rule): readonly string[] {
     rule.signal,
     rule.script?.path ?? '-',
     rule.monitorCommand ?? '-',
-    isIgnored(rule) ? '-' : seconds(rule.timeoutMs),
+    isIgnored(rule) ? '-' : String(rule.timeoutMs / 1000),
     rule.defaultAction,
     isIgnored(rule) ? 'ignored' : rule.source,
   ];

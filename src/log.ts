@@ -1,5 +1,6 @@
 import type { Telling } from './dispatch.js';
 import { endCauses } from './outcome.js';
+import { wordSeconds } from './seconds.js';
 
 /** One log line: an event with a stable name, its facts, and the words for people. */
 export interface LogEvent {
@@ -35,10 +36,6 @@ export function openLog(format: 'text' | 'json', vm: string, write: (line: strin
   });
 }
 
-function seconds(ms: number): string {
-  return `${Number((ms / 1000).toFixed(2))} s`;
-}
-
 const nextLinkReasons = {
   'hook-failed': 'its hook did not do its part',
   'hook-timeout': "its hook's time is up",
@@ -53,7 +50,7 @@ export function wordTelling(telling: Telling): LogEvent {
     case 'shutdown':
       return {
         event, level: 'info', facts: { signal: telling.signal, timeout_ms: telling.timeoutMs },
-        message: `${telling.signal}: shutting down, at most ${seconds(telling.timeoutMs)} until the default action${telling.waitsForMonitor ? '; waiting for QEMU to start' : ''}`,
+        message: `${telling.signal}: shutting down, at most ${wordSeconds(telling.timeoutMs)} until the default action${telling.waitsForMonitor ? '; waiting for QEMU to start' : ''}`,
       };
     case 'stands':
       return {

@@ -15,3 +15,8 @@ export function parseSeconds(text: string, what: string): number {
   }
   return seconds * 1000;
 }
+
+/** A span of time in words, to the hundredth of a second. */
+export function wordSeconds(ms: number): string {
+  return `${Number((ms / 1000).toFixed(2))} s`;
+}

@@ -9,3 +9,8 @@ export class UsageError extends Error {
     super(message);
   }
 }
+
+/** What an error says of itself, whatever was thrown. */
+export function errorText(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

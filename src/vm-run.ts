@@ -1,0 +1,309 @@
+import { closeSync, writeSync } from 'node:fs';
+import type { Config } from './args.js';
+import { initialState, nextTick, step, type Action, type Input } from './dispatch.js';
+import { inheritedEnvironment } from './hook/environment.js';
+import { runHook, type HookRun } from './hook/run.js';
+import { wordTelling, type Log } from './log.js';
+import type { EndCause, Ending } from './outcome.js';
+import { HookMonitors } from './qemu/hook-monitors.js';
+import type { Monitors } from './qemu/launch.js';
+import { pressPowerButton, queryGuest } from './qemu/power-button.js';
+import type { Qemu, QemuExit } from './qemu/process.js';
+import { QmpClient } from './qmp/client.js';
+import { runMonitorCommand, type CommandResult } from './qmp/command-line.js';
+import type { QmpEvent } from './qmp/messages.js';
+import { ruleFor, type Rule, type RuleBook } from './rules.js';
+import { wordSeconds } from './seconds.js';
+import type { SignalName } from './signals.js';
+import { atTerminal } from './terminal.js';
+import { onTrapped } from './trap.js';
+import { errorText } from './usage-error.js';
+
+/** setTimeout takes no more (Node's documentation of timers). */
+const longestTimeoutMs = 2 ** 31 - 1;
+/** How long the last events are waited for when QEMU has been reaped. */
+const lastEventsMs = 500;
+const reapEveryMs = 100;
+const reapTries = 50;
+
+/** Events after which QEMU's run state may be another (qapi/run-state.json of QEMU). */
+const runStateEvents: readonly string[] = ['STOP', 'RESUME', 'SUSPEND', 'WAKEUP', 'GUEST_PANICKED', 'RESET', 'MIGRATION'];
+
+/** Settled when the wait is over, one way or the other. */
+function within(ms: number, what: Promise<unknown>): Promise<unknown> {
+  let timer: NodeJS.Timeout;
+  return Promise.race([what, new Promise((resolve) => (timer = setTimeout(resolve, ms)))]).finally(() => clearTimeout(timer));
+}
+
+/** One run of QEMU: takes facts to the core, and does what the core decides. */
+export class VmRun {
+  stopSignal: SignalName | null = null;
+  stoppedAt: number | null = null;
+
+  readonly #client: QmpClient;
+  readonly #closed: Promise<void>;
+  readonly #hooks = new Map<SignalName, HookRun>();
+  readonly #clearing = new Set<Promise<void>>();
+  #hookMonitors: HookMonitors | null = null;
+  #state;
+  #timer: NodeJS.Timeout | null = null;
+  #over = false;
+  #started = false;
+  #ready = false;
+  #guestWent = false;
+  #reason: string | null = null;
+  #action: 'none' | 'quit' | 'kill' = 'none';
+  #cause: EndCause | null = null;
+  #abandon!: (exit: QemuExit) => void;
+  readonly #abandoned = new Promise<QemuExit>((resolve) => (this.#abandon = resolve));
+
+  constructor(
+    private readonly config: Config,
+    private readonly vm: string,
+    private readonly book: RuleBook,
+    private readonly log: Log,
+    private readonly qemu: Qemu,
+    private readonly monitors: Monitors,
+    private readonly readyFd: number | null,
+  ) {
+    this.#state = initialState({ killAfterMs: config.killAfterMs, pressGaps: config.pressGaps });
+    let close!: () => void;
+    this.#closed = new Promise((resolve) => (close = resolve));
+    this.#client = new QmpClient(qemu.control, {
+      onEvent: (event) => this.#onEvent(event),
+      onClose: () => {
+        close();
+        void this.#reap();
+      },
+    });
+    void this.#connect();
+    onTrapped(({ signal, at }) => this.#feed({ kind: 'signal', rule: this.#rule(signal), atTerminal }, at));
+  }
+
+  /** An error of qemu-trap's own: said, and survived, for QEMU still runs. */
+  survive(error: unknown): void {
+    this.log({ event: 'internal-error', level: 'error', message: `qemu-trap itself: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}` });
+  }
+
+  /** Settled when QEMU has gone, with every hook and what it had started. */
+  async untilGone(): Promise<QemuExit> {
+    const exit = await Promise.race([this.qemu.gone, this.#abandoned]);
+    await within(lastEventsMs, this.#closed);
+    this.#over = true;
+    if (this.#timer) clearTimeout(this.#timer);
+    for (const hook of this.#hooks.values()) hook.end();
+    await Promise.all([...this.#hooks.values()].map((hook) => hook.cleared));
+    await Promise.all(this.#clearing);
+    this.#hookMonitors?.close();
+    return exit;
+  }
+
+  ending(exit: QemuExit): Ending {
+    return {
+      ...exit,
+      action: this.#action,
+      cause: this.#cause,
+      guestWent: this.#guestWent,
+      reason: this.#reason,
+      started: this.#started,
+    };
+  }
+
+  /** The rule as it is now: a hook may have come or gone since the start. What is being served keeps its rule. */
+  #rule(signal: SignalName): Rule {
+    const { stop, runs } = this.#state;
+    if (stop?.rule.signal === signal) return stop.rule;
+    return runs.get(signal)?.rule ?? ruleFor(signal, this.book);
+  }
+
+  async #connect(): Promise<void> {
+    try {
+      await this.#client.ready;
+      this.#started = true;
+      this.#hookMonitors = new HookMonitors(this.monitors);
+      this.#feed({ kind: 'monitor-up', guest: await queryGuest(this.#client) });
+      this.#tellReady();
+    } catch {
+      // QEMU has gone, and its end is handled where it is reaped.
+    }
+  }
+
+  #tellReady(): void {
+    if (this.#ready || this.#state.guest !== 'running') return;
+    this.#ready = true;
+    this.log({ event: 'ready', level: 'info', message: 'the VM runs' });
+    const { readyFd } = this;
+    if (readyFd === null) return;
+    try {
+      writeSync(readyFd, '\n');
+      closeSync(readyFd);
+    } catch (error) {
+      this.log({ event: 'ready-failed', level: 'warning', message: `--ready-fd ${readyFd}: cannot be written (${errorText(error)})` });
+    }
+  }
+
+  /** The control monitor has closed: where libuv has lost the SIGCHLD to a flood of signals, it is asked to look again. */
+  async #reap(): Promise<void> {
+    for (let tries = 0; tries < reapTries; tries++) {
+      await within(reapEveryMs, this.qemu.gone);
+      if (this.#over) return;
+      this.qemu.reap();
+    }
+    if (!this.#over) {
+      this.log({ event: 'monitor-lost', level: 'error', message: 'the control monitor has closed while QEMU runs on: the next shutdown can end it by SIGKILL only' });
+    }
+  }
+
+  #feed(input: Input, at = performance.now()): void {
+    if (this.#over) return;
+    const { state, actions } = step(this.#state, input, at);
+    this.#state = state;
+    if (state.stop !== null && state.stop.since !== this.stoppedAt) {
+      this.stopSignal = state.stop.rule.signal;
+      this.stoppedAt = state.stop.since;
+    } else if (state.stop === null && this.stoppedAt !== null) {
+      this.stopSignal = null;
+      this.stoppedAt = null;
+    }
+    for (const action of actions) this.#perform(action);
+    this.#arm();
+  }
+
+  #arm(): void {
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = null;
+    const next = nextTick(this.#state);
+    if (next === Infinity) return;
+    const delay = Math.min(Math.max(1, Math.ceil(next - performance.now())), longestTimeoutMs);
+    this.#timer = setTimeout(() => this.#feed({ kind: 'tick' }), delay);
+  }
+
+  #perform(action: Action): void {
+    switch (action.do) {
+      case 'run-hook':
+        return void this.#runHook(action.rule, action.deadline);
+      case 'end-hook':
+        return this.#hooks.get(action.signal)?.end();
+      case 'ask-guest':
+        return void this.#refreshGuest();
+      case 'press':
+        return void this.#command(action.signal, 'system_powerdown', () => pressPowerButton(this.#client));
+      case 'command':
+        return void this.#command(action.signal, action.command, () => runMonitorCommand(this.#client, action.command));
+      case 'quit':
+        this.#action = 'quit';
+        this.#cause = this.#state.end?.cause ?? null;
+        // Where QEMU is still starting, quit waits for its monitor; SIGKILL after the time for it does not.
+        this.#client.ready.then(() => this.#client.execute('quit')).catch(() => undefined);
+        return;
+      case 'kill':
+        this.#action = 'kill';
+        this.#cause = this.#state.end?.cause ?? null;
+        return this.qemu.kill();
+      case 'abandon':
+        return this.#abandon({ code: null, signal: 'SIGKILL' });
+      case 'tell':
+        return this.log(wordTelling(action.telling));
+    }
+  }
+
+  async #command(signal: SignalName, command: string, run: () => Promise<CommandResult>): Promise<void> {
+    let result: CommandResult;
+    try {
+      result = await run();
+    } catch {
+      return; // QEMU has gone.
+    }
+    const output = result.output === '' ? '' : `: ${result.output}`;
+    this.log({
+      event: 'command', level: result.ok ? 'info' : 'warning',
+      message: `${signal}: ${command} ${result.ok ? 'done' : 'failed'}${output}`,
+      facts: { signal, command, ok: result.ok, output: result.output },
+    });
+    this.#feed({ kind: 'command-end', signal, ok: result.ok });
+  }
+
+  async #runHook(rule: Rule, deadline: number): Promise<void> {
+    const { signal, script } = rule;
+    if (script === null) return;
+    const hook = script.path;
+    const startedAt = performance.now();
+    const failed = (why: string): void => {
+      this.log({ event: 'hook-end', level: 'warning', message: `${signal}: hook ${hook} ${why}`, facts: { signal, hook, outcome: 'failed', why } });
+      this.#feed({ kind: 'hook-end', signal, outcome: { kind: 'failed', why } });
+    };
+    const monitor = (await this.#hookMonitors?.take(signal)) ?? null;
+    if (this.#over) return monitor?.destroy() && undefined;
+    if (monitor === null) return failed('cannot be run: QEMU gives it no monitor');
+
+    const run = runHook({
+      file: script,
+      inherited: inheritedEnvironment(process.env),
+      monitor,
+      onOutput: (chunk) => this.log.hookOutput(hook, chunk),
+      facts: {
+        signal,
+        vm: this.vm,
+        qemuPid: this.qemu.pid,
+        hooksDir: this.book.dirs.user ?? this.book.dirs.bundled,
+        libDir: `${this.book.dirs.bundled}/lib`,
+        leftMs: deadline - performance.now(),
+        press: this.config.press,
+        qmpSocket: this.monitors.qmp,
+        monitorSocket: this.monitors.human,
+      },
+    });
+    this.#hooks.set(signal, run);
+    this.#clearing.add(run.cleared);
+    void run.cleared.finally(() => this.#clearing.delete(run.cleared));
+    if (run.pid !== undefined) {
+      this.log({ event: 'hook-start', level: 'info', message: `${signal}: running hook ${hook} (pid ${run.pid})`, facts: { signal, hook, pid: run.pid } });
+    }
+    const outcome = await run.ended;
+    void this.#hookMonitors?.giveBack(signal, monitor);
+    if (this.#over) return;
+    if (outcome.kind === 'failed') return failed(outcome.why);
+    const ms = Math.round(performance.now() - startedAt);
+    this.log({
+      event: 'hook-end', level: 'info',
+      message: `${signal}: hook ${hook} ${outcome.kind === 'done' ? 'ended well' : 'says not now'} after ${wordSeconds(ms)}`,
+      facts: { signal, hook, outcome: outcome.kind, ms },
+    });
+    this.#feed({ kind: 'hook-end', signal, outcome });
+  }
+
+  #onEvent({ event, data }: QmpEvent): void {
+    switch (event) {
+      case 'POWERDOWN':
+        this.log({ event: 'powerdown', level: 'info', message: 'the power button was pressed' });
+        this.#feed({ kind: 'powerdown' });
+        return;
+      case 'SHUTDOWN': {
+        const reason = String(data['reason'] ?? '');
+        this.#reason = reason;
+        this.#guestWent = reason === 'guest-shutdown' || reason === 'guest-reset';
+        this.log({ event: 'guest-shutdown', level: 'info', message: `QEMU goes: ${reason}`, facts: { reason } });
+        if (this.#guestWent) this.#feed({ kind: 'shutdown', byGuest: true });
+        else if (reason === 'guest-panic') this.#feed({ kind: 'guest', guest: 'guest-panicked' });
+        return;
+      }
+      case 'RESET':
+        this.#feed({ kind: 'reset', byGuest: data['guest'] === true });
+        break;
+      case 'RESUME':
+        // After a reboot within one QEMU, say: the guest that had gone is back.
+        this.#guestWent = false;
+        break;
+    }
+    if (runStateEvents.includes(event)) void this.#refreshGuest();
+  }
+
+  async #refreshGuest(): Promise<void> {
+    try {
+      this.#feed({ kind: 'guest', guest: await queryGuest(this.#client) });
+      this.#tellReady();
+    } catch {
+      // QEMU has gone.
+    }
+  }
+}
