@@ -93,13 +93,15 @@ export type Action =
   | { readonly do: 'abandon' }
   | { readonly do: 'tell'; readonly telling: Telling };
 
+/** What is in progress. `start`: QEMU has still to say how its guest is. `wait`: the chain has done what it could. */
+export type Link = 'start' | 'script' | 'command' | 'wait';
+
 /** One signal's chain on its way. */
 interface Run {
   readonly rule: Rule;
   readonly since: number;
   readonly deadline: number;
-  /** What is in progress. `start`: QEMU has still to say how its guest is. `wait`: the chain has done what it could. */
-  link: 'start' | 'script' | 'command' | 'wait';
+  link: Link;
   /** How often the same signal came again meanwhile. */
   again: number;
 }
@@ -173,6 +175,13 @@ export function nextTick(state: State): number {
   for (const run of state.runs.values()) times.push(run.deadline);
   for (const noise of state.noise.values()) times.push(noise.until);
   return Math.min(Infinity, ...times);
+}
+
+/** Which link of `signal`'s chain is in progress; `null` where none is. */
+export function linkOf(state: State, signal: SignalName): Link | null {
+  if (state.end !== null) return null;
+  const run = state.stop?.rule.signal === signal ? state.stop : state.runs.get(signal);
+  return run?.link ?? null;
 }
 
 function classOf(rule: Rule, state: State, atTerminal: boolean, now: number): SignalClass {

@@ -1,6 +1,6 @@
 import { closeSync, writeSync } from 'node:fs';
 import type { Config } from './args.js';
-import { initialState, nextTick, step, type Action, type Input } from './dispatch.js';
+import { initialState, linkOf, nextTick, step, type Action, type Input } from './dispatch.js';
 import { inheritedEnvironment } from './hook/environment.js';
 import { runHook, type HookRun } from './hook/run.js';
 import { wordTelling, type Log } from './log.js';
@@ -233,7 +233,11 @@ export class VmRun {
       this.#feed({ kind: 'hook-end', signal, outcome: { kind: 'failed', why } });
     };
     const monitor = (await this.#hookMonitors?.take(signal)) ?? null;
-    if (this.#over) return monitor?.destroy() && undefined;
+    if (this.#over || linkOf(this.#state, signal) !== 'script') {
+      // Its time was up before it began.
+      if (monitor !== null) void this.#hookMonitors?.giveBack(signal, monitor);
+      return;
+    }
     if (monitor === null) return failed('cannot be run: QEMU gives it no monitor');
 
     const run = runHook({
@@ -261,7 +265,8 @@ export class VmRun {
     }
     const outcome = await run.ended;
     void this.#hookMonitors?.giveBack(signal, monitor);
-    if (this.#over) return;
+    // One that was told to end may take longer to do so than the next run of the same signal to begin.
+    if (this.#over || this.#hooks.get(signal) !== run) return;
     if (outcome.kind === 'failed') return failed(outcome.why);
     const ms = Math.round(performance.now() - startedAt);
     this.log({

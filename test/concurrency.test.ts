@@ -24,6 +24,26 @@ test('the same signal while its hook runs is coalesced: one run, one line with t
   assert.equal(await trap.status(), 0);
 });
 
+test('a signal whose hook is overdue, and slow to end, may come again: each run has a monitor and an end of its own', async (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGUSR1', `#!/bin/sh
+echo run >>runs
+[ "$(wc -l <runs)" -gt 2 ] && { qmp query-name >answer; exit 0; }
+trap '' TERM
+while :; do sleep 0.1; done
+`);
+  const trap = await lab.startGuest({ qemu: ['-name', 'web'], options: ['--hooks', lab.hooks, '--signal', 'USR1,timeout=0.3'] });
+  for (const run of [1, 2]) {
+    trap.kill('SIGUSR1');
+    await trap.event('failed', run);
+  }
+  await until('both are gone', () => lab.left().length === 2);
+  trap.kill('SIGUSR1');
+  await until('the third has its answer', () => read(lab.file('answer')) === '{"name": "web"}\n');
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+});
+
 test('during a shutdown: others stand back, a reset is refused, a repeated SIGTERM never forces', async (t) => {
   const lab = new Lab(t);
   const trap = await lab.startGuest({ temper: 'lingering', options: ['--signal', 'HUP,script=reset', '--signal', 'USR1,monitorcommand=system_reset'] });

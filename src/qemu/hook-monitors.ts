@@ -38,7 +38,8 @@ export class HookMonitors {
   }
 
   #prepare(path: string): void {
-    if (this.#closed) return;
+    // One ahead, no more: a second would sit on the monitor as its only client, and nobody would ever use it.
+    if (this.#closed || this.#ready.has(path)) return;
     this.#ready.set(
       path,
       new Promise((resolve) => {
@@ -63,11 +64,12 @@ export class HookMonitors {
   async take(signal: SignalName): Promise<Socket | null> {
     const path = this.#path(signal);
     let socket = await this.#ready.get(path);
+    this.#ready.delete(path);
     if (!socket || socket.destroyed) {
       this.#prepare(path);
       socket = (await this.#ready.get(path)) ?? null;
+      this.#ready.delete(path);
     }
-    this.#ready.delete(path);
     if (socket) setBlocking(socket, true);
     return socket ?? null;
   }
@@ -96,7 +98,7 @@ export class HookMonitors {
       else socket.write(drainCommand);
     });
     socket.destroy();
-    if (!this.#closed) this.#prepare(this.#path(signal));
+    this.#prepare(this.#path(signal));
   }
 
   close(): void {
