@@ -1,6 +1,7 @@
 import { closeSync, writeSync } from 'node:fs';
 import type { Config } from './args.js';
 import { initialState, linkOf, nextTick, step, type Action, type Input } from './dispatch.js';
+import { markHooksToCome } from './hook/descendants.js';
 import { inheritedEnvironment } from './hook/environment.js';
 import { runHook, type HookRun } from './hook/run.js';
 import { wordTelling, type Log } from './log.js';
@@ -121,6 +122,7 @@ export class VmRun {
       await this.#client.ready;
       this.#started = true;
       this.#hookMonitors = new HookMonitors(this.monitors);
+      markHooksToCome();
       this.#feed({ kind: 'monitor-up', guest: await queryGuest(this.#client) });
       this.#tellReady();
     } catch {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { symlinkSync } from 'node:fs';
 import { test } from 'node:test';
-import { Lab, read, until, type StartOptions } from './lab.js';
+import { isAlive, Lab, read, until, type StartOptions } from './lab.js';
 
 /** A hook named for SIGTERM, run once against a guest; with everything at its end. */
 async function stopWith(lab: Lab, hook: string, start: StartOptions = {}) {
@@ -271,7 +271,7 @@ test('a hook that hangs and ignores SIGTERM, with children in other sessions: no
     `#!/bin/bash
 trap '' TERM
 setsid sh -c 'trap "" TERM; echo $$ >session; sleep 600' &
-setsid setsid env -i sh -c 'trap "" TERM; sleep 601' &
+setsid setsid env -i sh -c 'echo $$ >wiped; trap "" TERM; exec sleep 601 <&- >&- 2>&- 3<&-' &
 ( setsid sh -c 'sleep 602 & sleep 603' & )
 sleep 604 &
 while :; do sleep 1; done
@@ -281,6 +281,8 @@ while :; do sleep 1; done
   assert.equal(status, 0);
   assert.equal(lab.said('bye'), 1);
   assert.equal(trap.events('next-link')[0]?.['because'], 'hook-timeout');
+  const wiped = Number(read(lab.file('wiped')));
+  assert.ok(wiped > 0 && !isAlive(wiped), 'not even one that has left its session, its parent, its environment and fd 3');
 });
 
 test('what a hook that has ended left behind is ended, though QEMU runs on', async (t) => {

@@ -1,5 +1,7 @@
+import { randomInt } from 'node:crypto';
 import { accessSync, constants, readFileSync, readdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import spawn from 'cross-spawn';
 import treeKill from 'tree-kill';
 import { cookieVariable } from './environment.js';
 
@@ -42,11 +44,47 @@ function carries(pid: number, mark: string): boolean {
 }
 
 /**
- * The living processes of one hook's run: its group and session, whoever carries its cookie, and all their
- * descendants.
+ * The soft RLIMIT_LOCKS that qemu-trap has, and every process it starts from now on inherits, whatever becomes of its
+ * environment. The kernel has not enforced that limit since 2.4.25 (getrlimit(2)): as a mark it costs nothing.
+ */
+const markedLimit = 2 ** 40 + randomInt(2 ** 40);
+
+/** Marks qemu-trap itself, so that its hooks are. Where prlimit(1) is not there, the cookie has to do. */
+export function markHooksToCome(): void {
+  const child = spawn('prlimit', ['--pid', String(process.pid), `--locks=${markedLimit}:`], { stdio: 'ignore' });
+  child.on('error', () => undefined);
+}
+
+/** True for a process that comes from a hook of this qemu-trap, and has wiped its environment. */
+function isMarkedOnly(pid: number): boolean {
+  try {
+    return (
+      new RegExp(`^Max file locks\\s+${markedLimit}\\s`, 'm').test(readFileSync(`/proc/${pid}/limits`, 'latin1')) &&
+      !readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`${cookieVariable}=`)
+    );
+  } catch {
+    return false;
+  }
+}
+
+/** The hooks that run now. What is only marked is nobody's in particular: it goes with the last of them. */
+const runningHooks = new Set<number>();
+
+export function hookStarted(pid: number): void {
+  runningHooks.add(pid);
+}
+
+export function hookEnded(pid: number): void {
+  runningHooks.delete(pid);
+}
+
+/**
+ * The living processes of one hook's run: its group and session, whoever carries its cookie, all their descendants,
+ * and what has nothing left of it but the mark.
  */
 async function processesOf(hookPid: number, cookie: string): Promise<number[]> {
   const mark = `${cookieVariable}=${cookie}\0`;
+  const isLast = [...runningHooks].every((pid) => pid === hookPid);
   const found = new Set<number>();
   const others: Process[] = [];
   const pids = readdirSync('/proc').map(Number).filter((pid) => pid > 1 && pid !== process.pid);
@@ -54,7 +92,7 @@ async function processesOf(hookPid: number, cookie: string): Promise<number[]> {
     if (i % batch === batch - 1) await new Promise((resolve) => setImmediate(resolve));
     const each = readProcess(pid);
     if (each === null) continue;
-    if (pid === hookPid || each.group === hookPid || each.session === hookPid || carries(pid, mark)) found.add(pid);
+    if (pid === hookPid || each.group === hookPid || each.session === hookPid || carries(pid, mark) || (isLast && isMarkedOnly(pid))) found.add(pid);
     else others.push(each);
   }
   for (let grew = true; grew; ) {

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import spawn from 'cross-spawn';
 import { hookOutcome, type HookOutcome } from '../outcome.js';
-import { endDescendants } from './descendants.js';
+import { endDescendants, hookEnded, hookStarted } from './descendants.js';
 import { hookEnvironment, type HookFacts } from './environment.js';
 import { checkTrust, isStill } from './trust.js';
 import type { HookFile } from './find.js';
@@ -79,11 +79,13 @@ export function runHook(call: HookCall): HookRun {
     });
     child.on('exit', (code, killedBy) => {
       running = false;
+      hookEnded(pid as number);
       resolve(hookOutcome(code, killedBy));
     });
   });
   if (pid === undefined) return { pid, ended, cleared: ended.then(() => undefined), end: () => undefined };
 
+  hookStarted(pid);
   let clearing: Promise<void> | null = null;
   const clear = (): Promise<void> => (clearing ??= endDescendants(pid, cookie, () => running));
   const changed = !isStill(path, verdict.identity);
