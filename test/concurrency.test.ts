@@ -94,6 +94,40 @@ test('SIGTERM while a hook that resets and waits is running: the guest is shut d
   await lab.assertNothingLeft();
 });
 
+const cleanReboot = `#!/bin/sh
+qmp set-action '{"shutdown":"pause"}'
+qmp --wait SHUTDOWN system_powerdown
+qmp system_reset
+qmp cont
+qmp set-action '{"shutdown":"poweroff"}'
+`;
+
+test('a hook that reboots the guest cleanly within one QEMU: the guest is back, and goes at the next SIGTERM', async (t) => {
+  const lab = new Lab(t);
+  lab.hook('mine', cleanReboot);
+  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks, '--signal', 'USR1,script=mine'] });
+  trap.kill('SIGUSR1');
+  await lab.guestSaid('up', 2);
+  assert.equal(lab.said('bye'), 1);
+  assert.equal((await trap.event('hook-end'))['outcome'], 'done');
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+  assert.equal(lab.said('bye'), 2);
+  assert.equal(trap.verdict['verdict'], 'clean');
+});
+
+test('SIGTERM while such a reboot is under way: the guest that has said goodbye is not started for nothing', async (t) => {
+  const lab = new Lab(t);
+  lab.hook('mine', cleanReboot);
+  const trap = await lab.startGuest({ temper: 'lingering', options: ['--hooks', lab.hooks, '--signal', 'USR1,script=mine'] });
+  trap.kill('SIGUSR1');
+  await lab.guestSaid('pressed');
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+  assert.equal(lab.said('bye'), 1);
+  await lab.assertNothingLeft();
+});
+
 test('SIGUSR1 opens no debugger, SIGCONT passes without a word, and every other signal is logged and ignored', async (t) => {
   const lab = new Lab(t);
   const trap = await lab.startGuest();
