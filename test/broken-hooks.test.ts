@@ -3,17 +3,15 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, chownSync, constants, cpSync, mkdirSync, openSync, readSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Lab, until, type StartOptions, type Trap } from './lab.js';
+import { Lab, until, type Trap } from './lab.js';
 
 /** A way to break the hook for SIGTERM; `break` is called before the start, `meanwhile` after the guest is up. */
 interface Breakage {
   readonly what: string;
   readonly break: (lab: Lab, path: string) => void;
   readonly meanwhile?: (lab: Lab, path: string, trap: Trap) => void | Promise<void>;
-  readonly afterSignal?: (lab: Lab, path: string, trap: Trap) => void | Promise<void>;
   /** What the log must say of it. */
   readonly says: RegExp;
-  readonly start?: StartOptions;
 }
 
 const write = (text: string, mode = 0o755) => (_: Lab, path: string): void => writeFileSync(path, text, { mode });
@@ -83,10 +81,9 @@ const hanging: readonly Breakage[] = [
 async function guestGetsItsButton(lab: Lab, breakage: Breakage, timeout: number): Promise<Trap> {
   const path = join(lab.hooks, 'SIGTERM');
   breakage.break(lab, path);
-  const trap = await lab.startGuest({ ...breakage.start, options: ['--hooks', lab.hooks, '--timeout', String(timeout)] });
+  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks, '--timeout', String(timeout)] });
   await breakage.meanwhile?.(lab, path, trap);
   trap.kill('SIGTERM');
-  await breakage.afterSignal?.(lab, path, trap);
   assert.equal(await trap.status(), 0, `the guest was shut down; the log:\n${trap.stderr.slice(-4000)}`);
   assert.equal(lab.said('bye'), 1);
   assert.match(trap.log.map(({ message }) => message).join('\n'), breakage.says);

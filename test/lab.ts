@@ -38,7 +38,7 @@ export function read(path: string): string {
   }
 }
 
-/** A living process's state letter, or `null`; a zombie counts as dead. */
+/** Whether a process lives; a zombie counts as dead. */
 export function isAlive(pid: number): boolean {
   const stat = read(`/proc/${pid}/stat`);
   return stat !== '' && !/^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2));
