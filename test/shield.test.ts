@@ -134,7 +134,8 @@ test('a terminal that QEMU has changed is set back where QEMU had to be killed',
   const lab = new Lab(t);
   const modes = lab.file('modes');
   const words = [process.execPath, program, '--run-dir', lab.runDir, '--timeout', '0.5', '--kill-after', '0.5', '--', ...stdioGuest(lab)].map(shellQuote).join(' ');
-  const child = spawn('script', ['-qec', `stty -g >${modes}; ${words} 2>${lab.file('log')}; stty -g >>${modes}`, '/dev/null'], {
+  // Ctrl-C goes to the whole foreground group: a shell that did not trap it would end before its last stty.
+  const child = spawn('script', ['-qec', `trap : INT; stty -g >${modes}; ${words} 2>${lab.file('log')}; stty -g >>${modes}`, '/dev/null'], {
     stdio: ['pipe', 'pipe', 'inherit'],
     env: { ...process.env, QEMU_TRAP_HOOKS: '' },
   });
