@@ -10,11 +10,11 @@ fedora='qemu-system-x86-core coreutils util-linux procps-ng'
 alpine='qemu-system-x86_64 coreutils util-linux-misc setpriv procps-ng'
 arch='qemu-system-x86 coreutils util-linux procps-ng'
 if [ "$1" = test ]; then
-    commands="$commands bash socat nc shellcheck busybox python3 prlimit"
-    debian="$debian bash socat netcat-openbsd shellcheck busybox python3"
-    fedora="$fedora bash socat nmap-ncat ShellCheck busybox python3"
-    alpine="$alpine bash socat netcat-openbsd shellcheck busybox python3"
-    arch="$arch bash socat openbsd-netcat shellcheck busybox python"
+    commands="$commands bash socat nc shellcheck busybox python3 prlimit mkfs.ext4 debugfs"
+    debian="$debian bash socat netcat-openbsd shellcheck busybox python3 e2fsprogs"
+    fedora="$fedora bash socat nmap-ncat ShellCheck busybox python3 e2fsprogs"
+    alpine="$alpine bash socat netcat-openbsd shellcheck busybox python3 e2fsprogs e2fsprogs-extra"
+    arch="$arch bash socat openbsd-netcat shellcheck busybox python e2fsprogs"
 fi
 
 missing() {
@@ -51,4 +51,9 @@ rm -rf build
 $bundle demo/main.ts --outdir=build/demo
 if [ "$1" = test ]; then
     $bundle test/*.test.ts --outdir=build/test
+    if command -v apt-get >/dev/null 2>&1; then
+        sh test/linux-guest/make.sh .cache/linux-guest
+    else
+        echo 'no Linux guest: it is made of packages of Debian; the tests that need it are skipped' >&2
+    fi
 fi
