@@ -1,4 +1,7 @@
+import { basename } from 'node:path';
 import { findFaults } from './faults.js';
+import type { HookFile } from './hook/find.js';
+import { isDirectoryOfSteps, stepsIn } from './hook/steps.js';
 import { isIgnored, ruleFor, type Rule, type RuleBook } from './rules.js';
 import { trappableSignals } from './signals.js';
 
@@ -13,10 +16,19 @@ function columns(rows: readonly (readonly string[])[]): string {
   return rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ').trimEnd()).join('\n');
 }
 
+/** A hook's path; of a directory, with the steps in braces, as a shell would expand them. */
+function wordScript(script: HookFile): string {
+  return isDirectoryOfSteps(script) ? `${script.path}/{${stepNames(script).join(',')}}` : script.path;
+}
+
+function stepNames(script: HookFile): string[] {
+  return stepsIn(script).run.map(({ path }) => basename(path));
+}
+
 function row(rule: Rule): readonly string[] {
   return [
     rule.signal,
-    rule.script?.path ?? '-',
+    rule.script === null ? '-' : wordScript(rule.script),
     rule.monitorCommand ?? '-',
     isIgnored(rule) ? '-' : String(rule.timeoutMs / 1000),
     rule.defaultAction,
@@ -30,7 +42,8 @@ export function check(book: RuleBook, format: 'text' | 'json'): CheckReport {
   const faults = findFaults(rules, book);
   if (format === 'json') {
     const lines: object[] = rules.map((rule) => ({
-      event: 'rule', signal: rule.signal, script: rule.script?.path ?? null, monitorcommand: rule.monitorCommand,
+      event: 'rule', signal: rule.signal, script: rule.script?.path ?? null,
+      ...(rule.script !== null && isDirectoryOfSteps(rule.script) ? { steps: stepNames(rule.script) } : {}), monitorcommand: rule.monitorCommand,
       timeout: rule.timeoutMs / 1000, default: rule.defaultAction, source: rule.source, ignored: isIgnored(rule),
     }));
     for (const { path, message, mend } of faults) lines.push({ event: 'hook-fault', hook: path, message, mend });

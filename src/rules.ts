@@ -1,4 +1,5 @@
 import { findForSignal, findScript, namesOf, type HookDirs, type HookFile } from './hook/find.js';
+import { isDirectoryOfSteps, stepsIn } from './hook/steps.js';
 import type { SignalSpec } from './signal-spec.js';
 import { builtinRule, type DefaultAction, type SignalName } from './signals.js';
 
@@ -28,6 +29,11 @@ const guestRunsOn = {
   commands: ['system_reset', 'stop', 'cont', 'system_wakeup', 'inject-nmi', 'nmi'],
 };
 
+function leavesGuestRunning(script: HookFile): boolean {
+  const files = isDirectoryOfSteps(script) ? stepsIn(script).run : [script];
+  return files.length > 0 && files.every((file) => namesOf(file).some((name) => guestRunsOn.hooks.includes(name)));
+}
+
 /**
  * The rule that `signal` gets: an option's, else that of a file named for it in the hooks directory, else the
  * built-in one. What an option's rule does not name, it has from the next in rank.
@@ -45,7 +51,7 @@ export function ruleFor(signal: SignalName, book: RuleBook): Rule {
   const runsOn =
     script === null
       ? guestRunsOn.commands.includes(spec?.monitorCommand?.trim() ?? '')
-      : namesOf(script).some((name) => guestRunsOn.hooks.includes(name));
+      : leavesGuestRunning(script);
   const defaultAction = spec?.defaultAction ?? (runsOn ? 'none' : builtin.defaultAction);
   const lastLink = runsOn && defaultAction === 'none' ? null : builtin.monitorCommand;
   const monitorCommand = spec?.monitorCommand !== undefined ? spec.monitorCommand : lastLink;

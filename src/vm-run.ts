@@ -3,9 +3,11 @@ import type { Config } from './args.js';
 import { initialState, linkOf, nextTick, step, type Action, type Input } from './dispatch.js';
 import { markHooksToCome } from './hook/descendants.js';
 import { inheritedEnvironment } from './hook/environment.js';
+import type { HookFile } from './hook/find.js';
 import { runHook, type HookRun } from './hook/run.js';
+import { stepsOf } from './hook/steps.js';
 import { wordTelling, type Log } from './log.js';
-import type { EndCause, Ending } from './outcome.js';
+import type { EndCause, Ending, HookOutcome } from './outcome.js';
 import { HookMonitors } from './qemu/hook-monitors.js';
 import type { Monitors } from './qemu/launch.js';
 import { pressPowerButton, queryGuest } from './qemu/power-button.js';
@@ -44,6 +46,7 @@ export class VmRun {
   readonly #client: QmpClient;
   readonly #closed: Promise<void>;
   readonly #hooks = new Map<SignalName, HookRun>();
+  readonly #turns = new Map<SignalName, object>();
   readonly #clearing = new Set<Promise<void>>();
   #hookMonitors: HookMonitors | null = null;
   #state;
@@ -225,25 +228,51 @@ export class VmRun {
     this.#feed({ kind: 'command-end', signal, ok: result.ok });
   }
 
-  async #runHook(rule: Rule, deadline: number): Promise<void> {
-    const { signal, script } = rule;
+  /** Runs what the rule names: one hook, or the steps of a directory, one after the other until one fails. */
+  async #runHook({ signal, script }: Rule, deadline: number): Promise<void> {
     if (script === null) return;
-    const hook = script.path;
-    const startedAt = performance.now();
-    const failed = (why: string): void => {
-      this.log({ event: 'hook-end', level: 'warning', message: `${signal}: hook ${hook} ${why}`, facts: { signal, hook, outcome: 'failed', why } });
-      this.#feed({ kind: 'hook-end', signal, outcome: { kind: 'failed', why } });
-    };
-    const monitor = (await this.#hookMonitors?.take(signal)) ?? null;
-    if (this.#over || linkOf(this.#state, signal) !== 'script') {
-      // Its time was up before it began.
-      if (monitor !== null) void this.#hookMonitors?.giveBack(signal, monitor);
-      return;
+    // One that was told to end may take longer to do so than the next run of the same signal to begin.
+    const turn = {};
+    this.#turns.set(signal, turn);
+    const superseded = (): boolean => this.#over || this.#turns.get(signal) !== turn;
+
+    let outcome: HookOutcome = { kind: 'done' };
+    const steps = stepsOf(script);
+    if ('fault' in steps) outcome = this.#hookFailed(signal, script.path, steps.fault);
+    else {
+      for (const file of steps.files) {
+        // Where its time was up before it began, the core waits for no outcome.
+        const next = await this.#runFile(signal, file, deadline, () => superseded() || linkOf(this.#state, signal) !== 'script');
+        if (next === null || superseded()) return;
+        outcome = next;
+        if (outcome.kind !== 'done') break;
+      }
     }
-    if (monitor === null) return failed('cannot be run: QEMU gives it no monitor');
+    this.#feed({ kind: 'hook-end', signal, outcome });
+  }
+
+  #hookFailed(signal: SignalName, hook: string, why: string): HookOutcome {
+    this.log({ event: 'hook-end', level: 'warning', message: `${signal}: hook ${hook} ${why}`, facts: { signal, hook, outcome: 'failed', why } });
+    return { kind: 'failed', why };
+  }
+
+  /**
+   * Runs one file, to its end.
+   * @param tooLate asked when all is ready for it
+   * @returns `null` where it was too late, or nobody waits for the outcome any more
+   */
+  async #runFile(signal: SignalName, file: HookFile, deadline: number, tooLate: () => boolean): Promise<HookOutcome | null> {
+    const hook = file.path;
+    const startedAt = performance.now();
+    const monitor = (await this.#hookMonitors?.take(signal)) ?? null;
+    if (tooLate()) {
+      if (monitor !== null) void this.#hookMonitors?.giveBack(signal, monitor);
+      return null;
+    }
+    if (monitor === null) return this.#hookFailed(signal, hook, 'cannot be run: QEMU gives it no monitor');
 
     const run = runHook({
-      file: script,
+      file,
       inherited: inheritedEnvironment(process.env),
       monitor,
       onOutput: (chunk) => this.log.hookOutput(hook, chunk),
@@ -267,16 +296,15 @@ export class VmRun {
     }
     const outcome = await run.ended;
     void this.#hookMonitors?.giveBack(signal, monitor);
-    // One that was told to end may take longer to do so than the next run of the same signal to begin.
-    if (this.#over || this.#hooks.get(signal) !== run) return;
-    if (outcome.kind === 'failed') return failed(outcome.why);
+    if (this.#over || this.#hooks.get(signal) !== run) return null;
+    if (outcome.kind === 'failed') return this.#hookFailed(signal, hook, outcome.why);
     const ms = Math.round(performance.now() - startedAt);
     this.log({
       event: 'hook-end', level: 'info',
       message: `${signal}: hook ${hook} ${outcome.kind === 'done' ? 'ended well' : 'says not now'} after ${wordSeconds(ms)}`,
       facts: { signal, hook, outcome: outcome.kind, ms },
     });
-    this.#feed({ kind: 'hook-end', signal, outcome });
+    return outcome;
   }
 
   #onEvent({ event, data }: QmpEvent): void {

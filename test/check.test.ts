@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { trappableSignals } from '../src/signals.js';
 import { Lab, program } from './lab.js';
@@ -79,4 +79,22 @@ test('a SIGTERM rule that never stops the VM is a fault', (t) => {
   const report = check('--signal', 'TERM,script=reset');
   assert.equal(report.status, 125);
   assert.match(report.stdout, /SIGTERM with default=none never stops this VM/);
+});
+
+test('--check shows the steps of a directory, and what is passed over in it', (t) => {
+  const lab = new Lab(t);
+  mkdirSync(`${lab.hooks}/SIGTERM.d`, { mode: 0o755 });
+  for (const name of ['20-drain', '10-notify', '30-old.sh']) lab.hook(`SIGTERM.d/${name}`, '#!/bin/sh\n');
+  lab.hook('SIGTERM.d/40-not', '#!/bin/sh\n', 0o644);
+  lab.hook('term', '#!/bin/sh\n');
+  const report = check('--hooks', lab.hooks);
+  assert.equal(report.status, 125);
+  assert.match(report.stdout, /^SIGTERM +\S+\/term +system_powerdown/m);
+  assert.match(report.stdout, /rm -r \S+SIGTERM\.d/);
+  rmSync(`${lab.hooks}/term`);
+  const { stdout } = check('--hooks', lab.hooks);
+  assert.match(stdout, /^SIGTERM +\S+\/SIGTERM\.d\/\{10-notify,20-drain\} +system_powerdown/m);
+  assert.match(stdout, /30-old\.sh: it is passed over for its name.*mv \S+30-old\.sh \S+30-old$/m);
+  assert.match(stdout, /40-not: it is not executable, and is passed over; mend it: chmod 755/);
+  assert.deepEqual(check('--hooks', lab.hooks, '--log', 'json').objects().find(({ signal }) => signal === 'SIGTERM')?.['steps'], ['10-notify', '20-drain']);
 });

@@ -10,7 +10,7 @@ export interface HookDirs {
   readonly bundled: string;
 }
 
-/** A hook's file as it was found; whether it may run is trust.ts's business. */
+/** A hook's file, or directory of steps, as it was found; whether it may run is trust.ts's business. */
 export interface HookFile {
   readonly path: string;
   /** It comes with qemu-trap. */
@@ -40,17 +40,21 @@ export function findScript(script: string, dirs: HookDirs): HookFile {
   return { path: mine, ours: false };
 }
 
-/** The files named for `signal` in the user's hooks directory; the first one counts, more than one is a fault. */
+/**
+ * What is named for `signal` in the user's hooks directory, `SIGTERM` and the directory `SIGTERM.d` alike; the first
+ * one counts, more than one is a fault.
+ */
 export function findForSignal(signal: SignalName, dirs: HookDirs): HookFile[] {
   if (dirs.user === null) return [];
   const { user } = dirs;
-  return hookNames(signal)
+  const names = hookNames(signal);
+  return [...names, ...names.map((name) => `${name}.d`)]
     .map((name) => join(user, name))
     .filter(isThere)
     .map((path) => ({ path, ours: false }));
 }
 
-/** The names a hook goes by: the one it was found under, and that of the file its links lead to. */
+/** The names a file goes by: the one it was found under, and that of the file its links lead to. */
 export function namesOf(file: HookFile): string[] {
   try {
     return [basename(file.path), basename(realpathSync(file.path))];

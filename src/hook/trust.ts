@@ -72,6 +72,20 @@ function missing(path: string): Fault {
   return { what: 'there is no such file', mend: `cp HOOK ${shellQuote(path)}` };
 }
 
+/** Whether the steps in the directory `path` may run at all: neither it nor what it lies in is open to others. */
+export function findDirectoryFault(path: string): Fault | null {
+  try {
+    const real = realpathSync(path);
+    return (
+      [...new Set([path, real, dirname(path), dirname(real)])]
+        .map((directory) => openTo(directory, statSync(directory), `the directory ${directory}`))
+        .find((each) => each !== null) ?? null
+    );
+  } catch (error) {
+    return { what: `it cannot be checked (${(error as NodeJS.ErrnoException).code ?? error})`, mend: `ls -ldL ${shellQuote(path)}` };
+  }
+}
+
 /**
  * Whether the hook at `path` may run: a regular file (links followed), not empty, executable, owned by root or the
  * running user, and neither it nor its directory open to others.

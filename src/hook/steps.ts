@@ -1,0 +1,75 @@
+import { accessSync, constants, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { HookFile } from './find.js';
+import { findDirectoryFault } from './trust.js';
+
+/** True for a directory of steps. */
+export function isDirectoryOfSteps({ path }: HookFile): boolean {
+  try {
+    return path.endsWith('.d') && statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
+}
+
+/** As run-parts(8) has it: a name with a dot or a tilde is what an editor or a package manager has left. */
+const stepName = /^[\w-]+$/;
+
+export interface Steps {
+  /** In the order they run in. */
+  readonly run: readonly HookFile[];
+  /** Files that do not run, though somebody may have meant them to. */
+  readonly passedOver: readonly { readonly path: string; readonly because: 'name' | 'not-executable' }[];
+}
+
+/** The executables of a directory of steps, in lexical order, as run-parts(8) would run them. */
+export function stepsIn({ path: directory, ours }: HookFile): Steps {
+  const run: HookFile[] = [];
+  const passedOver: Steps['passedOver'][number][] = [];
+  let names: string[];
+  try {
+    names = readdirSync(directory).sort();
+  } catch {
+    return { run, passedOver };
+  }
+  for (const name of names) {
+    const path = join(directory, name);
+    try {
+      if (statSync(path).isDirectory()) continue;
+    } catch {
+      // A link that leads nowhere is a step that fails, and not one that nobody asked for.
+    }
+    const executable = isExecutable(path);
+    if (stepName.test(name) && executable !== false) run.push({ path, ours });
+    else if (stepName.test(name)) passedOver.push({ path, because: 'not-executable' });
+    else if (executable && !name.startsWith('.')) passedOver.push({ path, because: 'name' });
+  }
+  return { run, passedOver };
+}
+
+/** `null` where there is no file to ask. */
+function isExecutable(path: string): boolean | null {
+  try {
+    statSync(path);
+  } catch {
+    return null;
+  }
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * What runs for `hook`, one after the other: itself, or the steps of a directory.
+ * @returns why none of them may run, where that is so
+ */
+export function stepsOf(hook: HookFile): { readonly files: readonly HookFile[] } | { readonly fault: string } {
+  if (!isDirectoryOfSteps(hook)) return { files: [hook] };
+  const fault = findDirectoryFault(hook.path);
+  if (fault) return { fault: `cannot be trusted: ${fault.what} (mend it: ${fault.mend})` };
+  const files = stepsIn(hook).run;
+  return files.length > 0 ? { files } : { fault: 'has no executable in it' };
+}
