@@ -51,7 +51,8 @@ export const uselessToWait: Readonly<Record<string, EndCause>> = {
 };
 
 export type Input =
-  | { readonly kind: 'signal'; readonly rule: Rule; readonly atTerminal: boolean }
+  /** `times`: how often it came at once. */
+  | { readonly kind: 'signal'; readonly rule: Rule; readonly times: number; readonly atTerminal: boolean }
   /** The control monitor answers; `guest` is QEMU's run state. */
   | { readonly kind: 'monitor-up'; readonly guest: string }
   | { readonly kind: 'guest'; readonly guest: string }
@@ -228,7 +229,7 @@ class Step {
     const { state } = this;
     switch (input.kind) {
       case 'signal':
-        return this.signal(input.rule, input.atTerminal);
+        return this.signal(input.rule, input.times, input.atTerminal);
       case 'monitor-up':
         state.monitorUp = true;
         state.guest = input.guest;
@@ -265,7 +266,7 @@ class Step {
     this.actions.push({ do: 'tell', telling });
   }
 
-  private signal(rule: Rule, atTerminal: boolean): void {
+  private signal(rule: Rule, times: number, atTerminal: boolean): void {
     const { state, now } = this;
     const { signal } = rule;
     const reaction = dispatchTable[phaseFor(signal, state)][classOf(rule, state, atTerminal, now)];
@@ -281,7 +282,7 @@ class Step {
       }
       case 'coalesce': {
         const run = state.stop?.rule.signal === signal ? state.stop : state.runs.get(signal);
-        if (run) run.again++;
+        if (run) run.again += times;
         break;
       }
       case 'stands':
@@ -292,7 +293,7 @@ class Step {
         this.end('cut');
         return;
       case 'ignore':
-        this.ignore(signal);
+        this.ignore(signal, times);
         return;
     }
     if (atTerminal && signal === 'SIGINT' && state.stop !== null && state.stop.ctrlCAt === null && state.end === null) {
@@ -308,14 +309,14 @@ class Step {
     this.tell({ event, signal, first: stop.rule.signal });
   }
 
-  private ignore(signal: SignalName): void {
+  private ignore(signal: SignalName, times: number): void {
     // Service managers send SIGCONT after SIGTERM, to wake what was stopped.
     if (signal === 'SIGCONT') return;
     const noise = this.state.noise.get(signal);
     if (noise) {
-      this.state.noise.set(signal, { until: noise.until, more: noise.more + 1 });
+      this.state.noise.set(signal, { until: noise.until, more: noise.more + times });
     } else {
-      this.tell({ event: 'ignored', signal, times: 1 });
+      this.tell({ event: 'ignored', signal, times });
       this.state.noise.set(signal, { until: this.now + quietMs, more: 0 });
     }
   }

@@ -4,6 +4,8 @@ import { aliases, trappableSignals, type SignalName } from './signals.js';
 export interface Trapped {
   readonly signal: SignalName;
   readonly at: number;
+  /** How often: what comes in one turn of the event loop is one, as it is for the kernel while a signal is pending. */
+  readonly times: number;
 }
 
 /*
@@ -15,8 +17,32 @@ let deliver = (trapped: Trapped): void => {
   if (!early.has(trapped.signal)) early.set(trapped.signal, trapped);
 };
 
+/*
+ * Signals that came again in this turn of the loop. In a storm they must cost next to nothing: libuv's signal pipe
+ * holds 4,096, and while it is full a SIGTERM is lost.
+ */
+const again = new Map<SignalName, number>();
+
+function trapped(signal: SignalName): void {
+  const count = again.get(signal);
+  if (count !== undefined) {
+    again.set(signal, count + 1);
+    return;
+  }
+  if (again.size === 0) setImmediate(deliverRest);
+  again.set(signal, 0);
+  deliver({ signal, at: performance.now(), times: 1 });
+}
+
+function deliverRest(): void {
+  const rest = [...again];
+  again.clear();
+  const at = performance.now();
+  for (const [signal, times] of rest) if (times > 0) deliver({ signal, at, times });
+}
+
 for (const signal of trappableSignals) {
-  process.on(signal, () => deliver({ signal, at: performance.now() }));
+  process.on(signal, () => trapped(signal));
 }
 // signal-exit listens to the second names too, and ends the process where it is the only listener.
 for (const alias of Object.keys(aliases)) process.on(alias, () => undefined);

@@ -18,6 +18,7 @@ import type { QmpEvent } from './qmp/messages.js';
 import { ruleFor, type Rule, type RuleBook } from './rules.js';
 import { wordSeconds } from './seconds.js';
 import type { SignalName } from './signals.js';
+import { widenSignalPipe } from './signal-pipe.js';
 import { atTerminal } from './terminal.js';
 import { onTrapped } from './trap.js';
 import { errorText } from './usage-error.js';
@@ -81,7 +82,7 @@ export class VmRun {
       },
     });
     void this.#connect();
-    onTrapped(({ signal, at }) => this.#feed({ kind: 'signal', rule: this.#rule(signal), atTerminal }, at));
+    onTrapped(({ signal, at, times }) => this.#feed({ kind: 'signal', rule: this.#rule(signal), times, atTerminal }, at));
   }
 
   /** An error of qemu-trap's own: said, and survived, for QEMU still runs. */
@@ -126,6 +127,7 @@ export class VmRun {
       this.#started = true;
       this.#hookMonitors = new HookMonitors(this.monitors);
       markHooksToCome();
+      widenSignalPipe();
       this.#feed({ kind: 'monitor-up', guest: await queryGuest(this.#client) });
       this.#tellReady();
     } catch {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Lab, read, until } from './lab.js';
@@ -143,13 +143,19 @@ test('SIGUSR1 opens no debugger, SIGCONT passes without a word, and every other 
 });
 
 /** Sends `count` signals as fast as a C library can. */
-function storm(pid: number, signal: number, count: number): Promise<unknown> {
-  const sender = spawn('python3', ['-c', `import os\nfor _ in range(${count}): os.kill(${pid}, ${signal})`], { stdio: 'ignore' });
+function storm(pid: number, signal: number, count: number, then = ''): Promise<unknown> {
+  const sender = spawn('python3', ['-c', `import os\nfor _ in range(${count}): os.kill(${pid}, ${signal})\n${then}`], { stdio: 'ignore' });
   return new Promise((resolve) => sender.on('exit', resolve));
 }
 
 function memory(pid: number): number {
   return Number(/^VmRSS:\s*(\d+)/m.exec(read(`/proc/${pid}/status`))?.[1]);
+}
+
+/** The size of the largest pipe that a process has, in bytes, as F_GETPIPE_SZ says. */
+function widest(pid: number): number {
+  const ask = 'import fcntl,glob,os,sys\nsizes = [0]\nfor f in glob.glob(sys.argv[1]):\n try:\n  if os.readlink(f).startswith("pipe:"): sizes.append(fcntl.fcntl(os.open(f, os.O_RDONLY | os.O_NONBLOCK), 1032))\n except OSError: pass\nprint(max(sizes))';
+  return Number(spawnSync('python3', ['-c', ask, `/proc/${pid}/fd/*`], { encoding: 'utf8' }).stdout);
 }
 
 for (const [what, options] of [
@@ -175,6 +181,17 @@ for (const [what, options] of [
     await lab.assertNothingLeft();
   });
 }
+
+test('a SIGTERM in the very middle of a storm is not lost', async (t) => {
+  for (let times = 1; times <= 5; times++) {
+    const lab = new Lab(t);
+    const trap = await lab.startGuest();
+    await until('the pipe of libuv is wide', () => widest(trap.pid) === 2 ** 20);
+    await storm(trap.pid, 12, 50_000, `os.kill(${trap.pid}, 15)\nfor _ in range(50_000):\n try: os.kill(${trap.pid}, 12)\n except OSError: break`);
+    assert.equal(await trap.status(), 0);
+    assert.equal(lab.said('bye'), 1);
+  }
+});
 
 test('a storm during a shutdown is told of, not logged line by line', async (t) => {
   const lab = new Lab(t);

@@ -147,7 +147,7 @@ test('a random day: it always ends, one link at a time, no quit before its time,
         if (happening.what === 'time') day.pass(happening.ms);
         else if (happening.what === 'hook-ends') day.endHooks(happening.outcome);
         else if (happening.what === 'input') day.take(happening.input);
-        else day.take({ kind: 'signal', rule: rules[happening.index % rules.length] as Rule, atTerminal: happening.atTerminal });
+        else day.take({ kind: 'signal', times: 1, rule: rules[happening.index % rules.length] as Rule, atTerminal: happening.atTerminal });
       }
       // From here on nobody does anything: no hook ends, no guest goes, QEMU does not react.
       const { stop, end } = day.state;
@@ -166,10 +166,10 @@ test('a repeated SIGTERM never brings the end nearer', () => {
       const term = rule('SIGTERM', true, 'system_powerdown', 60_000, 'quit');
       const day = new Day([10_000]);
       day.take({ kind: 'monitor-up', guest: 'running' });
-      day.take({ kind: 'signal', rule: term, atTerminal: false });
+      day.take({ kind: 'signal', times: 1, rule: term, atTerminal: false });
       for (const gap of gaps) {
         day.pass(gap);
-        if (day.now < 60_000) day.take({ kind: 'signal', rule: term, atTerminal: false });
+        if (day.now < 60_000) day.take({ kind: 'signal', times: 1, rule: term, atTerminal: false });
         assert.equal(day.quitAt === null, day.now < 60_000);
       }
     }),

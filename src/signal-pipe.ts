@@ -1,0 +1,55 @@
+import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import spawn from 'cross-spawn';
+
+/*
+ * libuv carries signals to its loop through a pipe of the usual 64 KiB: 4,096 signals. What comes while it is full is
+ * dropped, be it a SIGTERM (uv__signal_handler of libuv). Node has no call for a larger one; others may set it.
+ */
+
+/** The most that a process without privileges may ask for (/proc/sys/fs/pipe-max-size): 65,536 signals. */
+const bytes = 2 ** 20;
+
+const O_NONBLOCK = 0o4000;
+
+/** Descriptors of pipes that have both ends in this process and block at neither: libuv's for signals is one. */
+function ownPipes(): string[] {
+  const ends = new Map<string, string[]>();
+  for (const fd of readdirSync('/proc/self/fd')) {
+    try {
+      const pipe = readlinkSync(`/proc/self/fd/${fd}`);
+      const flags = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1] ?? '0';
+      if (pipe.startsWith('pipe:') && Number.parseInt(flags, 8) & O_NONBLOCK) ends.set(pipe, [...(ends.get(pipe) ?? []), fd]);
+    } catch {
+      // The descriptor of the listing itself.
+    }
+  }
+  return [...ends.values()].flatMap(([first, second]) => (first !== undefined && second !== undefined ? [first] : []));
+}
+
+/** Who can do it: pipesz(1) of util-linux 2.39, else Perl, which every Debian has. F_SETPIPE_SZ is 1031 (fcntl(2)). */
+const helpers: readonly ((paths: readonly string[]) => [string, string[]])[] = [
+  (paths) => ['pipesz', ['--set', String(bytes), ...paths.flatMap((path) => ['--file', path])]],
+  (paths) => ['perl', ['-e', `foreach (@ARGV) { open(P, "+<", $_) and fcntl(P, 1031, ${bytes}) }`, ...paths]],
+];
+
+/** Makes room for a storm of signals, so that a SIGTERM in its middle is not lost. Where nothing can do it, 4,096 have room. */
+export function widenSignalPipe(): void {
+  const paths = ownPipes().map((fd) => `/proc/${process.pid}/fd/${fd}`);
+  const attempt = (index: number): void => {
+    const helper = helpers[index];
+    if (helper === undefined || paths.length === 0) return;
+    const [command, args] = helper(paths);
+    const child = spawn(command, args, { stdio: 'ignore' });
+    let tried = false;
+    const next = (): void => {
+      if (tried) return;
+      tried = true;
+      attempt(index + 1);
+    };
+    child.on('error', next);
+    child.on('exit', (code) => {
+      if (code !== 0) next();
+    });
+  };
+  attempt(0);
+}
