@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { TestContext } from 'node:test';
+import { QmpClient } from '../src/qmp/client.js';
 import { bootSector, guestSays, type Temper } from '../demo/guest.js';
 
 /*
@@ -226,4 +228,26 @@ export class Trap {
     assert.equal(last?.event, 'exit', `the last line says how it ended; the log:\n${this.stderr}`);
     return last as LogLine;
   }
+}
+
+/** A client on the VM's spare monitor. */
+export async function monitor(lab: Lab): Promise<{ client: QmpClient; socket: Socket }> {
+  const socket = createConnection(join(lab.runDir, 'qmp.sock'));
+  const client = new QmpClient(socket, { onEvent: () => undefined, onClose: () => undefined });
+  await client.ready;
+  return { client, socket };
+}
+
+/** Executes one command on the VM's spare monitor. */
+export async function execute(lab: Lab, command: string): Promise<unknown> {
+  const { client, socket } = await monitor(lab);
+  try {
+    return await client.execute(command);
+  } finally {
+    socket.destroy();
+  }
+}
+
+export async function runState(client: QmpClient): Promise<string> {
+  return String(((await client.execute('query-status')) as { status: string }).status);
 }

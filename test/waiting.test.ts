@@ -1,21 +1,7 @@
 import assert from 'node:assert/strict';
-import { createConnection, type Socket } from 'node:net';
-import { join } from 'node:path';
+import { createConnection } from 'node:net';
 import { test } from 'node:test';
-import { QmpClient } from '../src/qmp/client.js';
-import { Lab, until } from './lab.js';
-
-/** A client on the VM's spare monitor. */
-async function monitor(lab: Lab): Promise<{ client: QmpClient; socket: Socket }> {
-  const socket = createConnection(join(lab.runDir, 'qmp.sock'));
-  const client = new QmpClient(socket, { onEvent: () => undefined, onClose: () => undefined });
-  await client.ready;
-  return { client, socket };
-}
-
-async function status(client: QmpClient): Promise<string> {
-  return String(((await client.execute('query-status')) as { status: string }).status);
-}
+import { Lab, monitor, runState as status, until } from './lab.js';
 
 const links = {
   'the bundled hook': [],
