@@ -3,6 +3,7 @@ import { parsePress, type PressGaps } from './press.js';
 import { parseSeconds } from './seconds.js';
 import { parseSignalSpec, type SignalSpec } from './signal-spec.js';
 import type { SignalName } from './signals.js';
+import { longestSocketPath } from './socket-path.js';
 import { UsageError } from './usage-error.js';
 
 /** What the command line asks for, normalised once and trusted after. */
@@ -21,11 +22,13 @@ export interface Config {
   readonly press: string;
   readonly pressGaps: PressGaps;
   readonly shield: boolean;
+  /** The socket of the QEMU guest agent. */
+  readonly agent: string | null;
   /** QEMU and its options, untouched. */
   readonly qemu: readonly string[];
 }
 
-const valued = ['hooks', 'signal', 'timeout', 'kill-after', 'name', 'run-dir', 'ready-fd', 'log', 'press', 'on-death'];
+const valued = ['hooks', 'signal', 'timeout', 'kill-after', 'name', 'run-dir', 'ready-fd', 'log', 'press', 'on-death', 'agent'];
 const flags = ['check', 'help', 'version', 'no-shield'];
 
 /** QEMU's command line begins at `--`, or at the first word that is neither an option nor an option's value. */
@@ -61,6 +64,13 @@ function forMinimist(own: readonly string[]): string[] {
 function oneOf<T extends string>(option: string, text: string, choices: readonly T[]): T {
   if ((choices as readonly string[]).includes(text)) return text as T;
   throw new UsageError(`--${option} ${text}: write --${option} ${choices.join(` or --${option} `)}`);
+}
+
+function parseAgent(path: string | null): string | null {
+  if (path !== null && Buffer.byteLength(path) > longestSocketPath) {
+    throw new UsageError(`--agent ${path}: has ${Buffer.byteLength(path)} bytes, and the path of a unix socket holds ${longestSocketPath}: name a shorter one`);
+  }
+  return path;
 }
 
 /**
@@ -119,6 +129,7 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Conf
     press,
     pressGaps: parsePress(press),
     shield: !parsed['no-shield'],
+    agent: parseAgent(last('agent') ?? (env['QEMU_TRAP_AGENT'] || null)),
     qemu,
   };
   oneOf('on-death', last('on-death') ?? 'kill', ['kill']);

@@ -9,15 +9,15 @@ import type { Log } from './log.js';
 import { verdict, wordEnding } from './outcome.js';
 import { changesUser, daemonizes, namedFds } from './qemu/command-line.js';
 import { monitorsConfig, planLaunch, type Monitors } from './qemu/launch.js';
-import { startQemu, type Qemu } from './qemu/process.js';
+import { startQemu } from './qemu/process.js';
 import { findHelpers, requireQemu } from './qemu/programs.js';
-import { openRunDir, type RunDir } from './qemu/run-dir.js';
+import { openRunDir } from './qemu/run-dir.js';
 import { ruleFor, type RuleBook } from './rules.js';
 import { wordSeconds } from './seconds.js';
 import { trappableSignals, type SignalName } from './signals.js';
 import { rememberTerminal } from './terminal.js';
 import { errorText, UsageError } from './usage-error.js';
-import { VmRun } from './vm-run.js';
+import { VmRun, type Launched } from './vm-run.js';
 
 /** The sockets in the run directory: a hook's own for each signal that has one, and the spare ones. */
 function placeMonitors(hooked: readonly SignalName[], file: (name: string) => string): Monitors {
@@ -49,7 +49,7 @@ function checkCall(config: Config, env: NodeJS.ProcessEnv): number | null {
 }
 
 /** Starts QEMU with monitors of qemu-trap's own. Until it runs, an error ends the program; after that none does. */
-async function launch(config: Config, vm: string, readyFd: number | null, hooked: readonly SignalName[], env: NodeJS.ProcessEnv, log: Log): Promise<{ qemu: Qemu; monitors: Monitors; runDir: RunDir }> {
+async function launch(config: Config, vm: string, readyFd: number | null, hooked: readonly SignalName[], env: NodeJS.ProcessEnv, log: Log): Promise<Launched> {
   const names: string[] = [];
   placeMonitors(hooked, (name) => (names.push(name), name));
   const runDir = openRunDir(config.runDir, vm, env, names);
@@ -98,13 +98,13 @@ export async function supervise(config: Config, vm: string, book: RuleBook, log:
   }
   const hooked = rules.filter((rule) => rule.script !== null).map((rule) => rule.signal);
   const restoreTerminal = rememberTerminal();
-  const { qemu, monitors, runDir } = await launch(config, vm, readyFd, hooked, env, log);
+  const launched = await launch(config, vm, readyFd, hooked, env, log);
   // Whatever ends the program before its time: no socket and no lock is left behind.
-  onExit(() => runDir.remove());
+  onExit(() => launched.runDir.remove());
   const startedAt = performance.now();
-  log({ event: 'start', level: 'info', message: `QEMU started (pid ${qemu.pid})`, facts: { pid: qemu.pid } });
+  log({ event: 'start', level: 'info', message: `QEMU started (pid ${launched.qemu.pid})`, facts: { pid: launched.qemu.pid } });
 
-  const vmRun = new VmRun(config, vm, book, log, qemu, monitors, readyFd);
+  const vmRun = new VmRun(config, vm, book, log, launched, readyFd);
   process.on('uncaughtException', (error) => vmRun.survive(error));
   process.on('unhandledRejection', (error) => vmRun.survive(error));
   const exit = await vmRun.untilGone();

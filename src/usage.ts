@@ -23,6 +23,8 @@ a socket to QEMU's QMP monitor as file descriptor 3.
                         gaps between presses of the power button, the last one
                         repeated (default: 10)
   --on-death kill       QEMU ends when qemu-trap is killed (default: kill)
+  --agent SOCKET        the socket of the QEMU guest agent, for the hooks that need
+                        it (default: $QEMU_TRAP_AGENT)
   --no-shield           let signals sent to QEMU itself reach it
   --check               print what each signal would do, and every fault in the
                         hooks; run nothing

@@ -12,7 +12,9 @@ import { HookMonitors } from './qemu/hook-monitors.js';
 import type { Monitors } from './qemu/launch.js';
 import { pressPowerButton, queryGuest } from './qemu/power-button.js';
 import type { Qemu, QemuExit } from './qemu/process.js';
+import type { RunDir } from './qemu/run-dir.js';
 import { QmpClient } from './qmp/client.js';
+import { FreezeGuard, frozenMark, toShutDown } from './qga/freeze.js';
 import { runMonitorCommand, type CommandResult } from './qmp/command-line.js';
 import type { QmpEvent } from './qmp/messages.js';
 import { ruleFor, type Rule, type RuleBook } from './rules.js';
@@ -39,6 +41,13 @@ function within(ms: number, what: Promise<unknown>): Promise<unknown> {
   return Promise.race([what, new Promise((resolve) => (timer = setTimeout(resolve, ms)))]).finally(() => clearTimeout(timer));
 }
 
+/** A QEMU that was started, and what goes with it. */
+export interface Launched {
+  readonly qemu: Qemu;
+  readonly monitors: Monitors;
+  readonly runDir: RunDir;
+}
+
 /** One run of QEMU: takes facts to the core, and does what the core decides. */
 export class VmRun {
   stopSignal: SignalName | null = null;
@@ -49,6 +58,7 @@ export class VmRun {
   readonly #hooks = new Map<SignalName, HookRun>();
   readonly #turns = new Map<SignalName, object>();
   readonly #clearing = new Set<Promise<void>>();
+  readonly #freezeGuard: FreezeGuard;
   #hookMonitors: HookMonitors | null = null;
   #state;
   #timer: NodeJS.Timeout | null = null;
@@ -67,10 +77,11 @@ export class VmRun {
     private readonly vm: string,
     private readonly book: RuleBook,
     private readonly log: Log,
-    private readonly qemu: Qemu,
-    private readonly monitors: Monitors,
+    private readonly launched: Launched,
     private readonly readyFd: number | null,
   ) {
+    const { qemu, runDir } = launched;
+    this.#freezeGuard = new FreezeGuard(config.agent, runDir.file(frozenMark), log);
     this.#state = initialState({ killAfterMs: config.killAfterMs, pressGaps: config.pressGaps });
     let close!: () => void;
     this.#closed = new Promise((resolve) => (close = resolve));
@@ -92,9 +103,10 @@ export class VmRun {
 
   /** Settled when QEMU has gone, with every hook and what it had started. */
   async untilGone(): Promise<QemuExit> {
-    const exit = await Promise.race([this.qemu.gone, this.#abandoned]);
+    const exit = await Promise.race([this.launched.qemu.gone, this.#abandoned]);
     await within(lastEventsMs, this.#closed);
     this.#over = true;
+    this.#freezeGuard.close();
     if (this.#timer) clearTimeout(this.#timer);
     for (const hook of this.#hooks.values()) hook.end();
     await Promise.all([...this.#hooks.values()].map((hook) => hook.cleared));
@@ -125,7 +137,7 @@ export class VmRun {
     try {
       await this.#client.ready;
       this.#started = true;
-      this.#hookMonitors = new HookMonitors(this.monitors);
+      this.#hookMonitors = new HookMonitors(this.launched.monitors);
       markHooksToCome();
       widenSignalPipe();
       this.#feed({ kind: 'monitor-up', guest: await queryGuest(this.#client) });
@@ -152,9 +164,9 @@ export class VmRun {
   /** The control monitor has closed: where libuv has lost the SIGCHLD to a flood of signals, it is asked to look again. */
   async #reap(): Promise<void> {
     for (let tries = 0; tries < reapTries; tries++) {
-      await within(reapEveryMs, this.qemu.gone);
+      await within(reapEveryMs, this.launched.qemu.gone);
       if (this.#over) return;
-      this.qemu.reap();
+      this.launched.qemu.reap();
     }
     if (!this.#over) {
       this.log({ event: 'monitor-lost', level: 'error', message: 'the control monitor has closed while QEMU runs on: the next shutdown can end it by SIGKILL only' });
@@ -168,6 +180,7 @@ export class VmRun {
     if (state.stop !== null && state.stop.since !== this.stoppedAt) {
       this.stopSignal = state.stop.rule.signal;
       this.stoppedAt = state.stop.since;
+      this.#freezeGuard.stopBegins();
     } else if (state.stop === null && this.stoppedAt !== null) {
       this.stopSignal = null;
       this.stoppedAt = null;
@@ -206,7 +219,7 @@ export class VmRun {
       case 'kill':
         this.#action = 'kill';
         this.#cause = this.#state.end?.cause ?? null;
-        return this.qemu.kill();
+        return this.launched.qemu.kill();
       case 'abandon':
         return this.#abandon({ code: null, signal: 'SIGKILL' });
       case 'tell':
@@ -281,13 +294,15 @@ export class VmRun {
       facts: {
         signal,
         vm: this.vm,
-        qemuPid: this.qemu.pid,
+        qemuPid: this.launched.qemu.pid,
         hooksDir: this.book.dirs.user ?? this.book.dirs.bundled,
         libDir: `${this.book.dirs.bundled}/lib`,
         leftMs: deadline - performance.now(),
         press: this.config.press,
-        qmpSocket: this.monitors.qmp,
-        monitorSocket: this.monitors.human,
+        agent: this.config.agent,
+        runDir: this.launched.runDir.path,
+        qmpSocket: this.launched.monitors.qmp,
+        monitorSocket: this.launched.monitors.human,
       },
     });
     this.#hooks.set(signal, run);
@@ -297,6 +312,8 @@ export class VmRun {
       this.log({ event: 'hook-start', level: 'info', message: `${signal}: running hook ${hook} (pid ${run.pid})`, facts: { signal, hook, pid: run.pid } });
     }
     const outcome = await run.ended;
+    const stopping = this.#state.stop === null ? null : toShutDown;
+    this.#freezeGuard.hookEnded(outcome.kind === 'done' ? stopping : 'the hook that froze it has failed', deadline);
     void this.#hookMonitors?.giveBack(signal, monitor);
     if (this.#over || this.#hooks.get(signal) !== run) return null;
     if (outcome.kind === 'failed') return this.#hookFailed(signal, hook, outcome.why);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { execute, Lab, monitor, program, runState, until } from './lab.js';
+import { execute, Lab, monitor, runState, until } from './lab.js';
 import { Linux, needsLinux, says } from './linux.js';
 
 /*
@@ -140,8 +140,7 @@ function withShell(lab: Lab, shell: string): string {
   const package_ = lab.file('package');
   mkdirSync(package_);
   cpSync('hooks', `${package_}/hooks`, { recursive: true });
-  mkdirSync(`${package_}/dist`);
-  cpSync(program, `${package_}/dist/qemu-trap.cjs`);
+  cpSync('dist', `${package_}/dist`, { recursive: true });
   const scripts = readdirSync('hooks').filter((name) => name !== 'lib').concat(readdirSync('hooks/lib').map((name) => `lib/${name}`));
   for (const name of scripts) {
     const text = readFileSync(`hooks/${name}`, 'utf8');

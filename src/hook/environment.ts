@@ -14,6 +14,9 @@ export interface HookFacts {
   readonly leftMs: number;
   /** As `--press` has it. */
   readonly press: string;
+  /** Of the QEMU guest agent, where the user has named one. */
+  readonly agent: string | null;
+  readonly runDir: string;
   readonly qmpSocket: string;
   readonly monitorSocket: string;
   /** Marks all that the hook starts, whatever its parent, group or session. */
@@ -49,6 +52,8 @@ export function hookEnvironment(facts: HookFacts, inherited: NodeJS.ProcessEnv):
     QEMU_TRAP_HOOKS: facts.hooksDir,
     QEMU_TRAP_TIMEOUT: String(Math.max(0, Math.ceil(facts.leftMs / 1000))),
     QEMU_TRAP_PRESS: facts.press,
+    QEMU_TRAP_RUN_DIR: facts.runDir,
+    ...(facts.agent !== null && { QEMU_TRAP_AGENT: facts.agent }),
     [cookieVariable]: facts.cookie,
   };
 }

@@ -2,10 +2,9 @@ import { createHash } from 'node:crypto';
 import { chmodSync, linkSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { longestSocketPath } from '../socket-path.js';
 import { UsageError } from '../usage-error.js';
 
-/** sun_path of unix(7), without its final null byte. */
-const longestSocketPath = 107;
 const lockName = 'lock';
 const longestDefaultName = 60;
 
