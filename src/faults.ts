@@ -1,6 +1,7 @@
 import { findForSignal, type HookFile } from './hook/find.js';
 import { isDirectoryOfSteps, stepsIn } from './hook/steps.js';
-import { checkTrust, findDirectoryFault, shellQuote } from './hook/trust.js';
+import { checkTrust, findDirectoryFault } from './hook/trust.js';
+import { shellQuote } from './ownership.js';
 import type { Rule, RuleBook } from './rules.js';
 
 /** Something about a hook that an administrator should mend; the guest gets its button all the same. */

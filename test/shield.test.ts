@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { test, type TestContext } from 'node:test';
-import { shellQuote } from '../src/hook/trust.js';
+import { shellQuote } from '../src/ownership.js';
 import { guestSays } from '../demo/guest.js';
 import { isAlive, Lab, program, read, until } from './lab.js';
 

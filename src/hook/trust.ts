@@ -1,6 +1,6 @@
 import { accessSync, closeSync, constants, fstatSync, lstatSync, openSync, realpathSync, statSync, type Stats } from 'node:fs';
-import { userInfo } from 'node:os';
 import { dirname } from 'node:path';
+import { openToOthers, shellQuote, type Fault } from '../ownership.js';
 
 /** Which file was checked: compared again once it runs. */
 export interface Identity {
@@ -9,21 +9,10 @@ export interface Identity {
   readonly ctimeMs: number;
 }
 
-/** What is wrong with a hook, and the command that mends it. */
-export interface Fault {
-  readonly what: string;
-  readonly mend: string;
-}
-
 export type Verdict = { readonly trusted: true; readonly identity: Identity } | ({ readonly trusted: false } & Fault);
 
 /** O_PATH of open(2): a hold on the very file, without the right to read it; Node has no name for it. */
 const O_PATH = 0o10000000;
-
-/** A path as a shell takes it. */
-export function shellQuote(path: string): string {
-  return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
-}
 
 function identityOf(stats: Stats): Identity {
   return { dev: stats.dev, ino: stats.ino, ctimeMs: stats.ctimeMs };
@@ -46,21 +35,6 @@ function kindOf(stats: Stats): string {
   return 'a device';
 }
 
-/** Who, besides root and the running user, may change what `stats` is of. */
-function openTo(path: string, stats: Stats, kind: string): Fault | null {
-  const uid = process.geteuid?.() ?? 0;
-  const gid = process.getegid?.() ?? 0;
-  if (stats.uid !== 0 && stats.uid !== uid) {
-    const owner = uid === 0 ? 'root' : userInfo().username;
-    return { what: `${kind} belongs to user ${stats.uid}, neither root nor the user qemu-trap runs as`, mend: `chown ${owner} ${shellQuote(path)}` };
-  }
-  if (stats.mode & 0o002) return { what: `${kind} can be written by everybody`, mend: `chmod go-w ${shellQuote(path)}` };
-  if (stats.mode & 0o020 && stats.gid !== gid) {
-    return { what: `${kind} can be written by group ${stats.gid}`, mend: `chmod g-w ${shellQuote(path)}` };
-  }
-  return null;
-}
-
 function missing(path: string): Fault {
   try {
     if (lstatSync(path).isSymbolicLink()) {
@@ -78,7 +52,7 @@ export function findDirectoryFault(path: string): Fault | null {
     const real = realpathSync(path);
     return (
       [...new Set([path, real, dirname(path), dirname(real)])]
-        .map((directory) => openTo(directory, statSync(directory), `the directory ${directory}`))
+        .map((directory) => openToOthers(directory, statSync(directory), `the directory ${directory}`))
         .find((each) => each !== null) ?? null
     );
   } catch (error) {
@@ -116,9 +90,9 @@ export function checkTrust(path: string, ours: boolean): Verdict {
     if (!ours) {
       const real = realpathSync(path);
       const fault =
-        openTo(real, stats, 'it') ??
+        openToOthers(real, stats, 'it') ??
         [...new Set([dirname(path), dirname(real)])]
-          .map((directory) => openTo(directory, statSync(directory), `its directory ${directory}`))
+          .map((directory) => openToOthers(directory, statSync(directory), `its directory ${directory}`))
           .find((each) => each !== null);
       if (fault) return distrust(fault);
     }
