@@ -24,11 +24,13 @@ export interface Config {
   readonly shield: boolean;
   /** The socket of the QEMU guest agent. */
   readonly agent: string | null;
+  /** Where saved guests are kept; `null`: the default directory. */
+  readonly stateDir: string | null;
   /** QEMU and its options, untouched. */
   readonly qemu: readonly string[];
 }
 
-const valued = ['hooks', 'signal', 'timeout', 'kill-after', 'name', 'run-dir', 'ready-fd', 'log', 'press', 'on-death', 'agent'];
+const valued = ['hooks', 'signal', 'timeout', 'kill-after', 'name', 'run-dir', 'ready-fd', 'log', 'press', 'on-death', 'agent', 'state-dir'];
 const flags = ['check', 'help', 'version', 'no-shield'];
 
 /** QEMU's command line begins at `--`, or at the first word that is neither an option nor an option's value. */
@@ -129,6 +131,7 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Conf
     press,
     pressGaps: parsePress(press),
     shield: !parsed['no-shield'],
+    stateDir: last('state-dir') ?? null,
     agent: parseAgent(last('agent') ?? (env['QEMU_TRAP_AGENT'] || null)),
     qemu,
   };

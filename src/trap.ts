@@ -13,9 +13,10 @@ export interface Trapped {
  * comes while the rest of the program is still being loaded would end Node by its own default.
  */
 const early = new Map<SignalName, Trapped>();
-let deliver = (trapped: Trapped): void => {
+function keep(trapped: Trapped): void {
   if (!early.has(trapped.signal)) early.set(trapped.signal, trapped);
-};
+}
+let deliver = keep;
 
 /*
  * Signals that came again in this turn of the loop. In a storm they must cost next to nothing: libuv's signal pipe
@@ -47,9 +48,16 @@ for (const signal of trappableSignals) {
 // signal-exit listens to the second names too, and ends the process where it is the only listener.
 for (const alias of Object.keys(aliases)) process.on(alias, () => undefined);
 
-/** Hands every trapped signal to `listener` from now on, those that came before first. */
-export function onTrapped(listener: (trapped: Trapped) => void): void {
+/**
+ * Hands every trapped signal to `listener` from now on, those that came before first.
+ * @returns what ends that: signals that come after it wait for the next listener
+ */
+export function onTrapped(listener: (trapped: Trapped) => void): () => void {
   deliver = listener;
-  for (const trapped of early.values()) listener(trapped);
+  const waiting = [...early.values()];
   early.clear();
+  for (const trapped of waiting) listener(trapped);
+  return () => {
+    deliver = keep;
+  };
 }

@@ -1,4 +1,4 @@
-import { closeSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, writeSync } from 'node:fs';
 import type { Config } from './args.js';
 import { initialState, linkOf, nextTick, step, type Action, type Input } from './dispatch.js';
 import { markHooksToCome } from './hook/descendants.js';
@@ -8,11 +8,13 @@ import { runHook, type HookRun } from './hook/run.js';
 import { stepsOf } from './hook/steps.js';
 import { wordTelling, type Log } from './log.js';
 import type { EndCause, Ending, HookOutcome } from './outcome.js';
+import { startsPaused } from './qemu/command-line.js';
 import { HookMonitors } from './qemu/hook-monitors.js';
 import type { Monitors } from './qemu/launch.js';
 import { pressPowerButton, queryGuest } from './qemu/power-button.js';
 import type { Qemu, QemuExit } from './qemu/process.js';
 import type { RunDir } from './qemu/run-dir.js';
+import { abandonSave, type SavedState, type StateFile } from './qemu/saved-state.js';
 import { QmpClient } from './qmp/client.js';
 import { FreezeGuard, frozenMark, toShutDown } from './qga/freeze.js';
 import { runMonitorCommand, type CommandResult } from './qmp/command-line.js';
@@ -31,6 +33,11 @@ const longestTimeoutMs = 2 ** 31 - 1;
 const lastEventsMs = 500;
 const reapEveryMs = 100;
 const reapTries = 50;
+const resumePollMs = 20;
+/** How long QEMU has to say how its guest is, when a hook has ended. */
+const askWithinMs = 1_000;
+/** How long a save that failed may take to be undone, before the chain goes on all the same. */
+const abandonWithinMs = 5_000;
 
 /** Events after which QEMU's run state may be another (qapi/run-state.json of QEMU). */
 const runStateEvents: readonly string[] = ['STOP', 'RESUME', 'SUSPEND', 'WAKEUP', 'GUEST_PANICKED', 'RESET', 'MIGRATION'];
@@ -46,6 +53,8 @@ export interface Launched {
   readonly qemu: Qemu;
   readonly monitors: Monitors;
   readonly runDir: RunDir;
+  /** What QEMU was started to resume. */
+  readonly saved: SavedState | null;
 }
 
 /** One run of QEMU: takes facts to the core, and does what the core decides. */
@@ -59,6 +68,9 @@ export class VmRun {
   readonly #turns = new Map<SignalName, object>();
   readonly #clearing = new Set<Promise<void>>();
   readonly #freezeGuard: FreezeGuard;
+  readonly #untrap: () => void;
+  /** QEMU loads a saved guest, which must not run before its state is gone. */
+  #resuming: boolean;
   #hookMonitors: HookMonitors | null = null;
   #state;
   #timer: NodeJS.Timeout | null = null;
@@ -78,9 +90,11 @@ export class VmRun {
     private readonly book: RuleBook,
     private readonly log: Log,
     private readonly launched: Launched,
+    private readonly stateFile: StateFile | null,
     private readonly readyFd: number | null,
   ) {
     const { qemu, runDir } = launched;
+    this.#resuming = launched.saved !== null;
     this.#freezeGuard = new FreezeGuard(config.agent, runDir.file(frozenMark), log);
     this.#state = initialState({ killAfterMs: config.killAfterMs, pressGaps: config.pressGaps });
     let close!: () => void;
@@ -93,7 +107,7 @@ export class VmRun {
       },
     });
     void this.#connect();
-    onTrapped(({ signal, at, times }) => this.#feed({ kind: 'signal', rule: this.#rule(signal), times, atTerminal }, at));
+    this.#untrap = onTrapped(({ signal, at, times }) => this.#feed({ kind: 'signal', rule: this.#rule(signal), times, atTerminal }, at));
   }
 
   /** An error of qemu-trap's own: said, and survived, for QEMU still runs. */
@@ -106,6 +120,7 @@ export class VmRun {
     const exit = await Promise.race([this.launched.qemu.gone, this.#abandoned]);
     await within(lastEventsMs, this.#closed);
     this.#over = true;
+    this.#untrap();
     this.#freezeGuard.close();
     if (this.#timer) clearTimeout(this.#timer);
     for (const hook of this.#hooks.values()) hook.end();
@@ -140,11 +155,48 @@ export class VmRun {
       this.#hookMonitors = new HookMonitors(this.launched.monitors);
       markHooksToCome();
       widenSignalPipe();
-      this.#feed({ kind: 'monitor-up', guest: await queryGuest(this.#client) });
+      this.#feed({ kind: 'monitor-up', guest: await this.#queryGuest() });
       this.#tellReady();
+      if (this.#resuming) await this.#resume();
     } catch {
       // QEMU has gone, and its end is handled where it is reaped.
     }
+  }
+
+  /** QEMU's run state, as the core is to know it. */
+  async #queryGuest(): Promise<string> {
+    const guest = await queryGuest(this.#client);
+    // Loaded, but still to be let go: until then nothing of it is lost by an end.
+    if (this.#resuming) return 'inmigrate';
+    // Written, but not yet under its name: QEMU must stay, for the guest may have to go on.
+    if (guest === 'postmigrate' && this.#isSaving()) return 'finish-migrate';
+    return guest;
+  }
+
+  #isSaving(): boolean {
+    return this.stateFile !== null && existsSync(this.stateFile.part);
+  }
+
+  /** Lets the saved guest go on when QEMU has loaded it; before that, its state is removed. */
+  async #resume(): Promise<void> {
+    const { saved } = this.launched;
+    if (saved === null) return;
+    while ((await queryGuest(this.#client)) === 'inmigrate') await new Promise((resolve) => setTimeout(resolve, resumePollMs));
+    if (this.#state.end !== null) return;
+    try {
+      saved.discard();
+    } catch (error) {
+      this.log({ event: 'state-kept', level: 'error', message: `${saved.path}: cannot be removed (${errorText(error)}): remove it before the next start, for the guest it holds goes on now`, facts: { path: saved.path } });
+    }
+    this.#resuming = false;
+    if (!startsPaused(this.config.qemu)) await this.#client.execute('cont');
+    this.log({ event: 'resumed', level: 'info', message: `the guest goes on where it was saved (${saved.path})`, facts: { path: saved.path } });
+    await this.#refreshGuest();
+  }
+
+  /** True where QEMU ended because it could not load what it was to resume. */
+  hasRefused(exit: QemuExit): boolean {
+    return this.#resuming && this.#state.stop === null && this.#state.end === null && exit.code !== null && exit.code !== 0;
   }
 
   #tellReady(): void {
@@ -301,6 +353,7 @@ export class VmRun {
         press: this.config.press,
         agent: this.config.agent,
         runDir: this.launched.runDir.path,
+        stateFile: this.stateFile?.path ?? null,
         qmpSocket: this.launched.monitors.qmp,
         monitorSocket: this.launched.monitors.human,
       },
@@ -315,6 +368,10 @@ export class VmRun {
     const stopping = this.#state.stop === null ? null : toShutDown;
     this.#freezeGuard.hookEnded(outcome.kind === 'done' ? stopping : 'the hook that froze it has failed', deadline);
     void this.#hookMonitors?.giveBack(signal, monitor);
+    if (this.#over) return null;
+    if (this.#isSaving()) await within(abandonWithinMs, this.#abandonSave(hook));
+    // Not every change of a guest that stands still is an event: a hook may have made it run, or migrated it.
+    else if (this.#state.guest !== 'running') await within(askWithinMs, this.#refreshGuest());
     if (this.#over || this.#hooks.get(signal) !== run) return null;
     if (outcome.kind === 'failed') return this.#hookFailed(signal, hook, outcome.why);
     const ms = Math.round(performance.now() - startedAt);
@@ -324,6 +381,17 @@ export class VmRun {
       facts: { signal, hook, outcome: outcome.kind, ms },
     });
     return outcome;
+  }
+
+  async #abandonSave(hook: string): Promise<void> {
+    if (this.stateFile === null) return;
+    this.log({ event: 'save-abandoned', level: 'warning', message: `hook ${hook} has ended with a guest half saved: the guest goes on`, facts: { hook } });
+    try {
+      await abandonSave(this.stateFile, this.#client);
+    } catch (error) {
+      if (!this.#over) this.log({ event: 'save-stuck', level: 'error', message: `the guest that was half saved cannot go on: ${errorText(error)}` });
+    }
+    await this.#refreshGuest();
   }
 
   #onEvent({ event, data }: QmpEvent): void {
@@ -354,7 +422,7 @@ export class VmRun {
 
   async #refreshGuest(): Promise<void> {
     try {
-      this.#feed({ kind: 'guest', guest: await queryGuest(this.#client) });
+      this.#feed({ kind: 'guest', guest: await this.#queryGuest() });
       this.#tellReady();
     } catch {
       // QEMU has gone.

@@ -57,7 +57,7 @@ test('options of QEMU that qemu-trap must know of', () => {
 });
 
 test('the launch leaves the command line untouched, and its descriptors under their numbers', () => {
-  const wish = { qemu: qemu('-m', '16'), shield: true, dieWithParent: true, helpers: { env: '/usr/bin/env', setpriv: '/usr/bin/setpriv' }, fds: [3, 6], monitorsFile: '/run/x/monitors.cfg' };
+  const wish = { qemu: qemu('-m', '16'), shield: true, dieWithParent: true, helpers: { env: '/usr/bin/env', setpriv: '/usr/bin/setpriv' }, fds: [3, 6], monitorsFile: '/run/x/monitors.cfg', savedState: null };
   const plan = planLaunch(wish);
   assert.deepEqual(plan.args.slice(-5), ['qemu-system-x86_64', '-m', '16', '-readconfig', '/run/x/monitors.cfg']);
   assert.deepEqual(plan.stdio, ['inherit', 'inherit', 'inherit', 3, 'pipe', 'ignore', 6]);

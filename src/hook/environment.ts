@@ -17,6 +17,8 @@ export interface HookFacts {
   /** Of the QEMU guest agent, where the user has named one. */
   readonly agent: string | null;
   readonly runDir: string;
+  /** Where a saved guest is looked for at the next start; `null` where nowhere. */
+  readonly stateFile: string | null;
   readonly qmpSocket: string;
   readonly monitorSocket: string;
   /** Marks all that the hook starts, whatever its parent, group or session. */
@@ -53,6 +55,7 @@ export function hookEnvironment(facts: HookFacts, inherited: NodeJS.ProcessEnv):
     QEMU_TRAP_TIMEOUT: String(Math.max(0, Math.ceil(facts.leftMs / 1000))),
     QEMU_TRAP_PRESS: facts.press,
     QEMU_TRAP_RUN_DIR: facts.runDir,
+    ...(facts.stateFile !== null && { QEMU_TRAP_STATE: facts.stateFile }),
     ...(facts.agent !== null && { QEMU_TRAP_AGENT: facts.agent }),
     [cookieVariable]: facts.cookie,
   };

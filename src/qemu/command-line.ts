@@ -33,6 +33,17 @@ export function daemonizes(qemu: readonly string[]): boolean {
   return qemu.some((word) => isOption(word, 'daemonize'));
 }
 
+/** The option by which QEMU's own command line says where its guest comes from, or `null`. */
+export function guestSource(qemu: readonly string[]): '-incoming' | '-loadvm' | null {
+  if (qemu.some((word) => isOption(word, 'incoming'))) return '-incoming';
+  return qemu.some((word) => isOption(word, 'loadvm')) ? '-loadvm' : null;
+}
+
+/** True where QEMU is to wait for `cont` before its guest runs. */
+export function startsPaused(qemu: readonly string[]): boolean {
+  return qemu.some((word) => isOption(word, 'S'));
+}
+
 /** True where QEMU changes its user after it was started, which clears its parent-death signal (prctl(2)). */
 export function changesUser(qemu: readonly string[]): boolean {
   return qemu.some(

@@ -17,6 +17,8 @@ export interface LaunchWish {
   readonly fds: readonly number[];
   /** The file that adds the monitors. */
   readonly monitorsFile: string;
+  /** A saved guest to resume, open for reading; QEMU loads it and waits. */
+  readonly savedState: number | null;
 }
 
 export interface LaunchPlan {
@@ -45,12 +47,17 @@ export function planLaunch(wish: LaunchWish): LaunchPlan {
   // -readconfig, and not -mon: the latter takes away the monitor that -nographic has on Ctrl-A c by default.
   words.push(...wish.qemu, '-readconfig', wish.monitorsFile);
 
-  let controlFd = 3;
-  while (fds.includes(controlFd)) controlFd++;
+  const inherited = new Map<number, 'pipe' | number>(fds.map((fd) => [fd, fd]));
+  const place = (what: 'pipe' | number): number => {
+    let fd = 3;
+    while (inherited.has(fd)) fd++;
+    inherited.set(fd, what);
+    return fd;
+  };
+  const controlFd = place('pipe');
+  if (wish.savedState !== null) words.push('-incoming', `fd:${place(wish.savedState)}`, '-S');
   const stdio: LaunchPlan['stdio'][number][] = ['inherit', 'inherit', 'inherit'];
-  for (let fd = 3; fd <= Math.max(controlFd, ...fds); fd++) {
-    stdio.push(fd === controlFd ? 'pipe' : fds.includes(fd) ? fd : 'ignore');
-  }
+  for (let fd = 3; fd <= Math.max(...inherited.keys()); fd++) stdio.push(inherited.get(fd) ?? 'ignore');
   const [command = '', ...args] = words;
   return { command, args, stdio, controlFd, detached: wish.shield && helpers.env === null };
 }

@@ -25,7 +25,7 @@ interface Place {
 }
 
 /** A VM's name as a file's: short enough for a socket's path, and never a path of its own. */
-function asFileName(vm: string): string {
+export function asFileName(vm: string): string {
   const plain = vm.replaceAll(/[^A-Za-z0-9._-]/g, '_').replace(/^\./, '_');
   if (plain === vm && vm.length <= longestDefaultName) return vm;
   return `${plain.slice(0, longestDefaultName - 9)}-${createHash('sha256').update(vm).digest('hex').slice(0, 8)}`;
