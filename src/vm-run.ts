@@ -18,7 +18,7 @@ import { abandonSave, type SavedState, type StateFile } from './qemu/saved-state
 import { QmpClient } from './qmp/client.js';
 import { FreezeGuard, frozenMark, toShutDown } from './qga/freeze.js';
 import { runMonitorCommand, type CommandResult } from './qmp/command-line.js';
-import type { QmpEvent } from './qmp/messages.js';
+import { MonitorClosed, type QmpEvent } from './qmp/messages.js';
 import { ruleFor, type Rule, type RuleBook } from './rules.js';
 import { wordSeconds } from './seconds.js';
 import type { SignalName } from './signals.js';
@@ -389,7 +389,8 @@ export class VmRun {
     try {
       await abandonSave(this.stateFile, this.#client);
     } catch (error) {
-      if (!this.#over) this.log({ event: 'save-stuck', level: 'error', message: `the guest that was half saved cannot go on: ${errorText(error)}` });
+      if (error instanceof MonitorClosed) return;
+      this.log({ event: 'save-stuck', level: 'error', message: `the guest that was half saved cannot go on: ${errorText(error)}` });
     }
     await this.#refreshGuest();
   }
