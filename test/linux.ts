@@ -18,8 +18,6 @@ export interface LinuxOptions {
   /** Words for linux-guest/init: `ignore`, `noagent`, `hungagent`, `idle`. */
   readonly words?: readonly string[];
   readonly memory?: number;
-  /** How its disk is attached. */
-  readonly disk?: readonly string[];
   readonly more?: readonly string[];
 }
 
@@ -50,12 +48,13 @@ export class Linux {
   /** QEMU's command line. */
   command(options: LinuxOptions = {}): string[] {
     const words = (options.words ?? []).map((word) => ` guest.${word}`).join('');
+    const micro = options.machine?.startsWith('microvm') ?? false;
     return [
       'qemu-system-x86_64', '-M', options.machine ?? 'pc', '-m', String(options.memory ?? 192), '-display', 'none', '-nodefaults',
       '-kernel', `${made}/vmlinuz`, '-initrd', `${made}/initramfs.gz`, '-append', `console=ttyS0 quiet${words}`,
       '-chardev', `file,id=serial,path=${this.serial},append=on`, '-serial', 'chardev:serial',
-      ...(options.disk ?? ['-drive', `file=${this.disk},format=raw,if=virtio`]),
-      '-device', options.machine?.startsWith('microvm') ? 'virtio-serial-device' : 'virtio-serial',
+      '-drive', `id=disk,file=${this.disk},format=raw,if=none`, '-device', `${micro ? 'virtio-blk-device' : 'virtio-blk'},drive=disk`,
+      '-device', micro ? 'virtio-serial-device' : 'virtio-serial',
       '-chardev', `socket,id=agent,path=${this.agent},server=on,wait=off`,
       '-device', 'virtserialport,chardev=agent,name=org.qemu.guest_agent.0',
       ...(options.more ?? []),

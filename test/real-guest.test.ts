@@ -75,3 +75,20 @@ test('twenty stops at random moments of its life, firmware and kernel boot inclu
   t.diagnostic(`met the guest in: ${[...moments].join(', ')}`);
   assert.ok(moments.has('up') && moments.has('firmware or kernel'));
 });
+
+for (const machine of ['q35', 'microvm'] as const) {
+  test(`machine type ${machine}: a clean shutdown, a clean reboot`, needsLinux, async (t) => {
+    const lab = new Lab(t);
+    const linux = new Linux(lab);
+    const trap = lab.start({ command: linux.command({ machine }), options: ['--signal', 'USR1,script=reboot'] });
+    await linux.says(says.up);
+    trap.kill('SIGUSR1');
+    await linux.says(says.up, 2);
+    assert.equal((await trap.event('hook-end'))['outcome'], 'done');
+    trap.kill('SIGTERM');
+    assert.equal(await trap.status(), 0);
+    assert.equal(linux.said(says.bye), 2);
+    assert.equal(linux.said(says.clean), 2);
+    linux.assertClean();
+  });
+}
