@@ -16,7 +16,7 @@ test('npm run demo shows the main job', () => {
 });
 
 test('shellcheck passes on every hook, on the qmp command and on the scripts of the project', () => {
-  const scripts = [...readdirSync('hooks').filter((name) => name !== 'lib').map((name) => `hooks/${name}`), ...readdirSync('hooks/lib').map((name) => `hooks/lib/${name}`), 'test/setup.sh', 'test/run.sh', 'test/linux-guest/make.sh', 'test/linux-guest/init', '.ci/run'];
+  const scripts = [...readdirSync('hooks').filter((name) => name !== 'lib').map((name) => `hooks/${name}`), ...readdirSync('hooks/lib').map((name) => `hooks/lib/${name}`), 'test/setup.sh', 'test/run.sh', 'test/guests/run.sh', 'test/linux-guest/make.sh', 'test/linux-guest/init', '.ci/run'];
   execFileSync('shellcheck', scripts, { stdio: 'inherit' });
 });
 
