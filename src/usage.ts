@@ -23,11 +23,12 @@ a socket to QEMU's QMP monitor as file descriptor 3.
                         gaps between presses of the power button, the last one
                         repeated (default: 10)
   --on-death kill       QEMU ends when qemu-trap is killed (default: kill)
-  --agent SOCKET        the socket of the QEMU guest agent, for the hooks that need
-                        it (default: $QEMU_TRAP_AGENT)
-  --state-dir DIR       where the hook save keeps a guest, and the next start looks
-                        for it (default: /var/lib/qemu-trap for root, else
-                        $XDG_STATE_HOME/qemu-trap or ~/.local/state/qemu-trap)
+  --agent SOCKET        the socket of the QEMU guest agent, for the hooks that
+                        need it (default: $QEMU_TRAP_AGENT)
+  --state-dir DIR       where the hook save keeps a guest, and the next start
+                        looks for it (default: /var/lib/qemu-trap for root,
+                        else $XDG_STATE_HOME/qemu-trap or
+                        ~/.local/state/qemu-trap)
   --no-shield           let signals sent to QEMU itself reach it
   --check               print what each signal would do, and every fault in the
                         hooks; run nothing

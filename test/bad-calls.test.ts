@@ -57,6 +57,8 @@ const rows: readonly [what: string, words: readonly string[], says: RegExp, stat
   ['a run directory with a double quote', ['--run-dir', '/tmp/a"b', ...qemu], /double quote/],
   ['a run directory that is a file', ['--run-dir', '/etc/passwd', ...qemu], /run directory \/etc\/passwd/],
   ['a run directory that everybody can write', ['--run-dir', '/tmp', ...qemu], /run directory \/tmp: /],
+  ['an --agent that is too long', ['--agent', `/tmp/${'x'.repeat(110)}`, ...qemu], /has 115 bytes, and the path of a unix socket holds 107/],
+  ['a state directory with a quote', ['--state-dir', "/tmp/it's", ...qemu], /state directory \/tmp\/it's: quotes/],
   ['a QEMU that is not there', ['--', 'qemu-system-nowhere'], /qemu-system-nowhere: not found/, 127],
   ['a QEMU that is not there, by its path', ['--', '/nowhere/qemu'], /not found/, 127],
   ['a QEMU that is a directory', ['--', '/tmp'], /\/tmp: cannot be executed/, 126],

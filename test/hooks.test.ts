@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { execute, Lab, monitor, runState, until } from './lab.js';
+import { execute, Lab, monitor, runState, until, type StartOptions } from './lab.js';
 import { Linux, needsLinux, says } from './linux.js';
 
 /*
@@ -135,6 +135,31 @@ test('dump: a machine that has no NMI says so, the hook fails, and the guest run
   assert.equal(await trap.status(), 124);
 });
 
+test('reset: a real Linux boots again, and finds what a power failure leaves', needsLinux, async (t) => {
+  const lab = new Lab(t);
+  const linux = new Linux(lab);
+  const trap = lab.start({ command: linux.command(), options: on('reset') });
+  await linux.says('has been up');
+  trap.kill('SIGUSR1');
+  await linux.says(says.up, 2);
+  assert.equal(linux.said(says.recovered), 1);
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+  linux.assertClean();
+});
+
+test('powerdown: a real Linux that ignores its button is cut off at the deadline, and the last line says so', needsLinux, async (t) => {
+  const lab = new Lab(t);
+  const linux = new Linux(lab);
+  const trap = lab.start({ command: linux.command({ words: ['ignore'] }), options: ['--timeout', '3', '--press', '0.5'] });
+  await linux.says('has been up');
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 124);
+  assert.ok(trap.events('powerdown').length >= 3);
+  assert.equal(trap.verdict['verdict'], 'forced');
+  assert.equal(linux.needsRecovery(), true);
+});
+
 /** qemu-trap as it is installed, with every script for another shell. */
 function withShell(lab: Lab, shell: string): string {
   const package_ = lab.file('package');
@@ -181,5 +206,30 @@ for (const [shell, firstLine] of Object.entries(shells)) {
     assert.equal(await trap.status(), 0);
     assert.equal(lab.said('bye'), 2);
     assert.equal(trap.events('next-link').length, 0);
+  });
+
+  test(`the bundled hooks under ${shell}: dump, freeze, thaw, save, guest-shutdown`, needsLinux, async (t) => {
+    const lab = new Lab(t);
+    const linux = new Linux(lab);
+    const env = shell.startsWith('busybox') ? { PATH: `${busyboxCommands(lab)}:${process.env['PATH']}` } : {};
+    const rules = ['USR1,script=freeze', 'USR2,script=thaw', 'ALRM,script=dump', 'INT,script=save', 'TERM,script=guest-shutdown'].flatMap((rule) => ['--signal', rule]);
+    const start: StartOptions = { program: withShell(lab, firstLine), env, options: [...rules, '--agent', linux.agent, '--state-dir', lab.file('state')], command: linux.command({ words: ['ignore', 'calm'] }) };
+    const saving = lab.start(start);
+    await linux.says(says.up);
+    for (const [i, signal] of (['SIGUSR1', 'SIGUSR2', 'SIGALRM'] as const).entries()) {
+      saving.kill(signal);
+      assert.equal((await saving.event('hook-end', i + 1))['outcome'], 'done');
+    }
+    saving.kill('SIGINT');
+    assert.equal(await saving.status(), 0);
+    assert.ok(saving.verdict['saved'], saving.stderr);
+    const resumed = lab.start(start);
+    await resumed.event('resumed');
+    resumed.kill('SIGTERM');
+    assert.equal(await resumed.status(), 0);
+    assert.equal(resumed.events('powerdown').length, 0);
+    assert.equal(linux.said(says.up), 1);
+    assert.equal(linux.said(says.asked), 1);
+    linux.assertClean();
   });
 }

@@ -15,7 +15,7 @@ export const needsLinux = { skip: existsSync(`${made}/made`) ? false : 'no Linux
 
 export interface LinuxOptions {
   readonly machine?: string;
-  /** Words for linux-guest/init: `ignore`, `noagent`, `hungagent`, `idle`. */
+  /** Words for linux-guest/init: `ignore`, `noagent`, `hungagent`, `idle`, `calm`. */
   readonly words?: readonly string[];
   readonly memory?: number;
   readonly more?: readonly string[];

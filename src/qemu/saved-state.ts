@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, fsyncSync, openSync, renameSync, unlinkSync } from 'node:fs';
+import { closeSync, constants, fstatSync, fsyncSync, lstatSync, openSync, renameSync, unlinkSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { openToOthers } from '../ownership.js';
@@ -76,12 +76,17 @@ function removeQuietly(path: string): void {
  */
 export function openSavedState(file: StateFile): SavedState | null | { readonly fault: string } {
   for (const path of unfinished(file)) removeQuietly(path);
+  try {
+    lstatSync(file.path);
+  } catch {
+    // Nothing is there, or in a directory where this user could not have saved anything either.
+    return null;
+  }
   let fd: number;
   try {
     fd = openSync(file.path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    return code === 'ENOENT' || code === 'ENOTDIR' ? null : { fault: `it cannot be opened (${code})` };
+    return { fault: `it cannot be opened (${(error as NodeJS.ErrnoException).code})` };
   }
   const stats = fstatSync(fd);
   const fault = stats.isFile() ? openToOthers(file.path, stats, 'it') : { what: 'it is no file' };
