@@ -153,7 +153,8 @@ export class VmRun {
       await this.#client.ready;
       this.#started = true;
       this.#hookMonitors = new HookMonitors(this.launched.monitors);
-      markHooksToCome();
+      // A QEMU that refuses its saved state is started again, and must not be taken for what a hook has left.
+      if (!this.#resuming) markHooksToCome();
       widenSignalPipe();
       this.#feed({ kind: 'monitor-up', guest: await this.#queryGuest() });
       this.#tellReady();
@@ -189,6 +190,7 @@ export class VmRun {
       this.log({ event: 'state-kept', level: 'error', message: `${saved.path}: cannot be removed (${errorText(error)}): remove it before the next start, for the guest it holds goes on now`, facts: { path: saved.path } });
     }
     this.#resuming = false;
+    markHooksToCome();
     if (!startsPaused(this.config.qemu)) await this.#client.execute('cont');
     this.log({ event: 'resumed', level: 'info', message: `the guest goes on where it was saved (${saved.path})`, facts: { path: saved.path } });
     await this.#refreshGuest();

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chownSync, existsSync, mkdirSync, readFileSync, readdirSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { test, type TestContext } from 'node:test';
-import { Lab, until, type StartOptions, type Trap } from './lab.js';
+import { Lab, read, until, type StartOptions, type Trap } from './lab.js';
 import { Linux, needsLinux, says, type LinuxOptions } from './linux.js';
 
 /*
@@ -161,6 +161,8 @@ for (const [what, spoil, linux] of spoilers) {
     const refused = await trap.event('state-refused');
     assert.match(refused.message, /QEMU does not load it \(status 1; its own words are above\): set aside as \S+web\.state\.refused, and the VM boots normally/);
     await lab.linux.says(says.up, 2);
+    const [, again] = trap.events('start');
+    assert.match(read(`/proc/${again?.['pid']}/limits`), /^Max file locks +unlimited/m, 'it is not taken for what a hook has left');
     assert.equal(lab.linux.said(says.recovered), 1, 'what the saved guest had not written is lost, as after a power failure');
     assert.deepEqual(readdirSync(lab.stateDir), ['web.state.refused']);
     trap.kill('SIGINT');
