@@ -4,8 +4,9 @@ import type { Config } from './args.js';
 import { closeUnmarked, isInheritedFd, withoutInheritance } from './descriptors.js';
 import { exitStatus } from './exit-status.js';
 import { findFaults } from './faults.js';
-import { inheritedEnvironment } from './hook/environment.js';
+import { helperEnvironment, inheritedEnvironment } from './hook/environment.js';
 import type { Log } from './log.js';
+import { ServiceManager } from './notify/service-manager.js';
 import { verdict, wordEnding } from './outcome.js';
 import { changesUser, daemonizes, guestSource, namedFds } from './qemu/command-line.js';
 import { monitorsConfig, planLaunch, type Helpers, type Monitors } from './qemu/launch.js';
@@ -135,6 +136,7 @@ export async function supervise(config: Config, vm: string, book: RuleBook, log:
   onExit(() => ground.runDir.remove());
   warnOfLimits(config, ground.helpers, log);
 
+  const manager = new ServiceManager(helperEnvironment(env), log);
   let startedAt = performance.now();
   let vmRun: VmRun | null = null;
   const survive = (error: unknown): void => vmRun?.survive(error);
@@ -144,7 +146,7 @@ export async function supervise(config: Config, vm: string, book: RuleBook, log:
     log({ event: 'start', level: 'info', message: `QEMU started (pid ${launched.qemu.pid})${saved === null ? '' : `, to resume ${saved.path}`}`, facts: { pid: launched.qemu.pid } });
     // Where QEMU may have to be started once more, it needs them again.
     if (saved === null) for (const fd of ground.fds) closeSync(fd);
-    return new VmRun(config, vm, book, log, launched, file, readyFd);
+    return new VmRun(config, vm, book, log, launched, file, manager, readyFd);
   };
   const saved = findSavedState(config, file, log);
   vmRun = await start(saved);
@@ -157,6 +159,7 @@ export async function supervise(config: Config, vm: string, book: RuleBook, log:
     vmRun = await start(null);
     exit = await vmRun.untilGone();
   }
+  manager.close();
   if (exit.signal !== null) restoreTerminal();
 
   const ending = vmRun.ending(exit);

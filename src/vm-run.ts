@@ -7,6 +7,7 @@ import type { HookFile } from './hook/find.js';
 import { runHook, type HookRun } from './hook/run.js';
 import { stepsOf } from './hook/steps.js';
 import { wordTelling, type Log } from './log.js';
+import type { ServiceManager } from './notify/service-manager.js';
 import type { EndCause, Ending, HookOutcome } from './outcome.js';
 import { startsPaused } from './qemu/command-line.js';
 import { HookMonitors } from './qemu/hook-monitors.js';
@@ -91,6 +92,7 @@ export class VmRun {
     private readonly log: Log,
     private readonly launched: Launched,
     private readonly stateFile: StateFile | null,
+    private readonly manager: ServiceManager,
     private readonly readyFd: number | null,
   ) {
     const { qemu, runDir } = launched;
@@ -205,6 +207,7 @@ export class VmRun {
     if (this.#ready || this.#state.guest !== 'running') return;
     this.#ready = true;
     this.log({ event: 'ready', level: 'info', message: 'the VM runs' });
+    this.manager.ready();
     const { readyFd } = this;
     if (readyFd === null) return;
     try {
@@ -240,6 +243,7 @@ export class VmRun {
       this.stoppedAt = null;
     }
     for (const action of actions) this.#perform(action);
+    this.manager.follow(state, state.stop !== null || this.#resuming);
     this.#arm();
   }
 

@@ -38,6 +38,11 @@ export function inheritedEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv 
   return inherited;
 }
 
+/** The environment of a program that qemu-trap starts for itself: what is left of a hook is ended, and this is not. */
+export function helperEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return { ...env, [cookieVariable]: 'none' };
+}
+
 /** The environment that a hook gets: the contract of qemu-trap with its hooks. */
 export function hookEnvironment(facts: HookFacts, inherited: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return {
