@@ -50,10 +50,11 @@ bundle='node_modules/.bin/esbuild --bundle --platform=node --target=node18 --for
 rm -rf build
 $bundle demo/main.ts --outdir=build/demo
 if [ "$1" = test ]; then
-    $bundle test/*.test.ts --outdir=build/test
+    $bundle test/*.test.ts test/managers/*.test.ts --outbase=test --outdir=build/test
     if command -v apt-get >/dev/null 2>&1; then
         sh test/linux-guest/make.sh .cache/linux-guest
+        [ "$(id -u)" != 0 ] || sh test/managers/fetch.sh .cache/managers
     else
-        echo 'no Linux guest: it is made of packages of Debian; the tests that need it are skipped' >&2
+        echo 'no Linux guest and no service managers: they are made of packages of Debian; their tests are skipped' >&2
     fi
 fi

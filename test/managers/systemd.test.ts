@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { read, until } from '../lab.js';
+import { boxed, insideAgain, isInside, runBox, whyNoBox } from './box.js';
+import { background, examples, install, must, sh, testManager, Vm } from './vm.js';
+
+const unit = 'qemu-trap@web';
+const dropIns = '/etc/systemd/system/qemu-trap@.service.d';
+
+function property(name: string): string {
+  return must(`systemctl show -P ${name} ${unit}`).trim();
+}
+
+/** What an administrator would say beside the unit, which stays as it is. */
+function dropIn(name: string, ...lines: string[]): void {
+  mkdirSync(dropIns, { recursive: true });
+  writeFileSync(`${dropIns}/${name}.conf`, `[Service]\n${lines.join('\n')}\n`);
+  must('systemctl daemon-reload');
+}
+
+function undo(name: string): void {
+  rmSync(`${dropIns}/${name}.conf`);
+  must('systemctl daemon-reload');
+}
+
+/** Lays the unit down; `log` is where its standard error goes, for no journal runs in a box. */
+function setUp(log: string): void {
+  install();
+  mkdirSync('/etc/systemd/system', { recursive: true });
+  must(`cp '${examples}/systemd/qemu-trap@.service' /etc/systemd/system/`);
+  // The guest's disk and its serial line lie in /tmp here, and its snapshot in /var/tmp: the unit has its own of both.
+  dropIn('test', `StandardError=append:${log}`, 'PrivateTmp=no', 'ReadWritePaths=/tmp /var/tmp');
+}
+
+boxed('systemd', 'systemd', () => {
+  const log = '/tmp/qemu-trap-unit.log';
+  rmSync(log, { force: true });
+  const vm = testManager({
+    name: 'systemd',
+    logs: () => [log],
+    setUp: () => setUp(log),
+    start: () => void must(`systemctl start ${unit}`),
+    askToStop: () => void must(`systemctl stop --no-block ${unit}`),
+    saysDown: () => property('ActiveState') === 'inactive' && property('Result') === 'success',
+    // Its clock is extended as long as qemu-trap is heard: here nobody listens.
+    impatient: () => dropIn('impatient', 'TimeoutStopSec=1', 'Type=exec', 'NotifyAccess=none'),
+    patient: () => {
+      assert.equal(property('Result'), 'timeout');
+      must(`systemctl reset-failed ${unit}`);
+      undo('impatient');
+    },
+    stopOrKill: () => void must(`systemctl stop ${unit}`),
+    afterCrash: 'restarts',
+    shutDown: null,
+  });
+
+  const start = async (...how: Parameters<Vm['configure']>): Promise<void> => {
+    vm.configure(...how);
+    must(`systemctl start ${unit}`);
+    await vm.says('up');
+  };
+  const stopsCleanly = async (): Promise<void> => {
+    must(`systemctl stop ${unit}`);
+    assert.equal(property('Result'), 'success');
+    assert.equal(property('ExecMainStatus'), '0');
+    await vm.wasClean();
+  };
+
+  test('systemd: systemctl status says how the VM is, and how long a stop may take yet', async () => {
+    await start('stubborn', '--timeout 30');
+    await until('running', () => property('StatusText') === 'running');
+    must(`systemctl stop --no-block ${unit}`);
+    await until('powering down', () => /^powering down on SIGTERM, (2\d|30) s left$/.test(property('StatusText')));
+    await until('the seconds go down', () => /^powering down on SIGTERM, (2[0-5]|1\d) s left$/.test(property('StatusText')));
+    must(`systemctl kill -s QUIT --kill-whom=main ${unit}`);
+    await vm.gone();
+    await until('systemd has the exit status', () => property('ExecMainStatus') === '124');
+    must(`systemctl reset-failed ${unit}`);
+  });
+
+  test('systemd: a stop outlasts TimeoutStopSec, for qemu-trap extends it as long as it waits itself', async () => {
+    dropIn('hasty', 'TimeoutStopSec=2');
+    await start('stubborn', '--timeout 8');
+    sh(`systemctl stop ${unit}`);
+    await vm.gone();
+    // Ended by itself at its own deadline, not killed by systemd: that would be `timeout`, and a signal.
+    assert.deepEqual([property('Result'), property('ExecMainStatus')], ['exit-code', '124']);
+    must(`systemctl reset-failed ${unit}`);
+    undo('hasty');
+  });
+
+  for (const mode of ['control-group', 'mixed'] as const) {
+    test(`systemd, KillMode=${mode}: a clean stop`, async () => {
+      dropIn('mode', `KillMode=${mode}`);
+      await start('lingering');
+      await stopsCleanly();
+      undo('mode');
+    });
+  }
+
+  test('systemd, another user than root: it is ready, says how it is, and stops cleanly', async () => {
+    dropIn('user', 'User=nobody', 'Group=nogroup');
+    must('chmod 1777 /tmp && chmod 755 ' + vm.dir + ' && chown -R nobody ' + vm.dir);
+    vm.configure();
+    must('chown -R nobody ' + vm.dir);
+    must(`systemctl start ${unit}`);
+    await vm.says('up');
+    await until('running', () => property('StatusText') === 'running');
+    await stopsCleanly();
+    undo('user');
+  });
+
+  test('systemd: a hook that says "not now" to a SIGTERM from elsewhere leaves the unit as it was', async () => {
+    mkdirSync('/etc/qemu-trap/hooks', { recursive: true });
+    writeFileSync('/etc/qemu-trap/hooks/SIGTERM', '#!/bin/sh\nexit 75\n', { mode: 0o755 });
+    await start();
+    process.kill(Number(property('MainPID')), 'SIGTERM');
+    await until('it is dropped', () => vm.log.includes('not now, says its hook'));
+    await until('the status is what it was', () => property('StatusText') === 'running');
+    assert.equal(property('SubState'), 'running');
+    rmSync('/etc/qemu-trap/hooks/SIGTERM');
+    await stopsCleanly();
+  });
+});
+
+/*
+ * systemd's own way down ends the box with it: what the guest and qemu-trap said is looked at from outside.
+ */
+const shared = process.env['QEMU_TRAP_TEST_SHARED'];
+if (isInside('poweroff') && shared !== undefined) {
+  setUp(`${shared}/log`);
+  const vm = new Vm(() => [`${shared}/log`]);
+  vm.configure('lingering');
+  must(`systemctl start ${unit}`);
+  await vm.says('up');
+  writeFileSync(`${shared}/serial`, vm.serial);
+  background('systemctl', 'poweroff');
+  await new Promise((resolve) => setTimeout(resolve, 60_000));
+}
+
+if (!isInside('poweroff') && !isInside('tests')) {
+  test('systemd, host shutdown: the VM is shut down with all the rest', { skip: whyNoBox() }, () => {
+    const dir = must('mktemp -d /tmp/qemu-trap-poweroff-XXXXXX').trim();
+    const { command, env } = insideAgain('poweroff');
+    const { stderr } = runBox('systemd', command, { ...env, QEMU_TRAP_TEST_SHARED: dir });
+    const log = read(`${dir}/log`);
+    assert.match(log, /SIGTERM: clean shutdown: the guest powered off .*exit status 0\n$/, stderr);
+    assert.match(readFileSync(read(`${dir}/serial`), 'utf8'), /guest: bye/);
+    rmSync(dir, { recursive: true });
+  });
+}
