@@ -123,9 +123,13 @@ function socketStderr(): Stderr {
   const socket = new Socket({ fd: 2, readable: false, writable: true });
   socket.on('error', () => undefined);
   socket.unref();
+  // libuv makes it blocking again for whoever inherits it as stderr, QEMU (uv_spawn), and it is the same one.
+  const { _handle: handle } = socket as unknown as { readonly _handle: { setBlocking?(on: boolean): void } | null };
   return {
     write: (text) => {
-      if (!socket.destroyed && socket.writableLength < queueLimit) socket.write(text);
+      if (socket.destroyed || socket.writableLength >= queueLimit) return;
+      handle?.setBlocking?.(false);
+      socket.write(text);
     },
     drain: (ms) =>
       new Promise((resolve) => {
