@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { readFileSync, readdirSync } from 'node:fs';
+import { readFileSync, readdirSync, statSync } from 'node:fs';
 import { test } from 'node:test';
 
 test('npm run demo shows the main job', () => {
@@ -15,8 +15,13 @@ test('npm run demo shows the main job', () => {
   }
 });
 
-test('shellcheck passes on every hook, on the qmp command and on the scripts of the project', () => {
-  const scripts = [...readdirSync('hooks').filter((name) => name !== 'lib').map((name) => `hooks/${name}`), ...readdirSync('hooks/lib').map((name) => `hooks/lib/${name}`), 'test/setup.sh', 'test/run.sh', 'test/guests/run.sh', 'test/linux-guest/make.sh', 'test/linux-guest/init', '.ci/run'];
+/** The scripts of the examples: the files that say in their first line what runs them. */
+const exampleScripts = (readdirSync('examples', { recursive: true }) as string[])
+  .map((name) => `examples/${name}`)
+  .filter((path) => statSync(path).isFile() && /^#!\/bin\/sh\n/.test(readFileSync(path, 'utf8')));
+
+test('shellcheck passes on every hook, on the examples, on the qmp command and on the scripts of the project', () => {
+  const scripts = [...readdirSync('hooks').filter((name) => name !== 'lib').map((name) => `hooks/${name}`), ...readdirSync('hooks/lib').map((name) => `hooks/lib/${name}`), 'test/setup.sh', 'test/run.sh', 'test/guests/run.sh', 'test/linux-guest/make.sh', 'test/linux-guest/init', 'test/managers/fetch.sh', 'test/managers/box.sh', '.ci/run', ...exampleScripts];
   execFileSync('shellcheck', scripts, { stdio: 'inherit' });
 });
 

@@ -13,6 +13,7 @@ here=$PWD
 HOST_PID_NS=$(readlink /proc/self/ns/pid) HOST_CGROUP_NS=$(readlink /proc/self/ns/cgroup)
 export init lower box here HOST_PID_NS HOST_CGROUP_NS
 
+# shellcheck disable=SC2016,SC2089 # a script for another shell
 inner='
 [ "$(readlink /proc/self/ns/cgroup)" != "$HOST_CGROUP_NS" ] || exit 99
 mount -t overlay overlay -o "lowerdir=$box/lower:/,upperdir=$box/upper,workdir=$box/work" "$box/root"
@@ -53,8 +54,10 @@ export container=qemu-trap-box SYSTEMD_UNIT_PATH=/run/units:/etc/systemd/system
 ) &
 exec /lib/systemd/systemd --system --unit=box.target --log-target=null --show-status=false </dev/null
 '
+# shellcheck disable=SC2090
 export inner
 
+# shellcheck disable=SC2016 # as above
 outer='
 mount -t tmpfs tmpfs "$box"
 cp -a "$lower" "$box/lower"

@@ -4,7 +4,7 @@
 set -eu
 packages='runit daemontools s6 supervisor openrc insserv sysvinit-utils crun tini systemd systemd-sysv procps'
 dir=$1
-stamp=$(cat "$0" | sha256sum)
+stamp=$(sha256sum <"$0")
 [ -e "$dir/made" ] && [ "$(cat "$dir/made")" = "$stamp" ] && exit 0
 rm -rf "$dir"
 mkdir -p "$dir/archives/partial" "$dir/root/usr/bin" "$dir/root/usr/sbin" "$dir/root/usr/lib" "$dir/root/usr/lib64"

@@ -142,7 +142,11 @@ export function testManager(manager: Manager): Vm {
   const vm = new Vm(() => manager.logs());
   const start = async (temper: Temper = 'obedient', options = ''): Promise<void> => {
     vm.configure(temper, options);
-    await manager.start();
+    try {
+      await manager.start();
+    } catch (error) {
+      throw new Error(`${error}\nThe log:\n${vm.log}`);
+    }
     await vm.says('up');
     assert.equal(vm.qemus.length, 1);
   };
