@@ -37,7 +37,7 @@ export const dispatchTable: Readonly<Record<Phase, Readonly<Record<SignalClass, 
   'same-running': { 'ends': 'begin', 'runs-on': 'coalesce', 'ignored': 'ignore', 'cut': 'begin' },
   'stopping': { 'ends': 'stands', 'runs-on': 'refuse', 'ignored': 'ignore', 'cut': 'cut' },
   'same-stopping': { 'ends': 'coalesce', 'runs-on': 'refuse', 'ignored': 'ignore', 'cut': 'cut' },
-  'ending': { 'ends': 'stands', 'runs-on': 'refuse', 'ignored': 'ignore', 'cut': 'stands' },
+  'ending': { 'ends': 'stands', 'runs-on': 'refuse', 'ignored': 'ignore', 'cut': 'cut' },
 };
 
 /** Guests for whom no wait is of any use, by QEMU's run state (RunState of qapi/run-state.json). */
@@ -290,7 +290,8 @@ class Step {
         this.tellOnce(signal, reaction === 'refuse' ? 'refused' : 'stands');
         break;
       case 'cut':
-        this.end('cut');
+        if (state.end === null) this.end('cut');
+        else this.cutFlush(signal, state.end);
         return;
       case 'ignore':
         this.ignore(signal, times);
@@ -489,6 +490,13 @@ class Step {
     if (cause !== 'powered-off') this.tell({ event: 'default-action', signal: stop.rule.signal, action, cause });
     if (action === 'kill') this.kill(state.end);
     else this.actions.push({ do: 'quit' });
+  }
+
+  /** A QEMU that has been told to go has the time to kill from now on, and not what was left for its guest besides. */
+  private cutFlush(signal: SignalName, end: End): void {
+    const killAt = this.now + this.state.limits.killAfterMs;
+    if (end.killed || end.killAt <= killAt) return this.tellOnce(signal, 'stands');
+    this.state.end = { ...end, killAt };
   }
 
   private kill(end: End): void {

@@ -176,3 +176,19 @@ test('a repeated SIGTERM never brings the end nearer', () => {
     { seed: 20261123 },
   );
 });
+
+test('SIGQUIT when the guest has powered off, and QEMU does not go: what was left for the guest is not waited for', () => {
+  const ofTerm = rule('SIGTERM', false, 'system_powerdown', 60_000, 'quit');
+  const inputs: readonly Input[] = [
+    { kind: 'monitor-up', guest: 'running' },
+    { kind: 'signal', rule: ofTerm, times: 1, atTerminal: false },
+    { kind: 'powerdown' },
+    { kind: 'shutdown', byGuest: true },
+  ];
+  let state = initialState({ killAfterMs, pressGaps: [] });
+  for (const input of inputs) state = step(state, input, 1_000).state;
+  assert.equal(nextTick(state), 61_000 + killAfterMs);
+  state = step(state, { kind: 'signal', rule: rule('SIGQUIT', false, null, 0, 'quit'), times: 1, atTerminal: false }, 2_000).state;
+  assert.equal(nextTick(state), 2_000 + killAfterMs);
+  assert.deepEqual(step(state, { kind: 'tick' }, 2_000 + killAfterMs).actions.map((action) => action.do), ['tell', 'kill']);
+});
