@@ -40,7 +40,6 @@ const untrappable: Readonly<Partial<Record<SignalName, string>>> = {
   SIGILL: 'it means a fault of the program itself; a handler would fault again',
   SIGCHLD: 'qemu-trap gets one for every hook that ends',
   SIGPIPE: 'it is ignored, so that a closed stderr ends nothing',
-  SIGPROF: "it belongs to the JavaScript engine's profiler",
 };
 
 /** Other names of the same number; a listener on one does not cover the other. */

@@ -250,3 +250,22 @@ test('QEMU gets the descriptors that its options name, under their numbers; --re
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
 });
+
+test('SIGPROF is logged and ignored, like every signal that nobody asked anything of', async (t) => {
+  const lab = new Lab(t);
+  const trap = await lab.startGuest();
+  trap.kill('SIGPROF');
+  await trap.event('ignored');
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+  assert.equal(lab.said('bye'), 1);
+});
+
+test('the run directory is its owner\'s, whatever the umask', async (t) => {
+  const lab = new Lab(t);
+  const trap = await lab.startGuest({ through: ['sh', '-c', 'umask 0777; exec "$@"', 'sh'] });
+  assert.equal(statSync(lab.runDir).mode & 0o777, 0o700);
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+  await lab.assertNothingLeft();
+});

@@ -77,7 +77,8 @@ function open(path: string): void {
   if (stats.mode & 0o002) {
     throw new UsageError(`run directory ${path}: can be written by everybody: name one of the VM's own with --run-dir`);
   }
-  if (stats.mode & 0o077) chmodSync(path, 0o700);
+  // Whatever the umask has left of it.
+  if ((stats.mode & 0o777) !== 0o700) chmodSync(path, 0o700);
 }
 
 /** A process and its start time (field 22 of /proc/PID/stat), so that a pid used anew is not taken for the old one. */
