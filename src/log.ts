@@ -16,19 +16,27 @@ export interface Log {
   hookOutput(hook: string, chunk: Buffer): void;
 }
 
+const lineFeed = 0x0a;
+
 /** A log that writes `text` or `json` lines to `write`, each with the VM's name. */
 export function openLog(format: 'text' | 'json', vm: string, write: (line: string | Buffer) => void): Log {
+  let midLine = false;
   const log = ({ event, level, message, facts }: LogEvent): void => {
     const line = message.replaceAll(/\s*\n\s*/g, ' | ');
     if (format === 'json') {
       write(`${JSON.stringify({ time: new Date().toISOString(), event, level, vm, ...facts, message: line })}\n`);
     } else {
-      write(`qemu-trap: ${vm}: ${level === 'info' ? '' : `${level}: `}${line}\n`);
+      // What a hook wrote last may not have ended its line.
+      write(`${midLine ? '\n' : ''}qemu-trap: ${vm}: ${level === 'info' ? '' : `${level}: `}${line}\n`);
+      midLine = false;
     }
   };
   return Object.assign(log, {
     hookOutput: (hook: string, chunk: Buffer): void => {
-      if (format === 'text') return write(chunk);
+      if (format === 'text') {
+        midLine = chunk.at(-1) !== lineFeed;
+        return write(chunk);
+      }
       for (const line of chunk.toString('utf8').split('\n')) {
         if (line !== '') log({ event: 'hook-output', level: 'info', message: line, facts: { hook } });
       }

@@ -51,3 +51,14 @@ test('in the background of a terminal, it ends when QEMU was killed, though it m
   assert.equal(await trap.status(), 137);
   await lab.assertNothingLeft();
 });
+
+test('what a hook wrote without a line feed stays a line of its own', async (t) => {
+  const lab = new Lab(t);
+  lab.hook('TERM', '#!/bin/sh\nprintf "bye, guest"\nexit 1\n');
+  const trap = lab.start({ log: 'text', options: ['--hooks', lab.hooks] });
+  await lab.guestSaid('up');
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+  assert.match(trap.stderr, /^bye, guest\nqemu-trap: /m);
+  assert.equal(trap.stderr.match(/bye, guest./g), null);
+});
