@@ -69,7 +69,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return await supervise(config, vm, book, openLog(config.log, vm, stderr.write));
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
-    stderr.write(`qemu-trap: ${error.message.replaceAll(/\s*\n\s*/g, ' ')}\n`);
+    stderr.write(`qemu-trap: ${error.message.replaceAll(/\s*\n\s*/g, ' ')}\n`, 'qemu-trap');
     return error.status;
   } finally {
     await stderr.drain(lastLineMs);

@@ -1,6 +1,7 @@
 import type { Telling } from './dispatch.js';
 import { endCauses } from './outcome.js';
 import { wordSeconds } from './seconds.js';
+import type { Author } from './stderr.js';
 
 /** One log line: an event with a stable name, its facts, and the words for people. */
 export interface LogEvent {
@@ -19,26 +20,26 @@ export interface Log {
 const lineFeed = 0x0a;
 
 /** A log that writes `text` or `json` lines to `write`, each with the VM's name. */
-export function openLog(format: 'text' | 'json', vm: string, write: (line: string | Buffer) => void): Log {
+export function openLog(format: 'text' | 'json', vm: string, write: (line: string | Buffer, author: Author) => void): Log {
   let midLine = false;
-  const log = ({ event, level, message, facts }: LogEvent): void => {
+  const say = ({ event, level, message, facts }: LogEvent, author: Author): void => {
     const line = message.replaceAll(/\s*\n\s*/g, ' | ');
     if (format === 'json') {
-      write(`${JSON.stringify({ time: new Date().toISOString(), event, level, vm, ...facts, message: line })}\n`);
+      write(`${JSON.stringify({ time: new Date().toISOString(), event, level, vm, ...facts, message: line })}\n`, author);
     } else {
       // What a hook wrote last may not have ended its line.
-      write(`${midLine ? '\n' : ''}qemu-trap: ${vm}: ${level === 'info' ? '' : `${level}: `}${line}\n`);
+      write(`${midLine ? '\n' : ''}qemu-trap: ${vm}: ${level === 'info' ? '' : `${level}: `}${line}\n`, author);
       midLine = false;
     }
   };
-  return Object.assign(log, {
+  return Object.assign((event: LogEvent) => say(event, 'qemu-trap'), {
     hookOutput: (hook: string, chunk: Buffer): void => {
       if (format === 'text') {
         midLine = chunk.at(-1) !== lineFeed;
-        return write(chunk);
+        return write(chunk, 'hook');
       }
       for (const line of chunk.toString('utf8').split('\n')) {
-        if (line !== '') log({ event: 'hook-output', level: 'info', message: line, facts: { hook } });
+        if (line !== '') say({ event: 'hook-output', level: 'info', message: line, facts: { hook } }, 'hook');
       }
     },
   });

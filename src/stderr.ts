@@ -1,14 +1,19 @@
 import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 
-/** What waits for a slow reader is bounded; what does not fit is counted and dropped. */
+/** Where this much waits for a slow reader, what comes is counted and dropped. */
 const queueLimit = 64 * 1024;
+/** What qemu-trap's own lines have besides: a hook's flood must not hide how it ended. */
+const ownShare = 32 * 1024;
 const firstRetryMs = 20;
 const longestRetryMs = 1_000;
 const givenUpAfterMs = 10_000;
 
+/** Whose words they are. */
+export type Author = 'qemu-trap' | 'hook';
+
 export interface Stderr {
-  write(text: string | Buffer): void;
+  write(text: string | Buffer, author: Author): void;
   /** Gives a slow reader of the last lines up to `ms` milliseconds. */
   drain(ms: number): Promise<void>;
 }
@@ -46,9 +51,28 @@ function reopened(isFile: boolean): number {
   }
 }
 
+/** What may wait: a hook's words up to a limit, and qemu-trap's own lines up to one of theirs, whatever else waits. */
+class Room {
+  #own = 0;
+
+  /** @param waiting how many bytes wait already */
+  isFor(author: Author, bytes: number, waiting: number): boolean {
+    if (waiting === 0) this.#own = 0;
+    if (author === 'hook') return waiting < queueLimit;
+    if (this.#own >= ownShare) return false;
+    this.#own += bytes;
+    return true;
+  }
+}
+
+function lossNotice(bytes: number): Buffer {
+  return Buffer.from(`qemu-trap: ${bytes} bytes of log lost: stderr was not read\n`);
+}
+
 function fileStderr(fd: number): Stderr {
   let queue: Buffer[] = [];
   let queued = 0;
+  const room = new Room();
   let dropped = 0;
   let retryMs = firstRetryMs;
   let waited = 0;
@@ -76,13 +100,13 @@ function fileStderr(fd: number): Stderr {
     if (dropped > 0) {
       const lost = dropped;
       dropped = 0;
-      append(Buffer.from(`qemu-trap: ${lost} bytes of log lost: stderr was not read\n`));
+      append(lossNotice(lost), 'qemu-trap');
       return flush();
     }
     return true;
   };
-  const append = (data: Buffer): void => {
-    if (queued + data.length > queueLimit) {
+  const append = (data: Buffer, author: Author): void => {
+    if (!room.isFor(author, data.length, queued)) {
       dropped += data.length;
       return;
     }
@@ -100,8 +124,8 @@ function fileStderr(fd: number): Stderr {
     timer.unref();
   };
   return {
-    write: (text) => {
-      append(typeof text === 'string' ? Buffer.from(text) : text);
+    write: (text, author) => {
+      append(typeof text === 'string' ? Buffer.from(text) : text, author);
       if (timer === null && !flush()) retry();
     },
     drain: (ms) =>
@@ -123,12 +147,20 @@ function socketStderr(): Stderr {
   const socket = new Socket({ fd: 2, readable: false, writable: true });
   socket.on('error', () => undefined);
   socket.unref();
+  const room = new Room();
+  let dropped = 0;
   // libuv makes it blocking again for whoever inherits it as stderr, QEMU (uv_spawn), and it is the same one.
   const { _handle: handle } = socket as unknown as { readonly _handle: { setBlocking?(on: boolean): void } | null };
   return {
-    write: (text) => {
-      if (socket.destroyed || socket.writableLength >= queueLimit) return;
+    write: (text, author) => {
+      if (socket.destroyed) return;
+      if (!room.isFor(author, text.length, socket.writableLength)) {
+        dropped += text.length;
+        return;
+      }
       handle?.setBlocking?.(false);
+      if (dropped > 0) socket.write(lossNotice(dropped));
+      dropped = 0;
       socket.write(text);
     },
     drain: (ms) =>
