@@ -1,4 +1,4 @@
-import { closeSync, existsSync, fstatSync, writeFileSync } from 'node:fs';
+import { existsSync, fstatSync, writeFileSync } from 'node:fs';
 import { onExit } from 'signal-exit';
 import type { Config } from './args.js';
 import { closeUnmarked, isInheritedFd, withoutInheritance } from './descriptors.js';
@@ -75,7 +75,7 @@ async function launch(config: Config, ground: Ground, saved: SavedState | null, 
   try {
     const plan = planLaunch({ qemu: config.qemu, shield: config.shield, dieWithParent: true, helpers, fds, monitorsFile, savedState: saved?.fd ?? null });
     writeFileSync(monitorsFile, monitorsConfig(plan.controlFd, monitors), { mode: 0o600 });
-    return { qemu: await startQemu(plan, inheritedEnvironment(env)), monitors, runDir, saved };
+    return { qemu: await startQemu(plan, inheritedEnvironment(env)), monitors, runDir, saved, fds };
   } catch (error) {
     runDir.remove();
     throw error instanceof UsageError ? error : new UsageError(`QEMU cannot be started (${(error as NodeJS.ErrnoException).code ?? errorText(error)})`);
@@ -144,8 +144,6 @@ export async function supervise(config: Config, vm: string, book: RuleBook, log:
     const launched = await launch(config, ground, saved, env);
     startedAt = performance.now();
     log({ event: 'start', level: 'info', message: `QEMU started (pid ${launched.qemu.pid})${saved === null ? '' : `, to resume ${saved.path}`}`, facts: { pid: launched.qemu.pid } });
-    // Where QEMU may have to be started once more, it needs them again.
-    if (saved === null) for (const fd of ground.fds) closeSync(fd);
     return new VmRun(config, vm, book, log, launched, file, manager, readyFd);
   };
   const saved = findSavedState(config, file, log);

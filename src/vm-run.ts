@@ -56,6 +56,8 @@ export interface Launched {
   readonly runDir: RunDir;
   /** What QEMU was started to resume. */
   readonly saved: SavedState | null;
+  /** What QEMU has inherited, still open here. */
+  readonly fds: readonly number[];
 }
 
 /** One run of QEMU: takes facts to the core, and does what the core decides. */
@@ -97,6 +99,8 @@ export class VmRun {
   ) {
     const { qemu, runDir } = launched;
     this.#resuming = launched.saved !== null;
+    // A QEMU that refuses its saved state is started once more, and needs them again.
+    if (!this.#resuming) this.#closeInherited();
     this.#freezeGuard = new FreezeGuard(config.agent, runDir.file(frozenMark), log);
     this.#state = initialState({ killAfterMs: config.killAfterMs, pressGaps: config.pressGaps });
     let close!: () => void;
@@ -193,9 +197,14 @@ export class VmRun {
     }
     this.#resuming = false;
     markHooksToCome();
+    this.#closeInherited();
     if (!startsPaused(this.config.qemu)) await this.#client.execute('cont');
     this.log({ event: 'resumed', level: 'info', message: `the guest goes on where it was saved (${saved.path})`, facts: { path: saved.path } });
     await this.#refreshGuest();
+  }
+
+  #closeInherited(): void {
+    for (const fd of this.launched.fds) closeSync(fd);
   }
 
   /** True where QEMU ended because it could not load what it was to resume. */

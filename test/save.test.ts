@@ -231,3 +231,24 @@ test('what a save that was cut short has left is removed at the next start, and 
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
 });
+
+test('what QEMU inherits stays out of the hooks, after a resume too', async (t) => {
+  const lab = new Lab(t);
+  const options = ['--state-dir', lab.file('state'), '--hooks', lab.hooks, '--signal', 'TERM,script=save'];
+  mkdirSync(lab.file('state'), { mode: 0o700 });
+  lab.hook('USR1', `#!/bin/sh\nreadlink /proc/$$/fd/* >${lab.file('fds')}\n`);
+  writeFileSync(lab.file('given'), '');
+  const through = ['bash', '-c', `exec 20<${lab.file('given')}; exec "$@"`, 'bash'];
+  const qemu = ['-name', 'web', '-add-fd', 'fd=20,set=1'];
+  const saving = await lab.startGuest({ options, through, qemu });
+  saving.kill('SIGTERM');
+  assert.equal(await saving.status(), 0);
+  const trap = lab.start({ options, through, qemu });
+  await trap.event('resumed');
+  trap.kill('SIGUSR1');
+  await trap.event('hook-end');
+  assert.match(read(lab.file('fds')), /^socket:/m);
+  assert.ok(!read(lab.file('fds')).includes('given'));
+  trap.kill('SIGINT');
+  assert.equal(await trap.status(), 0);
+});
