@@ -88,7 +88,7 @@ test('no line makes the reader throw', () => {
 });
 
 test('what the human monitor says of an error is known from what it says else', () => {
-  for (const error of ["Error: No block device can accept snapshots", "unknown command: 'foo'", 'system_reset: extraneous characters at the end of line', 'Try "help info" for more information']) {
+  for (const error of ["Error: No block device can accept snapshots", "unknown command: 'foo'", 'system_reset: extraneous characters at the end of line', 'Try "help info" for more information', "Device 'nosuch' not found", "Mouse at index '99' not found", 'user mode network stack not in use', 'unknown event "nosuch"', 'Must specify either driver or file']) {
     assert.ok(isHumanError(error), error);
   }
   for (const fine of ['', 'VM status: running', 'pc.ram: 0x0', 'web']) assert.ok(!isHumanError(fine), fine);

@@ -9,10 +9,10 @@ export interface CommandResult {
 
 /*
  * The human monitor has no error status: a command that failed says so in words. These are the words of
- * monitor/hmp.c (parsing) and of hmp_handle_error() (execution) of QEMU.
+ * monitor/hmp.c (parsing), of hmp_handle_error() (execution), and of commands that print their own, of QEMU.
  */
 const humanError =
-  /^(Error: |unknown command: |invalid |Invalid |Could not |Failed to |Command '[^']*' not |Try "help |Expected |.*: (extraneous characters|unsupported option|string expected|filename expected|block device name expected|expected ))/m;
+  /^(Error: |unknown command: |invalid |Invalid |Could not |Failed to |Command '[^']*' not |Try "help |Expected |Must specify |Device '[^']*' not found|Mouse at index '[^']*' not found|user mode network stack not in use|unknown event |.*: (extraneous characters|unsupported option|string expected|filename expected|block device name expected|expected ))/m;
 
 /** True where the output of a human monitor command is an error text. */
 export function isHumanError(output: string): boolean {
