@@ -296,6 +296,19 @@ test('what a hook that has ended left behind is ended, though QEMU runs on', asy
   assert.equal(await trap.status(), 0);
 });
 
+test('what a hook left by a chain of forks, each gone when its child is there, is ended', async (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGUSR1', `#!/bin/sh\n( ( ( setsid sh -c 'setsid sleep 600 & exit 0' >/dev/null 2>&1 & ) & ) & )\nexit 0\n`);
+  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks] });
+  for (let run = 1; run <= 10; run++) {
+    trap.kill('SIGUSR1');
+    await trap.event('hook-end', run);
+    await until('only qemu-trap and QEMU are left', () => lab.left().length === 2);
+  }
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+});
+
 test('without ps(1), what a hook left is found and ended all the same', async (t) => {
   const lab = new Lab(t);
   const { mkdirSync, symlinkSync: link } = await import('node:fs');

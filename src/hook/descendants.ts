@@ -12,6 +12,8 @@ const shortestPollMs = 5;
 const longestPollMs = 50;
 /** Processes read between two turns of the event loop: signals must be taken from libuv's pipe meanwhile. */
 const batch = 64;
+/** On a host that forks all the time, a listing without anything new may never come. */
+const mostListings = 32;
 /** How long killed processes are waited for: longer than this, the kernel holds them. */
 const goneWithinMs = 5_000;
 
@@ -87,13 +89,19 @@ async function processesOf(hookPid: number, cookie: string): Promise<number[]> {
   const isLast = [...runningHooks].every((pid) => pid === hookPid);
   const found = new Set<number>();
   const others: Process[] = [];
-  const pids = readdirSync('/proc').map(Number).filter((pid) => pid > 1 && pid !== process.pid);
-  for (const [i, pid] of pids.entries()) {
-    if (i % batch === batch - 1) await new Promise((resolve) => setImmediate(resolve));
-    const each = readProcess(pid);
-    if (each === null) continue;
-    if (pid === hookPid || each.group === hookPid || each.session === hookPid || carries(pid, mark) || (isLast && isMarkedOnly(pid))) found.add(pid);
-    else others.push(each);
+  const seen = new Set<number>([0, 1, process.pid]);
+  // One that forked and ended between the listing and its turn has left a child that only the next listing shows.
+  for (let listing = 0; listing < mostListings; listing++) {
+    const pids = readdirSync('/proc').map(Number).filter((pid) => pid > 0 && !seen.has(pid));
+    if (pids.length === 0) break;
+    for (const pid of pids) {
+      seen.add(pid);
+      if (seen.size % batch === 0) await new Promise((resolve) => setImmediate(resolve));
+      const each = readProcess(pid);
+      if (each === null) continue;
+      if (pid === hookPid || each.group === hookPid || each.session === hookPid || carries(pid, mark) || (isLast && isMarkedOnly(pid))) found.add(pid);
+      else others.push(each);
+    }
   }
   for (let grew = true; grew; ) {
     grew = false;
@@ -143,10 +151,14 @@ export async function endDescendants(hookPid: number, cookie: string, running: (
   const sweep = async (signal: NodeJS.Signals, withinMs: number): Promise<boolean> => {
     const until = performance.now() + withinMs;
     let signalled = new Set<number>();
+    let wasEmpty = false;
     if (running()) signalTree(hookPid, signal);
     for (let pollMs = shortestPollMs; ; pollMs = Math.min(2 * pollMs, longestPollMs)) {
       const left = await processesOf(hookPid, cookie);
-      if (left.length === 0 && !running()) return true;
+      const isEmpty = left.length === 0 && !running();
+      // Looked at twice: in the middle of its execve(2) a process shows no environment.
+      if (isEmpty && wasEmpty) return true;
+      wasEmpty = isEmpty;
       // Each once, for a SIGTERM handler that is at work is not to be interrupted; SIGKILL again, for who forks.
       sendTo(left.filter((pid) => signal === 'SIGKILL' || !signalled.has(pid)), signal);
       signalled = new Set(left);
