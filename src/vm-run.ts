@@ -4,6 +4,7 @@ import { initialState, linkOf, nextTick, step, type Action, type Input } from '.
 import { markHooksToCome } from './hook/descendants.js';
 import { inheritedEnvironment } from './hook/environment.js';
 import type { HookFile } from './hook/find.js';
+import { closePipe, OutputPipes } from './hook/output-pipes.js';
 import { runHook, type HookRun } from './hook/run.js';
 import { stepsOf } from './hook/steps.js';
 import { wordTelling, type Log } from './log.js';
@@ -32,6 +33,8 @@ import { errorText } from './usage-error.js';
 const longestTimeoutMs = 2 ** 31 - 1;
 /** How long the last events are waited for when QEMU has been reaped. */
 const lastEventsMs = 500;
+/** How long mkfifo(1) is waited for, so that nothing is left in the run directory. */
+const lastPipesMs = 500;
 const reapEveryMs = 100;
 const reapTries = 50;
 const resumePollMs = 20;
@@ -75,6 +78,7 @@ export class VmRun {
   /** QEMU loads a saved guest, which must not run before its state is gone. */
   #resuming: boolean;
   #hookMonitors: HookMonitors | null = null;
+  #outputPipes: OutputPipes | null = null;
   #state;
   #timer: NodeJS.Timeout | null = null;
   #over = false;
@@ -133,6 +137,7 @@ export class VmRun {
     await Promise.all([...this.#hooks.values()].map((hook) => hook.cleared));
     await Promise.all(this.#clearing);
     this.#hookMonitors?.close();
+    await within(lastPipesMs, Promise.resolve(this.#outputPipes?.close()));
     return exit;
   }
 
@@ -159,6 +164,7 @@ export class VmRun {
       await this.#client.ready;
       this.#started = true;
       this.#hookMonitors = new HookMonitors(this.launched.monitors);
+      this.#outputPipes = new OutputPipes(this.launched.runDir.file);
       // A QEMU that refuses its saved state is started again, and must not be taken for what a hook has left.
       if (!this.#resuming) markHooksToCome();
       widenSignalPipe();
@@ -347,7 +353,9 @@ export class VmRun {
     const hook = file.path;
     const startedAt = performance.now();
     const monitor = (await this.#hookMonitors?.take(signal)) ?? null;
+    const output = monitor === null ? null : ((await this.#outputPipes?.take()) ?? null);
     if (tooLate()) {
+      if (output !== null) closePipe(output);
       if (monitor !== null) void this.#hookMonitors?.giveBack(signal, monitor);
       return null;
     }
@@ -357,6 +365,7 @@ export class VmRun {
       file,
       inherited: inheritedEnvironment(process.env),
       monitor,
+      output,
       onOutput: (chunk) => this.log.hookOutput(hook, chunk),
       facts: {
         signal,

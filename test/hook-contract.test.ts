@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { symlinkSync } from 'node:fs';
+import { mkdirSync, symlinkSync } from 'node:fs';
 import { test } from 'node:test';
 import { isAlive, Lab, read, until, type StartOptions } from './lab.js';
 
@@ -150,6 +150,37 @@ qmp system_powerdown
   // 4 is the descriptor that ls itself reads the directory through.
   const fds = [...read(lab.file('fds')).matchAll(/ (\d+) -> (\S+)/g)].filter(([, , target]) => !target?.startsWith('/proc/'));
   assert.deepEqual(fds.map(([, fd]) => fd), ['0', '1', '2', '3'], 'nothing else is open in a hook');
+});
+
+test('a hook may open its outputs by name, and what it writes to both keeps its order', async (t) => {
+  const lab = new Lab(t);
+  const lines = ['one', 'two', 'three', 'four', 'five'];
+  const { trap } = await stopWith(lab, `#!/bin/sh
+set -e
+echo one >/dev/stderr
+echo two >/dev/stdout
+echo three >>/proc/self/fd/2
+echo four
+echo five >&2
+qmp system_powerdown
+`);
+  assert.deepEqual(trap.events('hook-output').map(({ message }) => message), lines);
+  assert.equal(trap.verdict['verdict'], 'clean');
+});
+
+test('each of twenty steps one right after the other may', async (t) => {
+  const lab = new Lab(t);
+  mkdirSync(lab.file('hooks/SIGUSR1.d'));
+  const names = Array.from({ length: 20 }, (_, i) => `${i + 10}step`);
+  for (const name of names) lab.hook(`SIGUSR1.d/${name}`, `#!/bin/sh\nset -e\necho ${name} >/dev/stderr\n`);
+  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks] });
+  trap.kill('SIGUSR1');
+  await trap.event('hook-end', names.length);
+  await until('all is in the log', () => trap.events('hook-output').length === names.length);
+  assert.deepEqual(trap.events('hook-output').map(({ message }) => message), names);
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+  await lab.assertNothingLeft();
 });
 
 test('exit status 75: not now, the guest runs on, and the next signal asks again', async (t) => {
@@ -309,19 +340,19 @@ test('what a hook left by a chain of forks, each gone when its child is there, i
   assert.equal(await trap.status(), 0);
 });
 
-test('without ps(1), what a hook left is found and ended all the same', async (t) => {
+test('without ps(1) and mkfifo(1), what a hook left is ended, and what it wrote is logged, all the same', async (t) => {
   const lab = new Lab(t);
-  const { mkdirSync, symlinkSync: link } = await import('node:fs');
   const { execFileSync } = await import('node:child_process');
   const bin = lab.file('bin');
   mkdirSync(bin);
   for (const command of ['sh', 'env', 'setpriv', 'sleep', 'setsid', 'qemu-system-x86_64']) {
-    link(execFileSync('sh', ['-c', `command -v ${command}`], { encoding: 'utf8' }).trim(), `${bin}/${command}`);
+    symlinkSync(execFileSync('sh', ['-c', `command -v ${command}`], { encoding: 'utf8' }).trim(), `${bin}/${command}`);
   }
-  const { status } = await stopWith(lab, `#!/bin/sh\ntrap '' TERM\nsetsid sleep 600 &\nsetsid sleep 601\nsleep 602\n`, {
+  const { trap, status } = await stopWith(lab, `#!/bin/sh\ntrap '' TERM\necho here\nsetsid sleep 600 &\nsetsid sleep 601\nsleep 602\n`, {
     options: ['--timeout', '2'],
     env: { PATH: bin },
   });
   assert.equal(status, 0);
+  assert.equal(trap.events('hook-output')[0]?.message, 'here');
   assert.equal(lab.said('bye'), 1);
 });

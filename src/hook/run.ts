@@ -1,11 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
 import spawn from 'cross-spawn';
 import { hookOutcome, type HookOutcome } from '../outcome.js';
 import { endDescendants, hookEnded, hookStarted } from './descendants.js';
 import { hookEnvironment, type HookFacts } from './environment.js';
 import { checkTrust, isStill } from './trust.js';
 import type { HookFile } from './find.js';
+import { closePipe, readerOf, type OutputPipe } from './output-pipes.js';
 
 /** How long the last output of a hook that has ended is waited for, where something of it still holds the pipe. */
 const lastOutputMs = 200;
@@ -27,11 +29,9 @@ export interface HookCall {
   readonly inherited: NodeJS.ProcessEnv;
   /** A connection to a monitor, in blocking mode, greeting unread: the hook's fd 3. */
   readonly monitor: Socket;
+  /** Closed at the end of the run; `null`: Node's own kind of pipe. */
+  readonly output: OutputPipe | null;
   readonly onOutput: (chunk: Buffer) => void;
-}
-
-function notRun(why: string): HookRun {
-  return { pid: undefined, ended: Promise.resolve({ kind: 'failed', why }), cleared: Promise.resolve(), end: () => undefined };
 }
 
 /** Words for an error of execve(2) or fork(2). */
@@ -51,6 +51,11 @@ function wordSpawnError(error: NodeJS.ErrnoException): string {
 /** Runs a hook as the contract says: directly, in a group of its own, the monitor on fd 3, its output to the log. */
 export function runHook(call: HookCall): HookRun {
   const { path, ours } = call.file;
+  const { output } = call;
+  const notRun = (why: string): HookRun => {
+    if (output !== null) closePipe(output);
+    return { pid: undefined, ended: Promise.resolve({ kind: 'failed', why }), cleared: Promise.resolve(), end: () => undefined };
+  };
   const verdict = checkTrust(path, ours);
   if (!verdict.trusted) return notRun(`cannot be trusted: ${verdict.what} (mend it: ${verdict.mend})`);
 
@@ -60,17 +65,19 @@ export function runHook(call: HookCall): HookRun {
   try {
     child = spawn(path, [signal], {
       detached: true,
-      stdio: ['ignore', 'pipe', 'pipe', call.monitor],
+      stdio: ['ignore', output?.writer ?? 'pipe', output?.writer ?? 'pipe', call.monitor],
       env: hookEnvironment({ ...call.facts, hook: path, cookie }, call.inherited),
     });
   } catch (error) {
     return notRun(wordSpawnError(error as NodeJS.ErrnoException));
   }
+  // At once, for a hook may remove itself.
+  const changed = !isStill(path, verdict.identity);
   const { pid } = child;
-  child.stdout?.on('data', call.onOutput);
-  child.stderr?.on('data', call.onOutput);
-  child.stdout?.on('error', () => undefined);
-  child.stderr?.on('error', () => undefined);
+  const outputs: Readable[] = [];
+  if (output !== null) outputs.push(readerOf(output));
+  for (const stream of [child.stdout, child.stderr]) if (stream) outputs.push(stream);
+  for (const stream of outputs) stream.on('data', call.onOutput).on('error', () => undefined);
 
   let running = pid !== undefined;
   const ended = new Promise<HookOutcome>((resolve) => {
@@ -88,16 +95,10 @@ export function runHook(call: HookCall): HookRun {
   hookStarted(pid);
   let clearing: Promise<void> | null = null;
   const clear = (): Promise<void> => (clearing ??= endDescendants(pid, cookie, () => running));
-  const changed = !isStill(path, verdict.identity);
   if (changed) void clear();
   const cleared = ended.then(clear).then(async () => {
-    const closed = [child.stdout, child.stderr].map((stream) =>
-      !stream || stream.closed ? undefined : new Promise<void>((resolve) => stream.once('close', () => resolve())),
-    );
-    const timer = setTimeout(() => {
-      child.stdout?.destroy();
-      child.stderr?.destroy();
-    }, lastOutputMs);
+    const closed = outputs.map((stream) => (stream.closed ? undefined : new Promise<void>((resolve) => stream.once('close', () => resolve()))));
+    const timer = setTimeout(() => outputs.forEach((stream) => stream.destroy()), lastOutputMs);
     await Promise.all(closed);
     clearTimeout(timer);
   });
