@@ -32,6 +32,7 @@ export interface Config {
 
 const valued = ['hooks', 'signal', 'timeout', 'kill-after', 'name', 'run-dir', 'ready-fd', 'log', 'press', 'on-death', 'agent', 'state-dir'];
 const flags = ['check', 'help', 'version', 'no-shield'];
+const options = new Set([...valued, ...flags].map((name) => `--${name}`));
 
 /** QEMU's command line begins at `--`, or at the first word that is neither an option nor an option's value. */
 function splitAtQemu(argv: readonly string[]): { own: string[]; qemu: string[] } {
@@ -42,6 +43,9 @@ function splitAtQemu(argv: readonly string[]): { own: string[]; qemu: string[] }
     if (!word.startsWith('-')) return { own, qemu: argv.slice(i) };
     // The proposal to QEMU wrote the option with one dash, as QEMU's own are.
     const option = word === '-signal' ? '--signal' : word;
+    // Asked here, for minimist trips over names that every object has (--constructor).
+    const [name = ''] = option.split('=', 1);
+    if (!options.has(name)) throw new UsageError(`unknown option '${name}': qemu-trap --help lists them (QEMU's own come after --)`);
     own.push(option);
     if (valued.includes(option.slice(2)) && i + 1 < argv.length && argv[i + 1] !== '--') own.push(argv[++i] as string);
   }
@@ -82,18 +86,7 @@ function parseAgent(path: string | null): string | null {
  */
 export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Config {
   const { own, qemu } = splitAtQemu(argv);
-  const unknown: string[] = [];
-  const parsed = minimist(forMinimist(own), {
-    string: valued,
-    boolean: flags,
-    unknown: (word) => {
-      unknown.push(word);
-      return false;
-    },
-  });
-  if (unknown[0] !== undefined) {
-    throw new UsageError(`unknown option '${unknown[0].split('=')[0]}': qemu-trap --help lists them (QEMU's own come after --)`);
-  }
+  const parsed = minimist(forMinimist(own), { string: valued, boolean: flags });
 
   const all = (option: string): string[] => {
     const value: unknown = parsed[option];

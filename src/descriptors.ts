@@ -1,4 +1,4 @@
-import { closeSync, constants, openSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
 
 /*
  * Descriptors that qemu-trap was started with. libuv marks the lowest ones close-on-exec when Node starts, and stops
@@ -9,22 +9,48 @@ const lowestUnmarked = 16;
 /** O_CLOEXEC in the flags of /proc/PID/fdinfo/FD (proc(5)); Node sets it on all of its own. */
 const O_CLOEXEC = 0o2000000;
 
+/** The flags of open(2), with O_CLOEXEC. */
+function flagsOf(fd: number): number {
+  const flags = /^flags:\s*([0-7]+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1];
+  return Number.parseInt(flags ?? '0', 8);
+}
+
 function isUnmarked(fd: number): boolean {
   try {
-    const flags = /^flags:\s*([0-7]+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1];
-    return flags !== undefined && (Number.parseInt(flags, 8) & O_CLOEXEC) === 0;
+    return (flagsOf(fd) & O_CLOEXEC) === 0;
   } catch {
     return false;
   }
 }
 
-/** True where `fd` was open before Node was, as far as can be told: Node's own are epoll, eventfd and the like. */
-export function isInheritedFd(fd: number): boolean {
+/** What was open before qemu-trap opened anything: the descriptors that it was started with, and Node's own. */
+const openAtStart: readonly number[] = readdirSync('/proc/self/fd').map(Number);
+
+function target(fd: number): string {
   try {
-    return !/^anon_inode:\[(eventpoll|eventfd|io_uring|timerfd)\]/.test(readlinkSync(`/proc/self/fd/${fd}`));
+    return readlinkSync(`/proc/self/fd/${fd}`);
   } catch {
-    return false;
+    return '';
   }
+}
+
+/** A pipe that Node talks to itself through: both its ends are here, and it is younger than the process. */
+function isNodesPipe(fd: number): boolean {
+  const pipe = target(fd);
+  const isPair = openAtStart.filter((each) => target(each) === pipe).length > 1;
+  return pipe.startsWith('pipe:') && isPair && fstatSync(fd).ctimeMs > performance.timeOrigin;
+}
+
+/** True where `fd` was open before Node was; its own are epoll, eventfd and the like, and a few pipes. */
+export function isInheritedFd(fd: number): boolean {
+  if (!openAtStart.includes(fd) || target(fd) === '') return false;
+  return !/^anon_inode:\[(eventpoll|eventfd|io_uring|timerfd)\]/.test(target(fd)) && !isNodesPipe(fd);
+}
+
+const accessMode = constants.O_RDONLY | constants.O_WRONLY | constants.O_RDWR;
+
+export function isWritable(fd: number): boolean {
+  return (flagsOf(fd) & accessMode) !== constants.O_RDONLY;
 }
 
 /** Closes what neither QEMU nor a hook is to have: Node has no way to mark it. */

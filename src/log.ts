@@ -22,13 +22,14 @@ const lineFeed = 0x0a;
 /** A log that writes `text` or `json` lines to `write`, each with the VM's name. */
 export function openLog(format: 'text' | 'json', vm: string, write: (line: string | Buffer, author: Author) => void): Log {
   let midLine = false;
+  const name = vm.replaceAll(/\p{Cc}/gu, '_');
   const say = ({ event, level, message, facts }: LogEvent, author: Author): void => {
     const line = message.replaceAll(/\s*\n\s*/g, ' | ');
     if (format === 'json') {
       write(`${JSON.stringify({ time: new Date().toISOString(), event, level, vm, ...facts, message: line })}\n`, author);
     } else {
       // What a hook wrote last may not have ended its line.
-      write(`${midLine ? '\n' : ''}qemu-trap: ${vm}: ${level === 'info' ? '' : `${level}: `}${line}\n`, author);
+      write(`${midLine ? '\n' : ''}qemu-trap: ${name}: ${level === 'info' ? '' : `${level}: `}${line}\n`, author);
       midLine = false;
     }
   };

@@ -1,7 +1,7 @@
-import { existsSync, fstatSync, writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { onExit } from 'signal-exit';
 import type { Config } from './args.js';
-import { closeUnmarked, isInheritedFd, withoutInheritance } from './descriptors.js';
+import { closeUnmarked, isInheritedFd, isWritable, withoutInheritance } from './descriptors.js';
 import { exitStatus } from './exit-status.js';
 import { findFaults } from './faults.js';
 import { helperEnvironment, inheritedEnvironment } from './hook/environment.js';
@@ -39,15 +39,12 @@ function checkCall(config: Config, env: NodeJS.ProcessEnv): number | null {
   if (daemonizes(config.qemu)) {
     throw new UsageError('-daemonize: qemu-trap must stay the parent of QEMU: leave the option out, your service manager does its work');
   }
-  if (config.readyFd !== null) {
-    try {
-      fstatSync(config.readyFd);
-    } catch {
-      throw new UsageError(`--ready-fd ${config.readyFd}: no such file descriptor is open: open it in the shell (${config.readyFd}>FILE), or let the service manager`);
-    }
+  const { readyFd } = config;
+  if (readyFd !== null && !(isInheritedFd(readyFd) && isWritable(readyFd))) {
+    throw new UsageError(`--ready-fd ${readyFd}: no such file descriptor is open for writing: open it in the shell (${readyFd}>FILE), or let the service manager`);
   }
   requireQemu(config.qemu[0] ?? '', env);
-  return config.readyFd === null ? null : withoutInheritance(config.readyFd);
+  return readyFd === null ? null : withoutInheritance(readyFd);
 }
 
 /** What the start of QEMU needs besides its command line; the same where it has to be started a second time. */
@@ -56,6 +53,8 @@ interface Ground {
   readonly monitors: Monitors;
   readonly helpers: Helpers;
   /** Descriptors that QEMU's options name. */
+  readonly namedFds: readonly number[];
+  /** Those of them that are open. */
   readonly fds: readonly number[];
 }
 
@@ -63,19 +62,20 @@ function prepare(config: Config, vm: string, readyFd: number | null, hooked: rea
   const names: string[] = [];
   placeMonitors(hooked, (name) => (names.push(name), name));
   const runDir = openRunDir(config.runDir, vm, env, names);
-  const fds = namedFds(config.qemu).filter((fd) => fd !== readyFd && isInheritedFd(fd));
+  const named = namedFds(config.qemu);
+  const fds = named.filter((fd) => fd !== readyFd && isInheritedFd(fd));
   closeUnmarked(readyFd === null ? fds : [...fds, readyFd]);
-  return { runDir, monitors: placeMonitors(hooked, runDir.file), helpers: findHelpers(env), fds };
+  return { runDir, monitors: placeMonitors(hooked, runDir.file), helpers: findHelpers(env), namedFds: named, fds };
 }
 
 /** Starts QEMU with monitors of qemu-trap's own. Until it runs, an error ends the program; after that none does. */
 async function launch(config: Config, ground: Ground, saved: SavedState | null, env: NodeJS.ProcessEnv): Promise<Launched> {
-  const { runDir, monitors, helpers, fds } = ground;
+  const { runDir, monitors, helpers } = ground;
   const monitorsFile = runDir.file('monitors.cfg');
   try {
-    const plan = planLaunch({ qemu: config.qemu, shield: config.shield, dieWithParent: true, helpers, fds, monitorsFile, savedState: saved?.fd ?? null });
+    const plan = planLaunch({ qemu: config.qemu, shield: config.shield, dieWithParent: true, helpers, namedFds: ground.namedFds, fds: ground.fds, monitorsFile, savedState: saved?.fd ?? null });
     writeFileSync(monitorsFile, monitorsConfig(plan.controlFd, monitors), { mode: 0o600 });
-    return { qemu: await startQemu(plan, inheritedEnvironment(env)), monitors, runDir, saved, fds };
+    return { qemu: await startQemu(plan, inheritedEnvironment(env)), monitors, runDir, saved, fds: ground.fds };
   } catch (error) {
     runDir.remove();
     throw error instanceof UsageError ? error : new UsageError(`QEMU cannot be started (${(error as NodeJS.ErrnoException).code ?? errorText(error)})`);

@@ -26,6 +26,10 @@ const rows: readonly [what: string, words: readonly string[], says: RegExp, stat
   ['an unknown option with a value', ['--frobnicate=1', ...qemu], /unknown option '--frobnicate'/],
   ['an unknown short option', ['-x', ...qemu], /unknown option '-x'/],
   ['an unknown --no- option', ['--no-timeout', ...qemu], /unknown option '--no-timeout'/],
+  ['an unknown option --constructor', ['--constructor', ...qemu], /unknown option '--constructor': qemu-trap --help/],
+  ['an unknown option --__proto__=1', ['--__proto__=1', ...qemu], /unknown option '--__proto__': qemu-trap --help/],
+  ['an unknown option --toString', ['--toString', ...qemu], /unknown option '--toString': qemu-trap --help/],
+  ['an unknown option --timeout.x=5', ['--timeout.x=5', ...qemu], /unknown option '--timeout\.x': qemu-trap --help/],
   ['an option without its value', ['--hooks', ...qemu], /--hooks needs a value/],
   ['an option with an empty value', ['--name=', ...qemu], /--name needs a value/],
   ['an unknown signal', ['--signal', 'SIGFOO,script=x', ...qemu], /unknown signal 'SIGFOO'/],
@@ -73,6 +77,44 @@ for (const [what, words, says, status = 125] of rows) {
     assert.equal(result.stdout, '');
   });
 }
+
+test('a --ready-fd that nobody opened is never one of Node\'s own', () => {
+  for (let fd = 3; fd < 40; fd++) {
+    const result = call('--ready-fd', String(fd), ...qemu);
+    assert.equal(result.status, 125, result.stderr);
+    assert.match(result.stderr, /^qemu-trap: --ready-fd \d+: no such file descriptor is open for writing[^\n]+\n$/);
+  }
+});
+
+test('a QEMU with a = in its path', (t) => {
+  const lab = new Lab(t);
+  writeFileSync(lab.file('a=b'), '#!/bin/sh\necho started\n', { mode: 0o755 });
+  const result = call('--run-dir', lab.runDir, '--', lab.file('a=b'));
+  assert.equal(result.stdout, 'started\n');
+});
+
+test('a VM whose name has a line feed has one line of its log on one line', (t) => {
+  const lab = new Lab(t);
+  const result = call('--run-dir', lab.runDir, '--name', 'a\nb', '--', 'true');
+  for (const line of result.stderr.trimEnd().split('\n')) assert.match(line, /^qemu-trap: a_b: /);
+});
+
+const notRoot = process.geteuid?.() === 0 ? false : 'only root can become another user';
+
+test('another user than root, with neither a temporary directory nor a home that QEMU could be told', { skip: notRoot }, (t) => {
+  const lab = new Lab(t);
+  const copy = lab.ownCopy();
+  chmodSync(lab.dir, 0o755);
+  const run = (env: NodeJS.ProcessEnv) =>
+    spawnSync('setpriv', ['--reuid', '65534', '--regid', '65534', '--clear-groups', process.execPath, copy, '--', 'sh', '-c', 'echo started'], {
+      encoding: 'utf8', timeout: 20_000, env: { PATH: process.env['PATH'], ...env },
+    });
+  const without = run({ TMPDIR: '/nowhere' });
+  assert.equal(without.status, 125);
+  assert.match(without.stderr, /^qemu-trap: run directory: none can be created in \/nowhere \(ENOENT\): name one with --run-dir\n$/);
+  const quoted = run({ HOME: "/tmp/it's, here" });
+  assert.equal(quoted.stdout, 'started\n', quoted.stderr);
+});
 
 test('a QEMU that is not executable: one line, 126', (t) => {
   const lab = new Lab(t);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, constants, cpSync, mkdirSync, openSync, readSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, constants, mkdirSync, openSync, readSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Lab, until, type Trap } from './lab.js';
@@ -128,14 +128,12 @@ test('no descriptors are to be had at the signal: the guest gets its button', as
 test('no process is to be had at the signal, as a user who is not root: the guest gets its button', async (t) => {
   const lab = new Lab(t);
   const user = 54321;
-  // Of its own, for the user may not reach the project's folder.
-  cpSync('dist', lab.file('app/dist'), { recursive: true });
-  cpSync('hooks', lab.file('app/hooks'), { recursive: true });
+  const copy = lab.ownCopy();
   lab.hook('SIGTERM', good);
   if (asRoot) execFileSync('chown', ['-R', `${user}:${user}`, lab.dir]);
   const asUser = asRoot ? ['setpriv', '--reuid', String(user), '--regid', String(user), '--clear-groups'] : [];
   const trap = await lab.startGuest({
-    program: lab.file('app/dist/qemu-trap.cjs'),
+    program: copy,
     options: ['--hooks', lab.hooks],
     through: asUser,
   });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -110,6 +110,12 @@ export class Lab {
     const path = join(this.hooks, name);
     writeFileSync(path, text, { mode });
     return path;
+  }
+
+  /** The program of a copy of qemu-trap, for a user who may not reach the project's folder. */
+  ownCopy(): string {
+    for (const part of ['dist', 'hooks']) cpSync(part, this.file(`app/${part}`), { recursive: true });
+    return this.file('app/dist/qemu-trap.cjs');
   }
 
   guest(temper: Temper = 'obedient'): string[] {

@@ -241,7 +241,7 @@ test('QEMU gets the descriptors that its options name, under their numbers; --re
     options: ['--ready-fd', '4'],
     qemu: ['-add-fd', 'fd=3,set=1', '-name', 'x'],
   });
-  await trap.ready();
+  await lab.guestSaid('up');
   await until('the newline is there', () => read(lab.file('ready')) === '\n');
   const held = openFiles(trap.pid);
   assert.ok(openFiles(trap.qemuPid).includes(lab.file('seven')));
@@ -249,6 +249,30 @@ test('QEMU gets the descriptors that its options name, under their numbers; --re
   assert.ok(!held.includes(lab.file('seven')), "QEMU's descriptor is QEMU's alone");
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
+});
+
+test('a descriptor that QEMU\'s options name, and nobody opened, is neither Node\'s nor the monitor\'s', async (t) => {
+  const lab = new Lab(t);
+  let refused = 0;
+  for (let fd = 3; fd < 24; fd++) {
+    const trap = lab.start({ qemu: ['-add-fd', `fd=${fd},set=1`] });
+    await until('QEMU has refused it, or taken it', () => trap.events('exit').length + trap.events('ready').length > 0);
+    if (trap.events('ready').length > 0) {
+      // /dev/null, which Node has open too, and which harms nobody.
+      trap.kill('SIGTERM');
+      assert.equal(await trap.status(), 0, trap.stderr);
+      continue;
+    }
+    assert.equal(await trap.status(), 1, trap.stderr);
+    assert.match(trap.stderr, /-add-fd fd=\d+,set=1: .*not valid/, "QEMU's own words");
+    refused++;
+  }
+  assert.ok(refused >= 15, `${refused} refused`);
+  const text = Array.from({ length: 21 }, (_, i) => `/dev/fd/${i + 3}`).join(' ');
+  const trap = await lab.startGuest({ qemu: ['-fw_cfg', `name=opt/text,string=${text}`] });
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+  assert.equal(lab.said('bye'), 1);
 });
 
 test('SIGPROF is logged and ignored, like every signal that nobody asked anything of', async (t) => {

@@ -57,13 +57,13 @@ test('options of QEMU that qemu-trap must know of', () => {
 });
 
 test('the launch leaves the command line untouched, and its descriptors under their numbers', () => {
-  const wish = { qemu: qemu('-m', '16'), shield: true, dieWithParent: true, helpers: { env: '/usr/bin/env', setpriv: '/usr/bin/setpriv' }, fds: [3, 6], monitorsFile: '/run/x/monitors.cfg', savedState: null };
+  const wish = { qemu: qemu('-m', '16'), shield: true, dieWithParent: true, helpers: { env: '/usr/bin/env', setpriv: '/usr/bin/setpriv' }, namedFds: [3, 4, 6], fds: [3, 6], monitorsFile: '/run/x/monitors.cfg', savedState: null };
   const plan = planLaunch(wish);
   assert.deepEqual(plan.args.slice(-5), ['qemu-system-x86_64', '-m', '16', '-readconfig', '/run/x/monitors.cfg']);
-  assert.deepEqual(plan.stdio, ['inherit', 'inherit', 'inherit', 3, 'pipe', 'ignore', 6]);
-  assert.equal(plan.controlFd, 4);
+  assert.deepEqual(plan.stdio, ['inherit', 'inherit', 'inherit', 3, 'ignore', 'pipe', 6]);
+  assert.equal(plan.controlFd, 5, 'not 4, which an option names');
   assert.equal(plan.detached, false);
-  assert.equal(planLaunch({ ...wish, shield: false }).args.includes('/usr/bin/env'), false);
+  assert.equal(planLaunch({ ...wish, shield: false }).command, '/usr/bin/setpriv');
   assert.equal(planLaunch({ ...wish, helpers: { env: null, setpriv: null } }).command, 'qemu-system-x86_64');
   assert.equal(planLaunch({ ...wish, helpers: { env: null, setpriv: null } }).detached, true);
 });

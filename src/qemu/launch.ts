@@ -13,7 +13,9 @@ export interface LaunchWish {
   readonly shield: boolean;
   readonly dieWithParent: boolean;
   readonly helpers: Helpers;
-  /** Descriptors that QEMU's options name, and that are open. */
+  /** Descriptors that QEMU's options name. */
+  readonly namedFds: readonly number[];
+  /** Those of them that are open. */
   readonly fds: readonly number[];
   /** The file that adds the monitors. */
   readonly monitorsFile: string;
@@ -40,17 +42,19 @@ const shielded = 'TERM,INT,HUP,QUIT,TSTP';
 
 /** How to start QEMU: its command line untouched, what is added after it. */
 export function planLaunch(wish: LaunchWish): LaunchPlan {
-  const { helpers, fds } = wish;
+  const { helpers, namedFds, fds } = wish;
   const words: string[] = [];
-  if (wish.dieWithParent && helpers.setpriv !== null) words.push(helpers.setpriv, '--pdeathsig', 'KILL');
+  // In this order, for env(1) takes a QEMU with a = in its path for a variable.
   if (wish.shield && helpers.env !== null) words.push(helpers.env, `--block-signal=${shielded}`);
+  if (wish.dieWithParent && helpers.setpriv !== null) words.push(helpers.setpriv, '--pdeathsig', 'KILL');
   // -readconfig, and not -mon: the latter takes away the monitor that -nographic has on Ctrl-A c by default.
   words.push(...wish.qemu, '-readconfig', wish.monitorsFile);
 
   const inherited = new Map<number, 'pipe' | number>(fds.map((fd) => [fd, fd]));
   const place = (what: 'pipe' | number): number => {
     let fd = 3;
-    while (inherited.has(fd)) fd++;
+    // A number that an option names is never qemu-trap's, or QEMU would take the monitor for what the user meant.
+    while (inherited.has(fd) || namedFds.includes(fd)) fd++;
     inherited.set(fd, what);
     return fd;
   };

@@ -31,11 +31,19 @@ export function asFileName(vm: string): string {
   return `${plain.slice(0, longestDefaultName - 9)}-${createHash('sha256').update(vm).digest('hex').slice(0, 8)}`;
 }
 
+function makeTemporary(): string {
+  try {
+    return mkdtempSync(join(tmpdir(), 'qemu-trap-'));
+  } catch (error) {
+    throw new UsageError(`run directory: none can be created in ${tmpdir()} (${(error as NodeJS.ErrnoException).code}): name one with --run-dir`);
+  }
+}
+
 function choose(asked: string | null, vm: string, env: NodeJS.ProcessEnv): Place {
   if (asked !== null) return { path: resolve(asked), parent: null, made: false };
   const runtime = env['XDG_RUNTIME_DIR'];
   const base = process.geteuid?.() === 0 ? '/run' : runtime?.startsWith('/') ? runtime : null;
-  if (base === null) return { path: mkdtempSync(join(tmpdir(), 'qemu-trap-')), parent: null, made: true };
+  if (base === null) return { path: makeTemporary(), parent: null, made: true };
   const parent = join(base, 'qemu-trap');
   return { path: join(parent, asFileName(vm)), parent, made: false };
 }

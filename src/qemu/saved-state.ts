@@ -20,13 +20,14 @@ const unfinished = (file: StateFile): string[] => [file.part, `${file.part}.cat`
 
 /**
  * @param asked by `--state-dir`
- * @returns `null` for a user without a home
- * @throws {UsageError} where QEMU or a shell could not be told the path
+ * @returns `null` for a user without a home, or with one that QEMU or a shell could not be told
+ * @throws {UsageError} where they could not be told what was asked for
  */
 export function stateFile(asked: string | null, vm: string, env: NodeJS.ProcessEnv): StateFile | null {
   const directory = asked !== null ? resolve(asked) : defaultDirectory(env);
   if (directory === null) return null;
   if (/["'\\\n\r,]/.test(directory)) {
+    if (asked === null) return null;
     throw new UsageError(`state directory ${directory}: quotes, commas and backslashes cannot be told to QEMU: name another with --state-dir`);
   }
   const path = join(directory, `${asFileName(vm)}.state`);
