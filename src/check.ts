@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
 import { findFaults } from './faults.js';
-import type { HookFile } from './hook/find.js';
+import { hookPath } from './hook/environment.js';
+import { libDir, type HookFile } from './hook/find.js';
 import { isDirectoryOfSteps, stepsIn } from './hook/steps.js';
 import { isIgnored, ruleFor, type Rule, type RuleBook } from './rules.js';
 import { trappableSignals } from './signals.js';
@@ -37,9 +38,9 @@ function row(rule: Rule): readonly string[] {
 }
 
 /** The dispatch table as it would be, and every fault in every hook with its mend. */
-export function check(book: RuleBook, format: 'text' | 'json'): CheckReport {
+export function check(book: RuleBook, format: 'text' | 'json', env: NodeJS.ProcessEnv): CheckReport {
   const rules = trappableSignals.map((signal) => ruleFor(signal, book));
-  const faults = findFaults(rules, book);
+  const faults = findFaults(rules, book, hookPath(libDir(book.dirs), env));
   if (format === 'json') {
     const lines: object[] = rules.map((rule) => ({
       event: 'rule', signal: rule.signal, script: rule.script?.path ?? null,

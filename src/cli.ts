@@ -61,7 +61,7 @@ async function main(argv: readonly string[]): Promise<number> {
     }
     const book = ruleBook(config);
     if (config.mode === 'check') {
-      const report = check(book, config.log);
+      const report = check(book, config.log, process.env);
       print(report.text);
       return report.faulty ? status.failed : 0;
     }

@@ -1,8 +1,12 @@
+import { readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { findForSignal, type HookFile } from './hook/find.js';
+import { findInterpreterFault } from './hook/interpreter.js';
 import { isDirectoryOfSteps, stepsIn } from './hook/steps.js';
 import { checkTrust, findDirectoryFault } from './hook/trust.js';
 import { shellQuote } from './ownership.js';
 import type { Rule, RuleBook } from './rules.js';
+import { hookNames, parseSignal } from './signals.js';
 
 /** Something about a hook that an administrator should mend; the guest gets its button all the same. */
 export interface HookFault {
@@ -13,7 +17,42 @@ export interface HookFault {
 
 type AddFault = (path: string, what: string, mend: string) => void;
 
-function checkSteps(directory: HookFile, add: AddFault): void {
+function checkFile({ path, ours }: HookFile, searchPath: string, add: AddFault): boolean {
+  const trust = checkTrust(path, ours);
+  const fault = trust.trusted ? findInterpreterFault(path, searchPath) : trust;
+  if (fault !== null) add(path, fault.what, fault.mend);
+  return fault === null;
+}
+
+/** Something in capitals that begins with SIG is meant for a signal; what is read as one in any case is, too. */
+function nameFault(name: string): { readonly what: string; readonly better: string | null } | null {
+  const [, stem = '', suffix = ''] = /^([A-Za-z0-9]+)(\.d|\.sh)?$/.exec(name) ?? [];
+  const parsed = parseSignal(stem);
+  if ('signal' in parsed) {
+    if (suffix !== '.sh' && hookNames(parsed.signal).includes(stem)) return null;
+    return { what: `it is for no signal by that name: ${parsed.signal} is the name`, better: `${parsed.signal}${suffix === '.d' ? '.d' : ''}` };
+  }
+  return /^SIG[A-Z0-9]+$/.test(stem) ? { what: `it is for no signal: ${parsed.error}`, better: null } : null;
+}
+
+/** What lies in the hooks directory under a name that looks like a signal's, and is looked for by no signal. */
+function checkNames(directory: string, asked: ReadonlySet<string>, add: AddFault): void {
+  let names: string[];
+  try {
+    names = readdirSync(directory).sort();
+  } catch {
+    return;
+  }
+  for (const name of names) {
+    const path = join(directory, name);
+    const fault = asked.has(path) ? null : nameFault(name);
+    if (fault === null) continue;
+    const isFree = fault.better !== null && !names.includes(fault.better);
+    add(path, fault.what, `mv ${shellQuote(path)} ${shellQuote(isFree ? join(dirname(path), fault.better as string) : `${path}.old`)}`);
+  }
+}
+
+function checkSteps(directory: HookFile, searchPath: string, add: AddFault): void {
   const fault = findDirectoryFault(directory.path);
   if (fault) add(directory.path, fault.what, fault.mend);
   const { run, passedOver } = stepsIn(directory);
@@ -22,14 +61,14 @@ function checkSteps(directory: HookFile, add: AddFault): void {
     else add(path, 'it is passed over for its name, as run-parts(8) does: letters, digits, - and _ only', `mv ${shellQuote(path)} ${shellQuote(path.replace(/\.[^/]*$/, ''))}`);
   }
   if (run.length === 0) add(directory.path, 'no executable is in it, and it would do nothing', `rmdir ${shellQuote(directory.path)}`);
-  for (const step of run) {
-    const trust = checkTrust(step.path, step.ours);
-    if (!trust.trusted) add(step.path, trust.what, trust.mend);
-  }
+  for (const step of run) checkFile(step, searchPath, add);
 }
 
-/** Every fault in the hooks that `rules` name, each once. */
-export function findFaults(rules: readonly Rule[], book: RuleBook): HookFault[] {
+/**
+ * Every fault in the hooks that `rules` name, and in the names in the hooks directory, each file once.
+ * @param searchPath the hooks' own $PATH
+ */
+export function findFaults(rules: readonly Rule[], book: RuleBook, searchPath: string): HookFault[] {
   const faults = new Map<string, HookFault>();
   const add: AddFault = (path, what, mend) => {
     if (!faults.has(path)) faults.set(path, { path, message: `hook ${path}: ${what}; mend it: ${mend}`, mend });
@@ -39,12 +78,11 @@ export function findFaults(rules: readonly Rule[], book: RuleBook): HookFault[] 
     if (first && second) add(second.path, `${first.path} is for ${signal} too, and is the one that counts`, `${isDirectoryOfSteps(second) ? 'rm -r' : 'rm'} ${shellQuote(second.path)}`);
     if (script === null) continue;
     const isSteps = isDirectoryOfSteps(script);
-    const trust = isSteps ? null : checkTrust(script.path, script.ours);
-    if (isSteps) checkSteps(script, add);
-    if (trust?.trusted === false) add(script.path, trust.what, trust.mend);
-    else if (signal === 'SIGTERM' && defaultAction === 'none') {
+    if (isSteps) checkSteps(script, searchPath, add);
+    if ((isSteps || checkFile(script, searchPath, add)) && signal === 'SIGTERM' && defaultAction === 'none') {
       add(script.path, 'SIGTERM with default=none never stops this VM, and service managers end by SIGKILL what does not stop', '--signal SIGTERM,script=powerdown');
     }
   }
+  if (book.dirs.user !== null) checkNames(book.dirs.user, new Set(rules.flatMap(({ script }) => (script === null ? [] : [script.path]))), add);
   return [...faults.values()];
 }

@@ -1,4 +1,4 @@
-import { findForSignal, findScript, namesOf, type HookDirs, type HookFile } from './hook/find.js';
+import { findForSignal, findScript, hookNamesOf, type HookDirs, type HookFile } from './hook/find.js';
 import { isDirectoryOfSteps, stepsIn } from './hook/steps.js';
 import type { SignalSpec } from './signal-spec.js';
 import { builtinRule, type DefaultAction, type SignalName } from './signals.js';
@@ -29,9 +29,9 @@ const guestRunsOn = {
   commands: ['system_reset', 'stop', 'cont', 'system_wakeup', 'inject-nmi', 'nmi'],
 };
 
-function leavesGuestRunning(script: HookFile): boolean {
+function leavesGuestRunning(script: HookFile, dirs: HookDirs): boolean {
   const files = isDirectoryOfSteps(script) ? stepsIn(script).run : [script];
-  return files.length > 0 && files.every((file) => namesOf(file).some((name) => guestRunsOn.hooks.includes(name)));
+  return files.length > 0 && files.every((file) => hookNamesOf(file, dirs).some((name) => guestRunsOn.hooks.includes(name)));
 }
 
 /**
@@ -51,7 +51,7 @@ export function ruleFor(signal: SignalName, book: RuleBook): Rule {
   const runsOn =
     script === null
       ? guestRunsOn.commands.includes(spec?.monitorCommand?.trim() ?? '')
-      : leavesGuestRunning(script);
+      : leavesGuestRunning(script, book.dirs);
   const defaultAction = spec?.defaultAction ?? (runsOn ? 'none' : builtin.defaultAction);
   const lastLink = runsOn && defaultAction === 'none' ? null : builtin.monitorCommand;
   const monitorCommand = spec?.monitorCommand !== undefined ? spec.monitorCommand : lastLink;

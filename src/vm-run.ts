@@ -3,7 +3,7 @@ import type { Config } from './args.js';
 import { initialState, linkOf, nextTick, step, type Action, type Input } from './dispatch.js';
 import { markHooksToCome } from './hook/descendants.js';
 import { inheritedEnvironment } from './hook/environment.js';
-import type { HookFile } from './hook/find.js';
+import { libDir, type HookFile } from './hook/find.js';
 import { closePipe, OutputPipes } from './hook/output-pipes.js';
 import { runHook, type HookRun } from './hook/run.js';
 import { stepsOf } from './hook/steps.js';
@@ -372,7 +372,7 @@ export class VmRun {
         vm: this.vm,
         qemuPid: this.launched.qemu.pid,
         hooksDir: this.book.dirs.user ?? this.book.dirs.bundled,
-        libDir: `${this.book.dirs.bundled}/lib`,
+        libDir: libDir(this.book.dirs),
         leftMs: deadline - performance.now(),
         press: this.config.press,
         agent: this.config.agent,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { trappableSignals } from '../src/signals.js';
 import { Lab, program } from './lab.js';
@@ -97,4 +97,45 @@ test('--check shows the steps of a directory, and what is passed over in it', (t
   assert.match(stdout, /30-old\.sh: it is passed over for its name.*mv \S+30-old\.sh \S+30-old$/m);
   assert.match(stdout, /40-not: it is not executable, and is passed over; mend it: chmod 755/);
   assert.deepEqual(check('--hooks', lab.hooks, '--log', 'json').objects().find(({ signal }) => signal === 'SIGTERM')?.['steps'], ['10-notify', '20-drain']);
+});
+
+test('--check finds a hook whose interpreter is not there, with the mend', (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGTERM', '#!/nowhere/sh -e\nexit 0\n');
+  lab.hook('SIGHUP', '#!/usr/bin/env -S nowhere-sh -e\nexit 0\n');
+  lab.hook('SIGUSR1', '#!/bin/sh\r\nexit 0\r\n');
+  lab.hook('SIGUSR2', '#!/usr/bin/env -S A=b sh -e\nexit 0\n');
+  lab.hook('SIGPWR', 'true\n');
+  const { stdout, status } = check('--hooks', lab.hooks);
+  assert.equal(status, 125);
+  assert.match(stdout, /SIGTERM: its interpreter \/nowhere\/sh is not there; mend it: sed -i '1s\|\/nowhere\/sh\|\/\S*\/sh\|' /);
+  assert.match(stdout, /SIGHUP: its interpreter nowhere-sh is not there; mend it: \$\{EDITOR:-vi\} /);
+  assert.match(stdout, /SIGUSR1: its first line ends in a carriage return/);
+  assert.doesNotMatch(stdout, /(SIGUSR2|SIGPWR): /);
+  for (const mend of stdout.matchAll(/mend it: (sed .*)$/gm)) assert.equal(spawnSync('sh', ['-c', mend[1] as string]).status, 0);
+  assert.doesNotMatch(check('--hooks', lab.hooks).stdout, /(SIGTERM|SIGUSR1): /);
+});
+
+test('--check finds a hook under a name that no signal looks for', (t) => {
+  const lab = new Lab(t);
+  const odd = ['SIGTREM', 'SIGKILL', 'SIGIOT', 'SigHup', 'Usr1', 'SIGUSR2.sh', 'SIGFOO.d'];
+  for (const name of [...odd, 'powerdown', 'signals', 'sigterm~', 'SIGTERM.bak', 'usr2', 'SIGASKED', 'kill-all', 'README']) lab.hook(name, '#!/bin/sh\n');
+  const { stdout, status } = check('--hooks', lab.hooks, '--signal', 'ALRM,script=SIGASKED');
+  assert.equal(status, 125);
+  const found = [...stdout.matchAll(/^hook \S+\/(\S+): it is for no signal.*mend it: mv \S+ \S+\/(\S+)$/gm)].map(([, name, better]) => [name, better]);
+  assert.deepEqual(found.sort(), [
+    ['SIGFOO.d', 'SIGFOO.d.old'], ['SIGIOT', 'SIGABRT'], ['SIGKILL', 'SIGKILL.old'], ['SIGTREM', 'SIGTREM.old'],
+    ['SIGUSR2.sh', 'SIGUSR2'], ['SigHup', 'SIGHUP'], ['Usr1', 'SIGUSR1'],
+  ]);
+});
+
+test('a script of one\'s own that is called pause, elsewhere than in the hooks directory, keeps its button', (t) => {
+  const lab = new Lab(t);
+  writeFileSync(lab.file('pause'), '#!/bin/sh\n', { mode: 0o755 });
+  lab.hook('reset', '#!/bin/sh\n');
+  symlinkSync('reset', `${lab.hooks}/SIGUSR1`);
+  const { stdout } = check('--hooks', lab.hooks, '--signal', `TERM,script=${lab.file('pause')}`, '--signal', 'HUP,script=reset', '--signal', 'PWR,script=pause');
+  assert.match(stdout, /^SIGTERM +\S+pause +system_powerdown +60 +quit +option$/m);
+  for (const signal of ['SIGHUP', 'SIGPWR']) assert.match(stdout, new RegExp(`^${signal} +\\S+ +- +60 +none +option$`, 'm'));
+  assert.match(stdout, /^SIGUSR1 +\S+ +- +60 +none +hooks directory$/m);
 });

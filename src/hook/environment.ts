@@ -43,11 +43,16 @@ export function helperEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return { ...env, [cookieVariable]: 'none' };
 }
 
+/** A hook's $PATH: the folder of the `qmp` command, then what qemu-trap itself has. */
+export function hookPath(libDir: string, inherited: NodeJS.ProcessEnv): string {
+  return `${libDir}:${inherited['PATH'] ?? '/usr/local/bin:/usr/bin:/bin'}`;
+}
+
 /** The environment that a hook gets: the contract of qemu-trap with its hooks. */
 export function hookEnvironment(facts: HookFacts, inherited: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return {
     ...inherited,
-    PATH: `${facts.libDir}:${inherited['PATH'] ?? '/usr/local/bin:/usr/bin:/bin'}`,
+    PATH: hookPath(facts.libDir, inherited),
     QMP_FD: '3',
     QMP_SOCKET: facts.qmpSocket,
     MONITOR_SOCKET: facts.monitorSocket,

@@ -10,6 +10,11 @@ export interface HookDirs {
   readonly bundled: string;
 }
 
+/** The folder of the `qmp` command. */
+export function libDir(dirs: HookDirs): string {
+  return join(dirs.bundled, 'lib');
+}
+
 /** A hook's file, or directory of steps, as it was found; whether it may run is trust.ts's business. */
 export interface HookFile {
   readonly path: string;
@@ -54,11 +59,18 @@ export function findForSignal(signal: SignalName, dirs: HookDirs): HookFile[] {
     .map((path) => ({ path, ours: false }));
 }
 
-/** The names a file goes by: the one it was found under, and that of the file its links lead to. */
-export function namesOf(file: HookFile): string[] {
+/**
+ * The names by which a file is one of the hooks that have a meaning: its own, and that of the file its links lead to,
+ * each where it lies in a hooks directory. A script elsewhere may be called `reset` and mean anything.
+ */
+export function hookNamesOf(file: HookFile, dirs: HookDirs): string[] {
+  const homes = [dirs.user, dirs.bundled].filter((each) => each !== null);
+  const paths = [file.path];
   try {
-    return [basename(file.path), basename(realpathSync(file.path))];
+    paths.push(realpathSync(file.path));
+    homes.push(...homes.map((each) => realpathSync(each)));
   } catch {
-    return [basename(file.path)];
+    // A link to nothing, say: it has the one name.
   }
+  return paths.filter((path) => homes.includes(dirname(path))).map((path) => basename(path));
 }

@@ -1,0 +1,61 @@
+import { accessSync, closeSync, constants, openSync, readSync } from 'node:fs';
+import { basename, delimiter, join } from 'node:path';
+import { shellQuote, type Fault } from '../ownership.js';
+
+/** What the kernel reads of a script to find its interpreter (BINPRM_BUF_SIZE; execve(2)). */
+const headBytes = 256;
+
+function firstLine(path: string): string {
+  try {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      const head = Buffer.alloc(headBytes);
+      return head.toString('latin1', 0, readSync(fd, head)).split('\n', 1)[0] ?? '';
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    // A program may be executable and not readable.
+    return '';
+  }
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function findIn(searchPath: string, program: string): string | null {
+  return searchPath.split(delimiter).map((directory) => join(directory || '.', program)).find(isExecutable) ?? null;
+}
+
+/** What env(1) is to run: the first word that is neither an option nor a variable. */
+function programOfEnv(words: string): string | null {
+  return words.split(/[ \t]+/).find((word) => word !== '' && !word.startsWith('-') && !word.includes('=')) ?? null;
+}
+
+/** Whether the interpreter that a script's first line names is there to run it. */
+export function findInterpreterFault(path: string, searchPath: string): Fault | null {
+  const line = firstLine(path);
+  const [, interpreter, rest = ''] = /^#![ \t]*([^ \t]+)[ \t]*(.*)$/.exec(line) ?? [];
+  if (interpreter === undefined) return null;
+  if (line.endsWith('\r')) {
+    return { what: 'its first line ends in a carriage return, which the kernel takes for a part of the interpreter', mend: `sed -i 's/\\r$//' ${shellQuote(path)}` };
+  }
+  const missing = (name: string): Fault => {
+    const elsewhere = findIn(searchPath, basename(name));
+    return {
+      what: `its interpreter ${name} is not there`,
+      mend: elsewhere === null ? `\${EDITOR:-vi} ${shellQuote(path)}` : `sed -i '1s|${name}|${elsewhere}|' ${shellQuote(path)}`,
+    };
+  };
+  if (!isExecutable(interpreter)) return missing(interpreter);
+  const program = basename(interpreter) === 'env' ? programOfEnv(rest) : null;
+  if (program === null) return null;
+  const isThere = program.includes('/') ? isExecutable(program) : findIn(searchPath, program) !== null;
+  return isThere ? null : missing(program);
+}
