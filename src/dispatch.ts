@@ -61,6 +61,8 @@ export type Input =
   | { readonly kind: 'reset'; readonly byGuest: boolean }
   | { readonly kind: 'hook-end'; readonly signal: SignalName; readonly outcome: HookOutcome }
   | { readonly kind: 'command-end'; readonly signal: SignalName; readonly ok: boolean }
+  /** QEMU has ended: what was counted is told, and nothing is decided any more. */
+  | { readonly kind: 'gone' }
   | { readonly kind: 'tick' };
 
 /** What is told to the log; log.ts words it. */
@@ -257,9 +259,19 @@ class Step {
         return this.hookEnd(input.signal, input.outcome);
       case 'command-end':
         return this.commandEnd(input.signal, input.ok);
+      case 'gone':
+        return this.tellCounts();
       case 'tick':
         return this.tick();
     }
+  }
+
+  private tellCounts(): void {
+    const { stop, runs, noise } = this.state;
+    if (stop !== null) this.tellAgain(stop);
+    for (const run of runs.values()) this.tellAgain(run);
+    for (const [signal, { more }] of noise) if (more > 0) this.tell({ event: 'ignored', signal, times: more });
+    noise.clear();
   }
 
   private tell(telling: Telling): void {

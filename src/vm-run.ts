@@ -129,6 +129,7 @@ export class VmRun {
   async untilGone(): Promise<QemuExit> {
     const exit = await Promise.race([this.launched.qemu.gone, this.#abandoned]);
     await within(lastEventsMs, this.#closed);
+    this.#feed({ kind: 'gone' });
     this.#over = true;
     this.#untrap();
     this.#freezeGuard.close();

@@ -204,3 +204,19 @@ test('a storm during a shutdown is told of, not logged line by line', async (t) 
   assert.equal(trap.events('coalesced').length, 1);
   assert.equal(trap.events('stands').length, 1);
 });
+
+test('what was counted is told, though QEMU ends in its middle', async (t) => {
+  const lab = new Lab(t);
+  const trap = await lab.startGuest({ temper: 'stubborn' });
+  trap.kill('SIGTERM');
+  await trap.event('shutdown');
+  for (let sent = 1; sent <= 2; sent++) {
+    trap.kill('SIGTERM');
+    // The kernel coalesces too: each is to arrive on its own.
+    await until('it has arrived', () => (/^SigPnd:\s+0+$\n^ShdPnd:\s+0+$/m).test(read(`/proc/${trap.pid}/status`)));
+  }
+  await trap.event('powerdown');
+  process.kill(trap.qemuPid, 'SIGKILL');
+  assert.equal(await trap.status(), 137);
+  assert.equal(trap.events('coalesced')[0]?.['times'], 2);
+});
