@@ -220,3 +220,19 @@ test('what was counted is told, though QEMU ends in its middle', async (t) => {
   assert.equal(await trap.status(), 137);
   assert.equal(trap.events('coalesced')[0]?.['times'], 2);
 });
+
+test('what one hook has left is ended without a blow to a hook of another signal, started meanwhile', async (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGUSR1', '#!/bin/sh\nexit 0\n');
+  lab.hook('SIGUSR2', '#!/bin/sh\nset -e\nfor i in 1 2 3 4 5 6 7 8 9 10 11 12; do /bin/true; done\n');
+  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks] });
+  const rounds = 25;
+  for (let round = 1; round <= rounds; round++) {
+    trap.kill('SIGUSR1');
+    trap.kill('SIGUSR2');
+    await trap.event('hook-end', 2 * round);
+  }
+  assert.deepEqual(trap.events('hook-end').filter(({ outcome }) => outcome !== 'done'), []);
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+});

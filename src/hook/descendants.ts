@@ -57,7 +57,7 @@ export function markHooksToCome(): void {
   child.on('error', () => undefined);
 }
 
-/** True for a process that comes from a hook of this qemu-trap, and has wiped its environment. */
+/** True for a process that comes from a hook of this qemu-trap, and has wiped its environment, or is in its execve(2). */
 function isMarkedOnly(pid: number): boolean {
   try {
     return (
@@ -80,14 +80,22 @@ export function hookEnded(pid: number): void {
   runningHooks.delete(pid);
 }
 
-/**
- * The living processes of one hook's run: its group and session, whoever carries its cookie, all their descendants,
- * and what has nothing left of it but the mark.
- */
-async function processesOf(hookPid: number, cookie: string): Promise<number[]> {
+function isLastHook(hookPid: number): boolean {
+  return [...runningHooks].every((pid) => pid === hookPid);
+}
+
+interface Found {
+  /** Its group and session, whoever carries its cookie, and all their descendants. */
+  readonly sure: ReadonlySet<number>;
+  /** What has nothing left of it but the mark, as far as one look can tell. */
+  readonly marked: ReadonlySet<number>;
+}
+
+/** The living processes of one hook's run. */
+async function processesOf(hookPid: number, cookie: string): Promise<Found> {
   const mark = `${cookieVariable}=${cookie}\0`;
-  const isLast = [...runningHooks].every((pid) => pid === hookPid);
   const found = new Set<number>();
+  const marked = new Set<number>();
   const others: Process[] = [];
   const seen = new Set<number>([0, 1, process.pid]);
   // One that forked and ended between the listing and its turn has left a child that only the next listing shows.
@@ -99,8 +107,12 @@ async function processesOf(hookPid: number, cookie: string): Promise<number[]> {
       if (seen.size % batch === 0) await new Promise((resolve) => setImmediate(resolve));
       const each = readProcess(pid);
       if (each === null) continue;
-      if (pid === hookPid || each.group === hookPid || each.session === hookPid || carries(pid, mark) || (isLast && isMarkedOnly(pid))) found.add(pid);
-      else others.push(each);
+      if (pid === hookPid || each.group === hookPid || each.session === hookPid || carries(pid, mark)) found.add(pid);
+      else {
+        // Asked for each: a hook that has been started meanwhile has processes of its own.
+        if (isLastHook(hookPid) && isMarkedOnly(pid)) marked.add(pid);
+        others.push(each);
+      }
     }
   }
   for (let grew = true; grew; ) {
@@ -112,7 +124,7 @@ async function processesOf(hookPid: number, cookie: string): Promise<number[]> {
       }
     }
   }
-  return [...found];
+  return { sure: found, marked };
 }
 
 function sendTo(pids: readonly number[], signal: NodeJS.Signals): void {
@@ -152,13 +164,16 @@ export async function endDescendants(hookPid: number, cookie: string, running: (
     const until = performance.now() + withinMs;
     let signalled = new Set<number>();
     let wasEmpty = false;
+    let wasMarked: ReadonlySet<number> = new Set();
     if (running()) signalTree(hookPid, signal);
     for (let pollMs = shortestPollMs; ; pollMs = Math.min(2 * pollMs, longestPollMs)) {
-      const left = await processesOf(hookPid, cookie);
-      const isEmpty = left.length === 0 && !running();
-      // Looked at twice: in the middle of its execve(2) a process shows no environment.
+      const { sure, marked } = await processesOf(hookPid, cookie);
+      const isEmpty = sure.size === 0 && marked.size === 0 && !running();
+      // Looked at twice: in the middle of its execve(2) a process shows no environment, be it this hook's or not.
       if (isEmpty && wasEmpty) return true;
       wasEmpty = isEmpty;
+      const left = [...new Set([...sure, ...[...marked].filter((pid) => wasMarked.has(pid) && isLastHook(hookPid))])];
+      wasMarked = marked;
       // Each once, for a SIGTERM handler that is at work is not to be interrupted; SIGKILL again, for who forks.
       sendTo(left.filter((pid) => signal === 'SIGKILL' || !signalled.has(pid)), signal);
       signalled = new Set(left);
