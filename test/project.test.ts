@@ -25,6 +25,17 @@ test('shellcheck passes on every hook, on the examples, on the qmp command and o
   execFileSync('shellcheck', scripts, { stdio: 'inherit' });
 });
 
+test('every engine of the examples gives more time than --timeout and --kill-after take', () => {
+  const times: readonly [file: string, time: RegExp][] = [
+    ['container/Containerfile', /--stop-timeout (\d+)/],
+    ['container/compose.yaml', /^ +stop_grace_period: (\d+)s$/m],
+    ['container/pod.yaml', /^ +terminationGracePeriodSeconds: (\d+)$/m],
+    ['nomad/web.nomad.hcl', /^ +kill_timeout = "(\d+)s"$/m],
+    ['nomad/web.nomad.hcl', /max_kill_timeout = "(\d+)s"/],
+  ];
+  for (const [file, time] of times) assert.ok(Number(time.exec(readFileSync(`examples/${file}`, 'utf8'))?.[1]) > 60 + 10, `${file}: ${time}`);
+});
+
 test('the example hook of the README passes shellcheck', () => {
   const example = /```sh\n(#!\/bin\/sh\necho "\$QEMU_TRAP_VM[\s\S]*?)```/.exec(readFileSync('README.md', 'utf8'))?.[1];
   assert.ok(example && example.trim().split('\n').length === 5);
