@@ -546,10 +546,9 @@ class Step {
   private reserve(stop: Stop): void {
     stop.reserveCame = true;
     if (stop.lastLinkRun) return;
-    // A hook that has pressed the button and is still at it has its time until the deadline.
-    if (stop.link === 'script' && stop.powerdown) return;
-    // One that pressed and ended may have pressed too early, into firmware: a button more does no harm.
-    if (stop.powerdown && stop.rule.monitorCommand?.trim() !== 'system_powerdown') return;
+    // The guest has heard of it: a hook that is still at it has its time until the deadline, and a guest that takes
+    // long to go is not pressed twice, for there are some who take that for a change of mind.
+    if (stop.powerdown) return;
     const timedOut = stop.link === 'script';
     if (timedOut) this.actions.push({ do: 'end-hook', signal: stop.rule.signal });
     this.nextLink(stop, timedOut ? 'hook-timeout' : 'reserve');
