@@ -49,3 +49,24 @@ test('as process 1: its SIGKILL leaves no QEMU behind', { skip }, async (t) => {
   await until('nothing is left', () => lab.left().length === 0);
   assert.equal(lab.said('bye'), 0);
 });
+
+/** SIGRTMIN, for which neither Node nor qemu-trap has a handler. */
+const nobodyHandles = 34;
+
+test('as process 1: a signal without a disposition is dropped by the kernel', { skip }, async (t) => {
+  const lab = new Lab(t);
+  const trap = await lab.startGuest({ through });
+  const pid = await first(trap);
+  process.kill(pid, nobodyHandles);
+  process.kill(pid, 'SIGTERM');
+  assert.equal(await trap.status(), 0);
+  assert.equal(lab.said('bye'), 1);
+});
+
+test('negative control: anywhere else such a signal ends it, and QEMU with it', async (t) => {
+  const lab = new Lab(t);
+  const trap = await lab.startGuest();
+  process.kill(trap.pid, nobodyHandles);
+  await until('nothing is left', () => lab.left().length === 0);
+  assert.equal(lab.said('bye'), 0);
+});
