@@ -128,3 +128,19 @@ for (const [what, spoil, mend] of untrusted) {
     assert.equal(lab.said('pressed'), 1);
   });
 }
+
+test('steps that are quicker than QEMU takes their monitors up wait for their turn', async (t) => {
+  const lab = new Lab(t);
+  mkdirSync(`${lab.hooks}/SIGUSR1.d`, { mode: 0o755 });
+  const steps = 8;
+  for (let step = 1; step <= steps; step++) lab.hook(`SIGUSR1.d/${step}-quick`, '#!/bin/sh\nexit 0\n');
+  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks] });
+  process.kill(trap.qemuPid, 'SIGSTOP');
+  trap.kill('SIGUSR1');
+  await trap.event('hook-end', 3);
+  process.kill(trap.qemuPid, 'SIGCONT');
+  await trap.event('hook-end', steps);
+  assert.deepEqual(trap.events('hook-end').filter(({ outcome }) => outcome !== 'done'), []);
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+});

@@ -5,6 +5,8 @@ import type { Monitors } from './launch.js';
 /** How long a hook that has ended has its last commands executed, in milliseconds. */
 const drainMs = 10_000;
 
+const redialMs = 20;
+
 /** Answered by QEMU in any state of a connection, be it with an error. */
 const drainId = 'qemu-trap-drain';
 const drainMark = `"${drainId}"`;
@@ -40,21 +42,34 @@ export class HookMonitors {
   #prepare(path: string): void {
     // One ahead, no more: a second would sit on the monitor as its only client, and nobody would ever use it.
     if (this.#closed || this.#ready.has(path)) return;
-    this.#ready.set(
-      path,
-      new Promise((resolve) => {
-        const socket = connect({ path });
-        // At once, or Node reads the greeting that belongs to the hook.
-        socket.pause();
-        this.#open.add(socket);
-        socket.once('connect', () => resolve(socket));
-        socket.on('error', () => resolve(null));
-        socket.once('close', () => {
-          this.#open.delete(socket);
-          resolve(null);
-        });
-      }),
-    );
+    this.#ready.set(path, this.#connect(path));
+  }
+
+  /** Waits for its turn where those that wait for QEMU already are as many as it lets wait. */
+  async #connect(path: string): Promise<Socket | null> {
+    const until = performance.now() + drainMs;
+    for (;;) {
+      const socket = await this.#dial(path);
+      if (socket !== 'full') return socket;
+      if (this.#closed || performance.now() > until) return null;
+      await new Promise((resolve) => setTimeout(resolve, redialMs));
+    }
+  }
+
+  #dial(path: string): Promise<Socket | null | 'full'> {
+    return new Promise((resolve) => {
+      const socket = connect({ path });
+      // At once, or Node reads the greeting that belongs to the hook.
+      socket.pause();
+      this.#open.add(socket);
+      socket.once('connect', () => resolve(socket));
+      // EAGAIN of connect(2): the queue of QEMU's socket, which has room for two, is full.
+      socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'EAGAIN' ? 'full' : null));
+      socket.once('close', () => {
+        this.#open.delete(socket);
+        resolve(null);
+      });
+    });
   }
 
   /**
