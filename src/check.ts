@@ -1,7 +1,6 @@
 import { basename } from 'node:path';
 import { findFaults } from './faults.js';
-import { hookPath } from './hook/environment.js';
-import { libDir, type HookFile } from './hook/find.js';
+import type { HookFile } from './hook/find.js';
 import { isDirectoryOfSteps, stepsIn } from './hook/steps.js';
 import { isIgnored, ruleFor, type Rule, type RuleBook } from './rules.js';
 import { trappableSignals } from './signals.js';
@@ -40,7 +39,7 @@ function row(rule: Rule): readonly string[] {
 /** The dispatch table as it would be, and every fault in every hook with its mend. */
 export function check(book: RuleBook, format: 'text' | 'json', env: NodeJS.ProcessEnv): CheckReport {
   const rules = trappableSignals.map((signal) => ruleFor(signal, book));
-  const faults = findFaults(rules, book, hookPath(libDir(book.dirs), env));
+  const faults = findFaults(rules, book, env);
   if (format === 'json') {
     const lines: object[] = rules.map((rule) => ({
       event: 'rule', signal: rule.signal, script: rule.script?.path ?? null,

@@ -9,8 +9,11 @@ const lowestUnmarked = 16;
 /** O_CLOEXEC in the flags of /proc/PID/fdinfo/FD (proc(5)); Node sets it on all of its own. */
 const O_CLOEXEC = 0o2000000;
 
-/** The flags of open(2), with O_CLOEXEC. */
-function flagsOf(fd: number): number {
+/**
+ * The flags of open(2), with O_CLOEXEC.
+ * @throws NodeJS.ErrnoException where it is not open
+ */
+export function flagsOf(fd: number): number {
   const flags = /^flags:\s*([0-7]+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1];
   return Number.parseInt(flags ?? '0', 8);
 }

@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { findForSignal, type HookFile } from './hook/find.js';
+import { join } from 'node:path';
+import { hookPath } from './hook/environment.js';
+import { findForSignal, libDir, type HookFile } from './hook/find.js';
 import { findInterpreterFault } from './hook/interpreter.js';
 import { isDirectoryOfSteps, stepsIn } from './hook/steps.js';
 import { checkTrust, findDirectoryFault } from './hook/trust.js';
@@ -48,7 +49,7 @@ function checkNames(directory: string, asked: ReadonlySet<string>, add: AddFault
     const fault = asked.has(path) ? null : nameFault(name);
     if (fault === null) continue;
     const isFree = fault.better !== null && !names.includes(fault.better);
-    add(path, fault.what, `mv ${shellQuote(path)} ${shellQuote(isFree ? join(dirname(path), fault.better as string) : `${path}.old`)}`);
+    add(path, fault.what, `mv ${shellQuote(path)} ${shellQuote(isFree ? join(directory, fault.better as string) : `${path}.old`)}`);
   }
 }
 
@@ -66,9 +67,10 @@ function checkSteps(directory: HookFile, searchPath: string, add: AddFault): voi
 
 /**
  * Every fault in the hooks that `rules` name, and in the names in the hooks directory, each file once.
- * @param searchPath the hooks' own $PATH
+ * @param env qemu-trap's own
  */
-export function findFaults(rules: readonly Rule[], book: RuleBook, searchPath: string): HookFault[] {
+export function findFaults(rules: readonly Rule[], book: RuleBook, env: NodeJS.ProcessEnv): HookFault[] {
+  const searchPath = hookPath(libDir(book.dirs), env);
   const faults = new Map<string, HookFault>();
   const add: AddFault = (path, what, mend) => {
     if (!faults.has(path)) faults.set(path, { path, message: `hook ${path}: ${what}; mend it: ${mend}`, mend });

@@ -1,5 +1,6 @@
-import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import { readdirSync, readlinkSync } from 'node:fs';
 import spawn from 'cross-spawn';
+import { flagsOf } from './descriptors.js';
 
 /*
  * libuv carries signals to its loop through a pipe of the usual 64 KiB: 4,096 signals. What comes while it is full is
@@ -17,8 +18,7 @@ function ownPipes(): string[] {
   for (const fd of readdirSync('/proc/self/fd')) {
     try {
       const pipe = readlinkSync(`/proc/self/fd/${fd}`);
-      const flags = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1] ?? '0';
-      if (pipe.startsWith('pipe:') && Number.parseInt(flags, 8) & O_NONBLOCK) ends.set(pipe, [...(ends.get(pipe) ?? []), fd]);
+      if (pipe.startsWith('pipe:') && flagsOf(Number(fd)) & O_NONBLOCK) ends.set(pipe, [...(ends.get(pipe) ?? []), fd]);
     } catch {
       // The descriptor of the listing itself.
     }

@@ -4,8 +4,7 @@ import type { Config } from './args.js';
 import { closeUnmarked, isInheritedFd, isWritable, withoutInheritance } from './descriptors.js';
 import { exitStatus } from './exit-status.js';
 import { findFaults } from './faults.js';
-import { helperEnvironment, hookPath, inheritedEnvironment } from './hook/environment.js';
-import { libDir } from './hook/find.js';
+import { helperEnvironment, inheritedEnvironment } from './hook/environment.js';
 import type { Log } from './log.js';
 import { ServiceManager } from './notify/service-manager.js';
 import { verdict, wordEnding } from './outcome.js';
@@ -127,7 +126,7 @@ export async function supervise(config: Config, vm: string, book: RuleBook, log:
   const readyFd = checkCall(config, env);
   const file = stateFile(config.stateDir, vm, env);
   const rules = trappableSignals.map((signal) => ruleFor(signal, book));
-  for (const fault of findFaults(rules, book, hookPath(libDir(book.dirs), env))) {
+  for (const fault of findFaults(rules, book, env)) {
     log({ event: 'hook-fault', level: 'warning', message: fault.message, facts: { hook: fault.path, mend: fault.mend } });
   }
   const hooked = rules.filter((rule) => rule.script !== null).map((rule) => rule.signal);

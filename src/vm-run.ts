@@ -28,6 +28,7 @@ import { widenSignalPipe } from './signal-pipe.js';
 import { atTerminal } from './terminal.js';
 import { onTrapped } from './trap.js';
 import { errorText } from './usage-error.js';
+import { within } from './within.js';
 
 /** setTimeout takes no more (Node's documentation of timers). */
 const longestTimeoutMs = 2 ** 31 - 1;
@@ -45,12 +46,6 @@ const abandonWithinMs = 5_000;
 
 /** Events after which QEMU's run state may be another (qapi/run-state.json of QEMU). */
 const runStateEvents: readonly string[] = ['STOP', 'RESUME', 'SUSPEND', 'WAKEUP', 'GUEST_PANICKED', 'RESET', 'MIGRATION'];
-
-/** Settled when the wait is over, one way or the other. */
-function within(ms: number, what: Promise<unknown>): Promise<unknown> {
-  let timer: NodeJS.Timeout;
-  return Promise.race([what, new Promise((resolve) => (timer = setTimeout(resolve, ms)))]).finally(() => clearTimeout(timer));
-}
 
 /** A QEMU that was started, and what goes with it. */
 export interface Launched {

@@ -1,8 +1,8 @@
 import { randomInt } from 'node:crypto';
-import { accessSync, constants, readFileSync, readdirSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { readFileSync, readdirSync } from 'node:fs';
 import spawn from 'cross-spawn';
 import treeKill from 'tree-kill';
+import { findInPath } from '../search-path.js';
 import { cookieVariable } from './environment.js';
 
 /** From SIGTERM to SIGKILL of what a hook has left. */
@@ -139,14 +139,7 @@ function sendTo(pids: readonly number[], signal: NodeJS.Signals): void {
 
 /** tree-kill asks ps(1), and ends the program where there is none. */
 function hasPs(): boolean {
-  return (process.env['PATH'] ?? '').split(delimiter).some((directory) => {
-    try {
-      accessSync(join(directory, 'ps'), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
+  return findInPath(process.env['PATH'] ?? '', 'ps') !== null;
 }
 
 /** Walks the tree below a hook that still runs, and signals all of it. */

@@ -1,6 +1,7 @@
-import { accessSync, closeSync, constants, openSync, readSync } from 'node:fs';
-import { basename, delimiter, join } from 'node:path';
+import { closeSync, constants, openSync, readSync } from 'node:fs';
+import { basename } from 'node:path';
 import { shellQuote, type Fault } from '../ownership.js';
+import { findInPath, isExecutable } from '../search-path.js';
 
 /** What the kernel reads of a script to find its interpreter (BINPRM_BUF_SIZE; execve(2)). */
 const headBytes = 256;
@@ -20,19 +21,6 @@ function firstLine(path: string): string {
   }
 }
 
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function findIn(searchPath: string, program: string): string | null {
-  return searchPath.split(delimiter).map((directory) => join(directory || '.', program)).find(isExecutable) ?? null;
-}
-
 /** What env(1) is to run: the first word that is neither an option nor a variable. */
 function programOfEnv(words: string): string | null {
   return words.split(/[ \t]+/).find((word) => word !== '' && !word.startsWith('-') && !word.includes('=')) ?? null;
@@ -47,7 +35,7 @@ export function findInterpreterFault(path: string, searchPath: string): Fault | 
     return { what: 'its first line ends in a carriage return, which the kernel takes for a part of the interpreter', mend: `sed -i 's/\\r$//' ${shellQuote(path)}` };
   }
   const missing = (name: string): Fault => {
-    const elsewhere = findIn(searchPath, basename(name));
+    const elsewhere = findInPath(searchPath, basename(name));
     return {
       what: `its interpreter ${name} is not there`,
       mend: elsewhere === null ? `\${EDITOR:-vi} ${shellQuote(path)}` : `sed -i '1s|${name}|${elsewhere}|' ${shellQuote(path)}`,
@@ -56,6 +44,6 @@ export function findInterpreterFault(path: string, searchPath: string): Fault | 
   if (!isExecutable(interpreter)) return missing(interpreter);
   const program = basename(interpreter) === 'env' ? programOfEnv(rest) : null;
   if (program === null) return null;
-  const isThere = program.includes('/') ? isExecutable(program) : findIn(searchPath, program) !== null;
+  const isThere = program.includes('/') ? isExecutable(program) : findInPath(searchPath, program) !== null;
   return isThere ? null : missing(program);
 }

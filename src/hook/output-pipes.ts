@@ -1,6 +1,7 @@
 import { closeSync, constants, openSync, unlinkSync } from 'node:fs';
 import { Socket } from 'node:net';
 import spawn from 'cross-spawn';
+import { within } from '../within.js';
 import { helperEnvironment } from './environment.js';
 
 /*
@@ -53,12 +54,7 @@ export class OutputPipes {
 
   /** @returns `null` where there is none in time, and Node's own kind has to do */
   async take(): Promise<OutputPipe | null> {
-    if (this.#ready.length === 0 && !this.#closed) {
-      let timer: NodeJS.Timeout | undefined;
-      const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, patienceMs)));
-      await Promise.race([this.#refill(), late]);
-      clearTimeout(timer);
-    }
+    if (this.#ready.length === 0 && !this.#closed) await within(patienceMs, this.#refill());
     const pipe = this.#ready.shift() ?? null;
     if (this.#ready.length < spares / 2) void this.#refill();
     return pipe;
