@@ -1,4 +1,5 @@
-import { closeSync, constants, fstatSync, openSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync, readdirSync } from 'node:fs';
+import { descriptorTarget } from './proc.js';
 
 /*
  * Descriptors that qemu-trap was started with. libuv marks the lowest ones close-on-exec when Node starts, and stops
@@ -29,25 +30,17 @@ function isUnmarked(fd: number): boolean {
 /** What was open before qemu-trap opened anything: the descriptors that it was started with, and Node's own. */
 const openAtStart: readonly number[] = readdirSync('/proc/self/fd').map(Number);
 
-function target(fd: number): string {
-  try {
-    return readlinkSync(`/proc/self/fd/${fd}`);
-  } catch {
-    return '';
-  }
-}
-
 /** A pipe that Node talks to itself through: both its ends are here, and it is younger than the process. */
 function isNodesPipe(fd: number): boolean {
-  const pipe = target(fd);
-  const isPair = openAtStart.filter((each) => target(each) === pipe).length > 1;
+  const pipe = descriptorTarget('self', fd);
+  const isPair = openAtStart.filter((each) => descriptorTarget('self', each) === pipe).length > 1;
   return pipe.startsWith('pipe:') && isPair && fstatSync(fd).ctimeMs > performance.timeOrigin;
 }
 
 /** True where `fd` was open before Node was; its own are epoll, eventfd and the like, and a few pipes. */
 export function isInheritedFd(fd: number): boolean {
-  if (!openAtStart.includes(fd) || target(fd) === '') return false;
-  return !/^anon_inode:\[(eventpoll|eventfd|io_uring|timerfd)\]/.test(target(fd)) && !isNodesPipe(fd);
+  if (!openAtStart.includes(fd) || descriptorTarget('self', fd) === '') return false;
+  return !/^anon_inode:\[(eventpoll|eventfd|io_uring|timerfd)\]/.test(descriptorTarget('self', fd)) && !isNodesPipe(fd);
 }
 
 const accessMode = constants.O_RDONLY | constants.O_WRONLY | constants.O_RDWR;

@@ -1,5 +1,6 @@
-import type { Stats } from 'node:fs';
+import { lstatSync, readlinkSync, type Stats } from 'node:fs';
 import { userInfo } from 'node:os';
+import { join } from 'node:path';
 
 /** Something wrong with a file, and the command that mends it. */
 export interface Fault {
@@ -21,17 +22,59 @@ function ownName(uid: number): string {
   }
 }
 
+function ownerFault(path: string, stats: Stats, kind: string): Fault | null {
+  const uid = process.geteuid?.() ?? 0;
+  if (stats.uid === 0 || stats.uid === uid) return null;
+  const owner = uid === 0 ? 'root' : ownName(uid);
+  return { what: `${kind} belongs to user ${stats.uid}, neither root nor the user qemu-trap runs as`, mend: `chown ${owner} ${shellQuote(path)}` };
+}
+
 /** Who, besides root and the running user, may change what `stats` is of. */
 export function openToOthers(path: string, stats: Stats, kind: string): Fault | null {
-  const uid = process.geteuid?.() ?? 0;
   const gid = process.getegid?.() ?? 0;
-  if (stats.uid !== 0 && stats.uid !== uid) {
-    const owner = uid === 0 ? 'root' : ownName(uid);
-    return { what: `${kind} belongs to user ${stats.uid}, neither root nor the user qemu-trap runs as`, mend: `chown ${owner} ${shellQuote(path)}` };
-  }
+  const fault = ownerFault(path, stats, kind);
+  if (fault !== null) return fault;
   if (stats.mode & 0o002) return { what: `${kind} can be written by everybody`, mend: `chmod go-w ${shellQuote(path)}` };
   if (stats.mode & 0o020 && stats.gid !== gid) {
     return { what: `${kind} can be written by group ${stats.gid}`, mend: `chmod g-w ${shellQuote(path)}` };
+  }
+  return null;
+}
+
+const sticky = 0o1000;
+/** As many links as the kernel follows (path_resolution(7)). */
+const mostLinks = 40;
+
+/**
+ * Who, besides root and the running user, could lead the absolute path `path` elsewhere: by a link of theirs on the
+ * way, or a directory in which they may rename what is not theirs. Where the way ends, nothing is wrong.
+ */
+export function findWayFault(path: string): Fault | null {
+  const todo = path.split('/');
+  let at = '/';
+  for (let links = 0; links < mostLinks; ) {
+    const name = todo.shift();
+    if (name === undefined) return null;
+    const next = join(at, name);
+    let stats: Stats;
+    try {
+      stats = lstatSync(next);
+    } catch {
+      return null;
+    }
+    const isLink = stats.isSymbolicLink();
+    // Nobody may rename another's file in a sticky directory, and the mode of a link says nothing (inode(7)).
+    const ownerDecides = isLink || (stats.mode & sticky) !== 0;
+    const fault = (ownerDecides ? ownerFault : openToOthers)(next, stats, `on its way ${next}`);
+    if (fault !== null) return fault;
+    if (isLink) {
+      links++;
+      const target = readlinkSync(next);
+      if (target.startsWith('/')) at = '/';
+      todo.unshift(...target.split('/'));
+    } else {
+      at = next;
+    }
   }
   return null;
 }

@@ -13,6 +13,7 @@ import { monitorsConfig, planLaunch, type Helpers, type Monitors } from './qemu/
 import { startQemu } from './qemu/process.js';
 import { findHelpers, requireQemu } from './qemu/programs.js';
 import { openRunDir, type RunDir } from './qemu/run-dir.js';
+import { runFiles } from './qemu/run-files.js';
 import { openSavedState, putBack, setAside, stateFile, type SavedState, type StateFile } from './qemu/saved-state.js';
 import { ruleFor, type RuleBook } from './rules.js';
 import { wordSeconds } from './seconds.js';
@@ -24,10 +25,10 @@ import { VmRun, type Launched } from './vm-run.js';
 /** The sockets in the run directory: a hook's own for each signal that has one, and the spare ones. */
 function placeMonitors(hooked: readonly SignalName[], file: (name: string) => string): Monitors {
   return {
-    hooks: new Map(hooked.map((signal) => [signal, file(`hook-${signal}.sock`)])),
-    lateHooks: file('hook-late.sock'),
-    qmp: file('qmp.sock'),
-    human: file('monitor.sock'),
+    hooks: new Map(hooked.map((signal) => [signal, file(runFiles.hook(signal))])),
+    lateHooks: file(runFiles.lateHooks),
+    qmp: file(runFiles.qmp),
+    human: file(runFiles.human),
   };
 }
 
@@ -71,7 +72,7 @@ function prepare(config: Config, vm: string, readyFd: number | null, hooked: rea
 /** Starts QEMU with monitors of qemu-trap's own. Until it runs, an error ends the program; after that none does. */
 async function launch(config: Config, ground: Ground, saved: SavedState | null, env: NodeJS.ProcessEnv): Promise<Launched> {
   const { runDir, monitors, helpers } = ground;
-  const monitorsFile = runDir.file('monitors.cfg');
+  const monitorsFile = runDir.file(runFiles.monitorsConfig);
   try {
     const plan = planLaunch({ qemu: config.qemu, shield: config.shield, dieWithParent: true, helpers, namedFds: ground.namedFds, fds: ground.fds, monitorsFile, savedState: saved?.fd ?? null });
     writeFileSync(monitorsFile, monitorsConfig(plan.controlFd, monitors), { mode: 0o600 });

@@ -16,9 +16,10 @@ import type { Monitors } from './qemu/launch.js';
 import { pressPowerButton, queryGuest } from './qemu/power-button.js';
 import type { Qemu, QemuExit } from './qemu/process.js';
 import type { RunDir } from './qemu/run-dir.js';
+import { runFiles } from './qemu/run-files.js';
 import { abandonSave, type SavedState, type StateFile } from './qemu/saved-state.js';
 import { QmpClient } from './qmp/client.js';
-import { FreezeGuard, frozenMark, toShutDown } from './qga/freeze.js';
+import { FreezeGuard, toShutDown } from './qga/freeze.js';
 import { runMonitorCommand, type CommandResult } from './qmp/command-line.js';
 import { MonitorClosed, type QmpEvent } from './qmp/messages.js';
 import { ruleFor, type Rule, type RuleBook } from './rules.js';
@@ -100,7 +101,7 @@ export class VmRun {
     this.#resuming = launched.saved !== null;
     // A QEMU that refuses its saved state is started once more, and needs them again.
     if (!this.#resuming) this.#closeInherited();
-    this.#freezeGuard = new FreezeGuard(config.agent, runDir.file(frozenMark), log);
+    this.#freezeGuard = new FreezeGuard(config.agent, runDir.file(runFiles.frozen), log);
     this.#state = initialState({ killAfterMs: config.killAfterMs, pressGaps: config.pressGaps });
     let close!: () => void;
     this.#closed = new Promise((resolve) => (close = resolve));

@@ -2,6 +2,7 @@ import { randomInt } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import spawn from 'cross-spawn';
 import treeKill from 'tree-kill';
+import { hasInEnvironment, readProcess, type Process } from '../proc.js';
 import { findInPath } from '../search-path.js';
 import { cookieVariable } from './environment.js';
 
@@ -16,34 +17,6 @@ const batch = 64;
 const mostListings = 32;
 /** How long killed processes are waited for: longer than this, the kernel holds them. */
 const goneWithinMs = 5_000;
-
-interface Process {
-  readonly pid: number;
-  readonly parent: number;
-  readonly group: number;
-  readonly session: number;
-}
-
-/** A process from /proc/PID/stat (proc(5)); `null` where it has gone or is a zombie, which only waits to be reaped. */
-function readProcess(pid: number): Process | null {
-  let stat: string;
-  try {
-    stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-  } catch {
-    return null;
-  }
-  const [state, parent, group, session] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  if (state === 'Z' || state === 'X') return null;
-  return { pid, parent: Number(parent), group: Number(group), session: Number(session) };
-}
-
-function carries(pid: number, mark: string): boolean {
-  try {
-    return readFileSync(`/proc/${pid}/environ`, 'latin1').includes(mark);
-  } catch {
-    return false;
-  }
-}
 
 /**
  * The soft RLIMIT_LOCKS that qemu-trap has, and every process it starts from now on inherits, whatever becomes of its
@@ -93,7 +66,7 @@ interface Found {
 
 /** The living processes of one hook's run. */
 async function processesOf(hookPid: number, cookie: string): Promise<Found> {
-  const mark = `${cookieVariable}=${cookie}\0`;
+  const mark = `${cookieVariable}=${cookie}`;
   const found = new Set<number>();
   const marked = new Set<number>();
   const others: Process[] = [];
@@ -107,7 +80,7 @@ async function processesOf(hookPid: number, cookie: string): Promise<Found> {
       if (seen.size % batch === 0) await new Promise((resolve) => setImmediate(resolve));
       const each = readProcess(pid);
       if (each === null) continue;
-      if (pid === hookPid || each.group === hookPid || each.session === hookPid || carries(pid, mark)) found.add(pid);
+      if (pid === hookPid || each.group === hookPid || each.session === hookPid || hasInEnvironment(pid, mark)) found.add(pid);
       else {
         // Asked for each: a hook that has been started meanwhile has processes of its own.
         if (isLastHook(hookPid) && isMarkedOnly(pid)) marked.add(pid);

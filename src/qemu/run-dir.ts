@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto';
-import { chmodSync, linkSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, linkSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { findWayFault } from '../ownership.js';
+import { identify } from '../proc.js';
 import { longestSocketPath } from '../socket-path.js';
 import { UsageError } from '../usage-error.js';
+import { isRunFile, runFiles } from './run-files.js';
 
-const lockName = 'lock';
 const longestDefaultName = 60;
 
 /** The VM's own directory for sockets and state; only one qemu-trap serves it at a time. */
@@ -13,6 +15,14 @@ export interface RunDir {
   readonly path: string;
   /** The path of a file in it, which {@link RunDir.remove} will remove. */
   file(name: string): string;
+  /** The pid of a qemu-trap that served it, and was killed; `null` where the last one ended as it should. */
+  readonly predecessor: number | null;
+  /** The names of what that one has left. */
+  left(): string[];
+  /** Removes what that one has left, but for the lock. Never throws. */
+  clear(): void;
+  /** Gives up the lock, and leaves all else: a QEMU that runs needs it. Never throws. */
+  release(): void;
   /** Removes what was put there, and the directory where nothing else is in it. Never throws. */
   remove(): void;
 }
@@ -62,8 +72,10 @@ function check(path: string, names: readonly string[]): void {
   }
 }
 
-/** Creates the directory, or takes an existing one that nobody else can reach. */
+/** Creates the directory, or takes an existing one that nobody else can reach, nor put another in its place. */
 function open(path: string): void {
+  const fault = findWayFault(dirname(path));
+  if (fault !== null) throw new UsageError(`run directory ${path}: ${fault.what} (mend it: ${fault.mend}, or name another with --run-dir)`);
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
     try {
@@ -89,53 +101,66 @@ function open(path: string): void {
   if ((stats.mode & 0o777) !== 0o700) chmodSync(path, 0o700);
 }
 
-/** A process and its start time (field 22 of /proc/PID/stat), so that a pid used anew is not taken for the old one. */
-function identify(pid: number): string | null {
+/** Of the holder: its pid and start time; `''` where there is no lock. */
+function holderOf(path: string): string {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return fields[0] === 'Z' ? null : `${pid} ${fields[19]}`;
+    return readFileSync(path, 'utf8');
   } catch {
-    return null;
+    return '';
   }
 }
 
-/** Takes the lock of the directory. A lock whose holder has gone is taken over. */
-function lock(directory: string): void {
-  const path = join(directory, lockName);
-  const mine = join(directory, `${lockName}.${process.pid}`);
-  writeFileSync(mine, identify(process.pid) ?? '', { mode: 0o600 });
+function lives(holder: string): boolean {
+  return holder !== '' && identify(Number(holder.split(' ')[0])) === holder;
+}
+
+const lockTries = 100;
+const lockEveryMs = 10;
+
+/**
+ * Takes the lock of the directory. A dead holder's is replaced, by one of those who want it: the one who could make
+ * the claim to it, a file named for the dead.
+ * @returns the pid of the dead, or `null`
+ */
+function lock(directory: string): number | null {
+  const path = join(directory, runFiles.lock);
+  const mine = `${path}.${process.pid}`;
   try {
-    for (let attempt = 0; attempt < 10; attempt++) {
-      try {
-        linkSync(mine, path);
-        return;
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    writeFileSync(mine, identify(process.pid) ?? '', { mode: 0o600 });
+    for (let attempt = 0; attempt < lockTries; attempt++) {
+      if (linked(mine, path)) return null;
+      const holder = holderOf(path);
+      if (lives(holder)) {
+        throw new UsageError(`run directory ${directory}: served by another qemu-trap already (pid ${holder.split(' ')[0]}): stop that one, or name another directory with --run-dir or --name`);
       }
-      let holder: string;
-      try {
-        holder = readFileSync(path, 'utf8');
-      } catch {
-        continue;
-      }
-      const pid = Number(holder.split(' ')[0]);
-      if (identify(pid) === holder) {
-        throw new UsageError(`run directory ${directory}: served by another qemu-trap already (pid ${pid}): stop that one, or name another directory with --run-dir or --name`);
-      }
-      // Moved aside, and looked at again: another newcomer may have taken it over meanwhile.
-      const aside = `${mine}.stale`;
-      try {
-        renameSync(path, aside);
-        if (readFileSync(aside, 'utf8') !== holder) linkSync(aside, path);
-        unlinkSync(aside);
-      } catch {
-        continue;
-      }
+      const claim = `${path}.after.${createHash('sha256').update(holder).digest('hex').slice(0, 16)}`;
+      if (linked(mine, claim)) {
+        try {
+          // Asked again: who had the claim before may have replaced it, and given the claim up.
+          if (holderOf(path) === holder) {
+            renameSync(mine, path);
+            return Number(holder.split(' ')[0]) || null;
+          }
+        } finally {
+          quietly(() => unlinkSync(claim));
+        }
+      } else if (!lives(holderOf(claim))) quietly(() => unlinkSync(claim));
+      else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, lockEveryMs);
     }
     throw new UsageError(`run directory ${directory}: its lock changes hands: try again`);
   } finally {
-    unlinkSync(mine);
+    quietly(() => unlinkSync(mine));
+  }
+}
+
+/** link(2), which one caller only can succeed with. */
+function linked(file: string, as: string): boolean {
+  try {
+    linkSync(file, as);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
   }
 }
 
@@ -155,25 +180,33 @@ function quietly(remove: () => void): void {
 export function openRunDir(asked: string | null, vm: string, env: NodeJS.ProcessEnv, socketNames: readonly string[]): RunDir {
   const place = choose(asked, vm, env);
   const { path, parent } = place;
-  const names = new Set<string>([lockName, ...socketNames]);
+  const names = new Set<string>([runFiles.lock, ...socketNames]);
+  let predecessor: number | null;
   try {
     check(path, socketNames);
     open(path);
-    lock(path);
+    predecessor = lock(path);
   } catch (error) {
     if (place.made) quietly(() => rmdirSync(path));
     throw error instanceof UsageError
       ? error
       : new UsageError(`run directory ${path}: cannot be used (${(error as NodeJS.ErrnoException).code}): name another with --run-dir`);
   }
+  const drop = (name: string): void => quietly(() => unlinkSync(join(path, name)));
+  const left = (): string[] => (predecessor === null ? [] : readdirSync(path).filter(isRunFile));
   return {
     path,
+    predecessor,
     file: (name) => {
       names.add(name);
       return join(path, name);
     },
+    left,
+    clear: () => quietly(() => left().forEach(drop)),
+    release: () => drop(runFiles.lock),
     remove: () => {
-      for (const name of names) quietly(() => unlinkSync(join(path, name)));
+      quietly(() => left().forEach(drop));
+      names.forEach(drop);
       quietly(() => rmdirSync(path));
       if (parent !== null) quietly(() => rmdirSync(parent));
     },

@@ -2,7 +2,8 @@ import { unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { QmpError } from '../qmp/messages.js';
 import { AgentSilent, askAgent } from './agent.js';
-import { freezes, frozenMark, thaws } from './freeze.js';
+import { runFiles } from '../qemu/run-files.js';
+import { freezes, thaws } from './freeze.js';
 
 /*
  * The command `qga` of the hooks: hooks/lib/qga runs it. Exit status: 0 done; 1 the agent answered with an error, or
@@ -28,7 +29,7 @@ async function main(argv: readonly string[], env: NodeJS.ProcessEnv): Promise<nu
   }
 
   const runDir = env['QEMU_TRAP_RUN_DIR'];
-  const mark = runDir ? join(runDir, frozenMark) : null;
+  const mark = runDir ? join(runDir, runFiles.frozen) : null;
   try {
     // The hook's own deadline is the command's.
     const answer = await askAgent(socket, command, args, null, () => {

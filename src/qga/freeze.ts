@@ -3,8 +3,6 @@ import type { Log } from '../log.js';
 import { errorText } from '../usage-error.js';
 import { askAgent } from './agent.js';
 
-/** The file in the run directory that says: a hook has asked for a freeze. */
-export const frozenMark = 'frozen';
 export const freezes: readonly string[] = ['guest-fsfreeze-freeze', 'guest-fsfreeze-freeze-list'];
 export const thaws = 'guest-fsfreeze-thaw';
 

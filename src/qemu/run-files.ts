@@ -1,0 +1,27 @@
+import type { SignalName } from '../signals.js';
+
+/** The names of what qemu-trap puts into a run directory. */
+export const runFiles = {
+  lock: 'lock',
+  monitorsConfig: 'monitors.cfg',
+  /** The control monitor of whoever takes the VM over. */
+  control: 'control.sock',
+  hook: (signal: SignalName) => `hook-${signal}.sock`,
+  /** For the hook of a signal that had none when QEMU was started. */
+  lateHooks: 'hook-late.sock',
+  qmp: 'qmp.sock',
+  human: 'monitor.sock',
+  output: (number: number) => `output-${number}`,
+  /** It says: a hook has asked the guest's agent for a freeze. */
+  frozen: 'frozen',
+} as const;
+
+/** True for the name of a file that a qemu-trap which was killed may have left; the lock is none. */
+export function isRunFile(name: string): boolean {
+  return /^(monitors\.cfg|control\.sock|hook-[A-Za-z0-9]+\.sock|qmp\.sock|monitor\.sock|output-\d+|frozen)$/.test(name);
+}
+
+/** The signal for whose hook the monitor at a file of this name is; `null` where it is none. */
+export function signalOfHookFile(name: string): SignalName | null {
+  return (/^hook-(SIG[A-Z0-9]+)\.sock$/.exec(name)?.[1] as SignalName | undefined) ?? null;
+}
