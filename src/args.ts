@@ -8,7 +8,7 @@ import { UsageError } from './usage-error.js';
 
 /** What the command line asks for, normalised once and trusted after. */
 export interface Config {
-  readonly mode: 'run' | 'check' | 'help' | 'version';
+  readonly mode: 'run' | 'attach' | 'check' | 'help' | 'version';
   /** As given by `--hooks` or `$QEMU_TRAP_HOOKS`; `null`: the default directory where it exists. */
   readonly hooksDir: string | null;
   readonly specs: ReadonlyMap<SignalName, SignalSpec>;
@@ -22,6 +22,10 @@ export interface Config {
   readonly press: string;
   readonly pressGaps: PressGaps;
   readonly shield: boolean;
+  /** Whether QEMU ends when qemu-trap is killed. */
+  readonly onDeath: 'kill' | 'keep';
+  /** The QMP server socket of a QEMU that runs already. */
+  readonly attach: string | null;
   /** The socket of the QEMU guest agent. */
   readonly agent: string | null;
   /** Where saved guests are kept; `null`: the default directory. */
@@ -30,7 +34,7 @@ export interface Config {
   readonly qemu: readonly string[];
 }
 
-const valued = ['hooks', 'signal', 'timeout', 'kill-after', 'name', 'run-dir', 'ready-fd', 'log', 'press', 'on-death', 'agent', 'state-dir'];
+const valued = ['hooks', 'signal', 'timeout', 'kill-after', 'name', 'run-dir', 'ready-fd', 'log', 'press', 'on-death', 'attach', 'agent', 'state-dir'];
 const flags = ['check', 'help', 'version', 'no-shield'];
 const options = new Set([...valued, ...flags].map((name) => `--${name}`));
 
@@ -72,9 +76,9 @@ function oneOf<T extends string>(option: string, text: string, choices: readonly
   throw new UsageError(`--${option} ${text}: write --${option} ${choices.join(` or --${option} `)}`);
 }
 
-function parseAgent(path: string | null): string | null {
+function socketPath(option: string, path: string | null): string | null {
   if (path !== null && Buffer.byteLength(path) > longestSocketPath) {
-    throw new UsageError(`--agent ${path}: has ${Buffer.byteLength(path)} bytes, and the path of a unix socket holds ${longestSocketPath}: name a shorter one`);
+    throw new UsageError(`--${option} ${path}: has ${Buffer.byteLength(path)} bytes, and the path of a unix socket holds ${longestSocketPath}: name a shorter one`);
   }
   return path;
 }
@@ -105,7 +109,7 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Conf
     specs.set(spec.signal, spec);
   }
 
-  const mode = parsed['help'] ? 'help' : parsed['version'] ? 'version' : parsed['check'] ? 'check' : 'run';
+  const mode = parsed['help'] ? 'help' : parsed['version'] ? 'version' : parsed['check'] ? 'check' : last('attach') !== undefined ? 'attach' : 'run';
   const readyFd = last('ready-fd');
   if (readyFd !== undefined && !/^\d{1,9}$/.test(readyFd)) {
     throw new UsageError(`--ready-fd ${readyFd}: write the number of an open file descriptor, such as 3`);
@@ -125,12 +129,17 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Conf
     pressGaps: parsePress(press),
     shield: !parsed['no-shield'],
     stateDir: last('state-dir') ?? null,
-    agent: parseAgent(last('agent') ?? (env['QEMU_TRAP_AGENT'] || null)),
+    onDeath: oneOf('on-death', last('on-death') ?? 'kill', ['kill', 'keep']),
+    attach: socketPath('attach', last('attach') ?? null),
+    agent: socketPath('agent', last('agent') ?? (env['QEMU_TRAP_AGENT'] || null)),
     qemu,
   };
-  oneOf('on-death', last('on-death') ?? 'kill', ['kill']);
   if (mode === 'run' && qemu.length === 0) {
     throw new UsageError('no QEMU to run: write qemu-trap [OPTION...] -- qemu-system-x86_64 ... (qemu-trap --help says more)');
+  }
+  if (mode === 'attach') {
+    if (qemu.length > 0) throw new UsageError(`--attach: a QEMU that runs already needs no command: leave '${qemu[0]}' and what follows out`);
+    if (last('on-death') === 'kill') throw new UsageError('--on-death kill: cannot be had with --attach, for QEMU is no child of qemu-trap then: leave it out');
   }
   return config;
 }

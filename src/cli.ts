@@ -11,7 +11,8 @@ import { openLog } from './log.js';
 import { vmName } from './qemu/command-line.js';
 import type { RuleBook } from './rules.js';
 import { openStderr } from './stderr.js';
-import { supervise } from './supervise.js';
+import { standIn, supervise } from './supervise.js';
+import { reachQemu } from './takeover.js';
 import { usage } from './usage.js';
 import { UsageError } from './usage-error.js';
 
@@ -64,6 +65,11 @@ async function main(argv: readonly string[]): Promise<number> {
       const report = check(book, config.log, process.env);
       print(report.text);
       return report.faulty ? status.failed : 0;
+    }
+    if (config.attach !== null) {
+      const qemu = await reachQemu(config.attach);
+      const vm = config.name ?? vmName(qemu.commandLine);
+      return await standIn(config, qemu, vm, book, openLog(config.log, vm, stderr.write));
     }
     const vm = config.name ?? vmName(config.qemu);
     return await supervise(config, vm, book, openLog(config.log, vm, stderr.write));

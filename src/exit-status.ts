@@ -1,5 +1,5 @@
 import { constants } from 'node:os';
-import { verdict, type Ending } from './outcome.js';
+import { isOthersChild, verdict, type Ending } from './outcome.js';
 
 /** The exit statuses that are qemu-trap's own; after timeout(1). */
 export const status = {
@@ -20,7 +20,11 @@ export function exitStatus(ending: Ending): number {
       return status.killed;
     case 'forced':
       return status.forced;
+    case 'unknown':
+      return status.failed;
     default:
+      // QEMU ends with 0 where it has said how it goes (SHUTDOWN), and is asked by nobody to do otherwise.
+      if (isOthersChild(ending)) return 0;
       return ending.signal === null ? (ending.code ?? status.failed) : 128 + constants.signals[ending.signal];
   }
 }

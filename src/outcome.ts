@@ -46,7 +46,7 @@ export const endCauses: Readonly<Record<EndCause, { readonly forced: boolean; re
 
 /** All that is known when QEMU has gone. */
 export interface Ending {
-  /** QEMU's exit status, or `null` where a signal ended it. */
+  /** QEMU's exit status, or `null` where a signal ended it, or where it was no child of this qemu-trap. */
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
   /** What qemu-trap did to end it. */
@@ -60,22 +60,28 @@ export interface Ending {
   readonly started: boolean;
 }
 
-export type Verdict = 'clean' | 'forced' | 'killed' | 'failed-to-start' | 'by-itself' | 'host-signal';
+export type Verdict = 'clean' | 'forced' | 'killed' | 'failed-to-start' | 'by-itself' | 'host-signal' | 'unknown';
+
+/** How a process ended is for its parent alone to know (wait(2)). */
+export function isOthersChild({ code, signal }: Pick<Ending, 'code' | 'signal'>): boolean {
+  return code === null && signal === null;
+}
 
 /** What an ending amounts to: the exit status and the last line both follow from it. */
 export function verdict(ending: Ending): Verdict {
-  if (ending.action === 'kill' && ending.signal === 'SIGKILL') return 'killed';
+  if (ending.action === 'kill' && (ending.signal === 'SIGKILL' || isOthersChild(ending))) return 'killed';
   if (ending.signal !== null) return 'by-itself';
   if (!ending.started && ending.action === 'none') return 'failed-to-start';
   if (ending.guestWent) return 'clean';
   if (ending.action === 'quit' && ending.cause !== null) return endCauses[ending.cause].forced ? 'forced' : 'clean';
   if (ending.reason === 'host-signal') return 'host-signal';
-  return 'by-itself';
+  // A QEMU that ends in good order says so first.
+  return isOthersChild(ending) && ending.reason === null ? 'unknown' : 'by-itself';
 }
 
 /** How QEMU ended, in words. */
 export function wordEnding(ending: Ending): string {
-  const how = ending.signal === null ? `status ${ending.code}` : `ended by ${ending.signal}`;
+  const how = isOthersChild(ending) ? 'no child of this qemu-trap' : ending.signal === null ? `status ${ending.code}` : `ended by ${ending.signal}`;
   const why = ending.cause === null ? '' : endCauses[ending.cause].words;
   switch (verdict(ending)) {
     case 'clean':
@@ -88,6 +94,8 @@ export function wordEnding(ending: Ending): string {
       return `QEMU did not start (${how})`;
     case 'host-signal':
       return `QEMU ended on a signal sent to it from elsewhere (${how}); the guest was cut off`;
+    case 'unknown':
+      return 'QEMU has gone without a word, by a crash or a signal: which, only its parent can know, and that was not this qemu-trap';
     case 'by-itself':
       return ending.reason === null || ending.reason === 'host-qmp-quit' ? `QEMU ended by itself (${how})` : `QEMU ended by itself: ${ending.reason} (${how})`;
   }

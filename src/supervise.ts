@@ -7,24 +7,27 @@ import { findFaults } from './faults.js';
 import { helperEnvironment, inheritedEnvironment } from './hook/environment.js';
 import type { Log } from './log.js';
 import { ServiceManager } from './notify/service-manager.js';
-import { verdict, wordEnding } from './outcome.js';
+import { verdict, wordEnding, type Ending } from './outcome.js';
+import type { AdoptedQemu } from './qemu/adopt.js';
 import { changesUser, daemonizes, guestSource, namedFds } from './qemu/command-line.js';
 import { monitorsConfig, planLaunch, type Helpers, type Monitors } from './qemu/launch.js';
-import { startQemu } from './qemu/process.js';
+import { startQemu, type QemuExit } from './qemu/process.js';
 import { findHelpers, requireQemu } from './qemu/programs.js';
 import { openRunDir, type RunDir } from './qemu/run-dir.js';
 import { runFiles } from './qemu/run-files.js';
 import { openSavedState, putBack, setAside, stateFile, type SavedState, type StateFile } from './qemu/saved-state.js';
-import { ruleFor, type RuleBook } from './rules.js';
+import { ruleFor, type Rule, type RuleBook } from './rules.js';
 import { wordSeconds } from './seconds.js';
 import { trappableSignals, type SignalName } from './signals.js';
+import { clearedOf, takeOver } from './takeover.js';
 import { rememberTerminal } from './terminal.js';
 import { errorText, UsageError } from './usage-error.js';
-import { VmRun, type Launched } from './vm-run.js';
+import { VmRun, type Adoption, type Charge } from './vm-run.js';
 
 /** The sockets in the run directory: a hook's own for each signal that has one, and the spare ones. */
 function placeMonitors(hooked: readonly SignalName[], file: (name: string) => string): Monitors {
   return {
+    control: file(runFiles.control),
     hooks: new Map(hooked.map((signal) => [signal, file(runFiles.hook(signal))])),
     lateHooks: file(runFiles.lateHooks),
     qmp: file(runFiles.qmp),
@@ -37,14 +40,16 @@ function placeMonitors(hooked: readonly SignalName[], file: (name: string) => st
  * @returns the descriptor for `--ready-fd`
  */
 function checkCall(config: Config, env: NodeJS.ProcessEnv): number | null {
-  if (daemonizes(config.qemu)) {
-    throw new UsageError('-daemonize: qemu-trap must stay the parent of QEMU: leave the option out, your service manager does its work');
+  if (config.mode === 'run') {
+    if (daemonizes(config.qemu)) {
+      throw new UsageError('-daemonize: qemu-trap must stay the parent of QEMU: leave the option out, your service manager does its work');
+    }
+    requireQemu(config.qemu[0] ?? '', env);
   }
   const { readyFd } = config;
   if (readyFd !== null && !(isInheritedFd(readyFd) && isWritable(readyFd))) {
     throw new UsageError(`--ready-fd ${readyFd}: no such file descriptor is open for writing: open it in the shell (${readyFd}>FILE), or let the service manager`);
   }
-  requireQemu(config.qemu[0] ?? '', env);
   return readyFd === null ? null : withoutInheritance(readyFd);
 }
 
@@ -63,6 +68,10 @@ function prepare(config: Config, vm: string, readyFd: number | null, hooked: rea
   const names: string[] = [];
   placeMonitors(hooked, (name) => (names.push(name), name));
   const runDir = openRunDir(config.runDir, vm, env, names);
+  if (config.onDeath === 'keep' && config.mode === 'run' && !runDir.isLasting) {
+    runDir.remove();
+    throw new UsageError('--on-death keep: the next start would not find the guest again, for the run directory is a new one each time: name one with --run-dir');
+  }
   const named = namedFds(config.qemu);
   const fds = named.filter((fd) => fd !== readyFd && isInheritedFd(fd));
   closeUnmarked(readyFd === null ? fds : [...fds, readyFd]);
@@ -70,17 +79,22 @@ function prepare(config: Config, vm: string, readyFd: number | null, hooked: rea
 }
 
 /** Starts QEMU with monitors of qemu-trap's own. Until it runs, an error ends the program; after that none does. */
-async function launch(config: Config, ground: Ground, saved: SavedState | null, env: NodeJS.ProcessEnv): Promise<Launched> {
+async function launch(config: Config, ground: Ground, saved: SavedState | null, env: NodeJS.ProcessEnv): Promise<Charge> {
   const { runDir, monitors, helpers } = ground;
   const monitorsFile = runDir.file(runFiles.monitorsConfig);
   try {
-    const plan = planLaunch({ qemu: config.qemu, shield: config.shield, dieWithParent: true, helpers, namedFds: ground.namedFds, fds: ground.fds, monitorsFile, savedState: saved?.fd ?? null });
+    const plan = planLaunch({ qemu: config.qemu, shield: config.shield, dieWithParent: config.onDeath === 'kill', helpers, namedFds: ground.namedFds, fds: ground.fds, monitorsFile, savedState: saved?.fd ?? null });
     writeFileSync(monitorsFile, monitorsConfig(plan.controlFd, monitors), { mode: 0o600 });
-    return { qemu: await startQemu(plan, inheritedEnvironment(env)), monitors, runDir, saved, fds: ground.fds };
+    return { qemu: await startQemu(plan, inheritedEnvironment(env)), monitors, runDir, saved, fds: ground.fds, adoption: null };
   } catch (error) {
     runDir.remove();
     throw error instanceof UsageError ? error : new UsageError(`QEMU cannot be started (${(error as NodeJS.ErrnoException).code ?? errorText(error)})`);
   }
+}
+
+/** True for a QEMU that goes on where qemu-trap is killed, whatever was asked for. */
+function outlives(config: Config, helpers: Helpers): boolean {
+  return config.onDeath === 'keep' || helpers.setpriv === null || changesUser(config.qemu);
 }
 
 /** Says what this system, or QEMU's own options, take away from the promises. */
@@ -88,10 +102,9 @@ function warnOfLimits(config: Config, helpers: Helpers, log: Log): void {
   if (config.shield && helpers.env === null) {
     log({ event: 'partial-shield', level: 'warning', message: 'the shield is partial: env(1) here has no --block-signal (GNU coreutils 8.31 has), so QEMU gets a session of its own; a signal sent to QEMU itself still reaches it' });
   }
-  if (helpers.setpriv === null) {
-    log({ event: 'no-pdeathsig', level: 'warning', message: 'QEMU will outlive a SIGKILL of qemu-trap: setpriv(1) of util-linux, which ties the two together, is not here' });
-  } else if (changesUser(config.qemu)) {
-    log({ event: 'no-pdeathsig', level: 'warning', message: 'QEMU will outlive a SIGKILL of qemu-trap: it changes its user (-runas, -run-with user=), which unties the two' });
+  if (config.onDeath === 'kill' && outlives(config, helpers)) {
+    const why = helpers.setpriv === null ? 'setpriv(1) of util-linux, which ties the two together, is not here' : 'it changes its user (-runas, -run-with user=), which unties the two';
+    log({ event: 'no-pdeathsig', level: 'warning', message: `QEMU will outlive a SIGKILL of qemu-trap, as with --on-death keep: ${why}` });
   }
 }
 
@@ -117,8 +130,75 @@ function setStateAside(file: StateFile, why: string, log: Log): void {
   }
 }
 
+/** Says what is wrong with the hooks, each fault once. */
+function warnOfFaults(rules: readonly Rule[], book: RuleBook, env: NodeJS.ProcessEnv, log: Log): void {
+  for (const fault of findFaults(rules, book, env)) {
+    log({ event: 'hook-fault', level: 'warning', message: fault.message, facts: { hook: fault.path, mend: fault.mend } });
+  }
+}
+
+/** All that is left to do once a QEMU runs, be it this qemu-trap's or another's. */
+class Watch {
+  readonly #manager: ServiceManager;
+  #vmRun: VmRun | null = null;
+  #startedAt = performance.now();
+  /** A QEMU runs that goes on without qemu-trap: whoever takes it over needs its sockets. */
+  #leaves = false;
+
+  constructor(
+    private readonly config: Config,
+    private readonly vm: string,
+    private readonly book: RuleBook,
+    private readonly log: Log,
+    runDir: RunDir,
+    private readonly stateFile: StateFile | null,
+    private readonly readyFd: number | null,
+    /** Settled when nothing is left of the hooks of a qemu-trap that was killed. */
+    private readonly cleared: Promise<void>,
+  ) {
+    this.#manager = new ServiceManager(helperEnvironment(process.env), log);
+    // Whatever ends the program before its time: no socket and no lock is left behind that nobody needs.
+    onExit(() => (this.#leaves ? runDir.release() : runDir.remove()));
+    const survive = (error: unknown): void => this.#vmRun?.survive(error);
+    process.on('uncaughtException', survive);
+    process.on('unhandledRejection', survive);
+  }
+
+  /** @returns how QEMU ended */
+  async over(charge: Charge, outlives: boolean): Promise<{ readonly exit: QemuExit; readonly ending: Ending; readonly refusedState: boolean }> {
+    const { adoption } = charge;
+    this.#leaves = outlives;
+    this.#startedAt = performance.now() - (adoption?.ageMs ?? 0);
+    this.#vmRun = new VmRun(this.config, this.vm, this.book, this.log, charge, this.stateFile, this.#manager, this.readyFd);
+    const exit = await this.#vmRun.untilGone();
+    this.#leaves = false;
+    return { exit, ending: this.#vmRun.ending(exit), refusedState: this.#vmRun.hasRefused(exit) };
+  }
+
+  /** Says how it ended. */
+  async conclude(ending: Ending): Promise<number> {
+    await this.cleared;
+    this.#manager.close();
+    const code = exitStatus(ending);
+    const { stopSignal = null, stoppedAt = null } = this.#vmRun ?? {};
+    const since = stoppedAt ?? this.#startedAt;
+    const saved = this.stateFile !== null && existsSync(this.stateFile.path) ? this.stateFile.path : null;
+    this.log({
+      event: 'exit',
+      level: ['clean', 'by-itself'].includes(verdict(ending)) ? 'info' : 'warning',
+      message: `${stopSignal === null ? '' : `${stopSignal}: `}${wordEnding(ending)}${saved === null ? '' : `; the guest is saved in ${saved}, and the next start resumes it`}; ${wordSeconds(performance.now() - since)} after ${stopSignal ?? 'the start'}, exit status ${code}`,
+      facts: {
+        verdict: verdict(ending), status: code, ms: Math.round(performance.now() - since),
+        signal: stopSignal, action: ending.action, cause: ending.cause, reason: ending.reason, qemu_status: ending.code, qemu_signal: ending.signal,
+        ...(saved !== null && { saved }),
+      },
+    });
+    return code;
+  }
+}
+
 /**
- * Runs QEMU as a service, from its start to its end.
+ * Runs QEMU as a service, from its start, or from where a qemu-trap that was killed has left it, to its end.
  * @returns the exit status
  * @throws {UsageError} before QEMU was started
  */
@@ -127,57 +207,49 @@ export async function supervise(config: Config, vm: string, book: RuleBook, log:
   const readyFd = checkCall(config, env);
   const file = stateFile(config.stateDir, vm, env);
   const rules = trappableSignals.map((signal) => ruleFor(signal, book));
-  for (const fault of findFaults(rules, book, env)) {
-    log({ event: 'hook-fault', level: 'warning', message: fault.message, facts: { hook: fault.path, mend: fault.mend } });
-  }
+  warnOfFaults(rules, book, env, log);
   const hooked = rules.filter((rule) => rule.script !== null).map((rule) => rule.signal);
   const restoreTerminal = rememberTerminal();
   const ground = prepare(config, vm, readyFd, hooked, env);
-  // Whatever ends the program before its time: no socket and no lock is left behind.
-  onExit(() => ground.runDir.remove());
+  const { runDir } = ground;
+  const cleared = clearedOf(runDir);
+  const left = await takeOver({ runDir, monitors: ground.monitors, qemu: config.qemu, state: file, fds: ground.fds, cleared });
+  const watch = new Watch(config, vm, book, log, runDir, file, readyFd, cleared);
+  if (left !== null) return watch.conclude((await watch.over(left, true)).ending);
+
+  runDir.clear();
   warnOfLimits(config, ground.helpers, log);
-
-  const manager = new ServiceManager(helperEnvironment(env), log);
-  let startedAt = performance.now();
-  let vmRun: VmRun | null = null;
-  const survive = (error: unknown): void => vmRun?.survive(error);
-  const start = async (saved: SavedState | null): Promise<VmRun> => {
-    const launched = await launch(config, ground, saved, env);
-    startedAt = performance.now();
-    log({ event: 'start', level: 'info', message: `QEMU started (pid ${launched.qemu.pid})${saved === null ? '' : `, to resume ${saved.path}`}`, facts: { pid: launched.qemu.pid } });
-    return new VmRun(config, vm, book, log, launched, file, manager, readyFd);
+  const run = async (saved: SavedState | null): ReturnType<Watch['over']> => {
+    const charge = await launch(config, ground, saved, env);
+    log({ event: 'start', level: 'info', message: `QEMU started (pid ${charge.qemu.pid})${saved === null ? '' : `, to resume ${saved.path}`}`, facts: { pid: charge.qemu.pid } });
+    return watch.over(charge, outlives(config, ground.helpers));
   };
-  const saved = findSavedState(config, file, log);
-  vmRun = await start(saved);
-  process.on('uncaughtException', survive);
-  process.on('unhandledRejection', survive);
-  let exit = await vmRun.untilGone();
-  const refused = vmRun.hasRefused(exit);
-  if (refused && file !== null) {
-    setStateAside(file, `QEMU does not load it (status ${exit.code}; its own words are above)`, log);
-    vmRun = await start(null);
-    exit = await vmRun.untilGone();
+  let ended = await run(findSavedState(config, file, log));
+  const refused = ended.refusedState && file !== null;
+  if (refused) {
+    setStateAside(file, `QEMU does not load it (status ${ended.exit.code}; its own words are above)`, log);
+    ended = await run(null);
   }
-  manager.close();
-  if (exit.signal !== null) restoreTerminal();
+  if (ended.exit.signal !== null) restoreTerminal();
+  // It was not the state that QEMU did not like.
+  if (refused && verdict(ended.ending) === 'failed-to-start') putBack(file);
+  return watch.conclude(ended.ending);
+}
 
-  const ending = vmRun.ending(exit);
-  const code = exitStatus(ending);
-  if (refused && file !== null && verdict(ending) === 'failed-to-start') {
-    // It was not the state that QEMU did not like.
-    putBack(file);
-  }
-  const since = vmRun.stoppedAt ?? startedAt;
-  const kept = file !== null && existsSync(file.path);
-  log({
-    event: 'exit',
-    level: ['clean', 'by-itself'].includes(verdict(ending)) ? 'info' : 'warning',
-    message: `${vmRun.stopSignal === null ? '' : `${vmRun.stopSignal}: `}${wordEnding(ending)}${kept ? `; the guest is saved in ${file.path}, and the next start resumes it` : ''}; ${wordSeconds(performance.now() - since)} after ${vmRun.stopSignal ?? 'the start'}, exit status ${code}`,
-    facts: {
-      verdict: verdict(ending), status: code, ms: Math.round(performance.now() - since),
-      signal: vmRun.stopSignal, action: ending.action, cause: ending.cause, reason: ending.reason, qemu_status: ending.code, qemu_signal: ending.signal,
-      ...(kept && { saved: file.path }),
-    },
-  });
-  return code;
+/**
+ * Stands in for a QEMU that runs already, to its end.
+ * @returns the exit status
+ * @throws {UsageError} before it is served
+ */
+export async function standIn(config: Config, qemu: AdoptedQemu, vm: string, book: RuleBook, log: Log): Promise<number> {
+  const readyFd = checkCall(config, process.env);
+  warnOfFaults(trappableSignals.map((signal) => ruleFor(signal, book)), book, process.env, log);
+  const { runDir, monitors } = prepare(config, vm, readyFd, [], process.env);
+  runDir.clear();
+  const cleared = clearedOf(runDir);
+  const adoption: Adoption = { ageMs: qemu.ageMs, isOther: false, sharesMonitor: true, cleared };
+  const watch = new Watch(config, vm, book, log, runDir, null, readyFd, cleared);
+  // What it leaves is nothing that whoever comes next would need: that one attaches anew.
+  const { ending } = await watch.over({ qemu, monitors, runDir, saved: null, fds: [], adoption }, false);
+  return watch.conclude(ending);
 }

@@ -1,6 +1,7 @@
 /** What `--help` prints. */
 export const usage = `Usage: qemu-trap [OPTION...] [--] QEMU [QEMU-OPTION...]
        qemu-trap --check [OPTION...]
+       qemu-trap --attach SOCKET [OPTION...]
 
 Runs QEMU as a service. On SIGTERM, SIGINT, SIGHUP and SIGPWR the guest is shut
 down through its ACPI power button; on any signal a hook of yours may run, with
@@ -22,7 +23,9 @@ a socket to QEMU's QMP monitor as file descriptor 3.
   --press SECONDS[,SECONDS...]|once
                         gaps between presses of the power button, the last one
                         repeated (default: 10)
-  --on-death kill       QEMU ends when qemu-trap is killed (default: kill)
+  --on-death kill|keep  what becomes of QEMU when qemu-trap is killed: it ends
+                        too, or runs on and the next start takes it over
+                        (default: kill)
   --agent SOCKET        the socket of the QEMU guest agent, for the hooks that
                         need it (default: $QEMU_TRAP_AGENT)
   --state-dir DIR       where the hook save keeps a guest, and the next start
@@ -30,6 +33,8 @@ a socket to QEMU's QMP monitor as file descriptor 3.
                         else $XDG_STATE_HOME/qemu-trap or
                         ~/.local/state/qemu-trap)
   --no-shield           let signals sent to QEMU itself reach it
+  --attach SOCKET       stand in for a QEMU that runs already, by the socket of
+                        its QMP monitor
   --check               print what each signal would do, and every fault in the
                         hooks; run nothing
   --version             print the version
@@ -43,5 +48,6 @@ SPEC is SIGNAL[,script=NAME|PATH][,monitorcommand=COMMAND][,timeout=SECONDS]
 
 Exit status: QEMU's own where it ended by itself, or cleanly on a signal;
 124 told to quit at the deadline; 137 ended by SIGKILL; 128+N ended by signal N
-from elsewhere; 125 called wrongly; 126 QEMU cannot be executed; 127 not found.
+from elsewhere; 125 called wrongly, or QEMU was another's child and is gone
+without a word; 126 QEMU cannot be executed; 127 not found.
 `;

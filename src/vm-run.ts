@@ -22,6 +22,7 @@ import { QmpClient } from './qmp/client.js';
 import { FreezeGuard, toShutDown } from './qga/freeze.js';
 import { runMonitorCommand, type CommandResult } from './qmp/command-line.js';
 import { MonitorClosed, type QmpEvent } from './qmp/messages.js';
+import { Relay } from './qmp/relay.js';
 import { ruleFor, type Rule, type RuleBook } from './rules.js';
 import { wordSeconds } from './seconds.js';
 import type { SignalName } from './signals.js';
@@ -45,11 +46,26 @@ const askWithinMs = 1_000;
 /** How long a save that failed may take to be undone, before the chain goes on all the same. */
 const abandonWithinMs = 5_000;
 
+/** Run states of a QEMU that has still to load, or to let go, what it was started to resume. */
+const waitsToResume: readonly string[] = ['inmigrate', 'paused'];
+
 /** Events after which QEMU's run state may be another (qapi/run-state.json of QEMU). */
 const runStateEvents: readonly string[] = ['STOP', 'RESUME', 'SUSPEND', 'WAKEUP', 'GUEST_PANICKED', 'RESET', 'MIGRATION'];
 
-/** A QEMU that was started, and what goes with it. */
-export interface Launched {
+/** A QEMU that this qemu-trap did not start. */
+export interface Adoption {
+  /** How long it has been there, in milliseconds. */
+  readonly ageMs: number;
+  /** The command line that was asked for is not the one it runs with. */
+  readonly isOther: boolean;
+  /** It has one monitor, of somebody else's making: qemu-trap itself shares that out to hooks and scripts. */
+  readonly sharesMonitor: boolean;
+  /** Settled when nothing is left of the hooks of a qemu-trap that served it before, and was killed. */
+  readonly cleared: Promise<void>;
+}
+
+/** A QEMU that runs, and what goes with it. */
+export interface Charge {
   readonly qemu: Qemu;
   readonly monitors: Monitors;
   readonly runDir: RunDir;
@@ -57,6 +73,8 @@ export interface Launched {
   readonly saved: SavedState | null;
   /** What QEMU has inherited, still open here. */
   readonly fds: readonly number[];
+  /** `null` where qemu-trap has started it. */
+  readonly adoption: Adoption | null;
 }
 
 /** One run of QEMU: takes facts to the core, and does what the core decides. */
@@ -75,6 +93,7 @@ export class VmRun {
   #resuming: boolean;
   #hookMonitors: HookMonitors | null = null;
   #outputPipes: OutputPipes | null = null;
+  #relay: Relay | null = null;
   #state;
   #timer: NodeJS.Timeout | null = null;
   #over = false;
@@ -92,13 +111,13 @@ export class VmRun {
     private readonly vm: string,
     private readonly book: RuleBook,
     private readonly log: Log,
-    private readonly launched: Launched,
+    private readonly charge: Charge,
     private readonly stateFile: StateFile | null,
     private readonly manager: ServiceManager,
     private readonly readyFd: number | null,
   ) {
-    const { qemu, runDir } = launched;
-    this.#resuming = launched.saved !== null;
+    const { qemu, runDir } = charge;
+    this.#resuming = charge.saved !== null;
     // A QEMU that refuses its saved state is started once more, and needs them again.
     if (!this.#resuming) this.#closeInherited();
     this.#freezeGuard = new FreezeGuard(config.agent, runDir.file(runFiles.frozen), log);
@@ -109,9 +128,12 @@ export class VmRun {
       onEvent: (event) => this.#onEvent(event),
       onClose: () => {
         close();
+        this.#relay?.close();
         void this.#reap();
       },
     });
+    // It has run before, whatever it says now.
+    this.#started = charge.adoption !== null;
     void this.#connect();
     this.#untrap = onTrapped(({ signal, at, times }) => this.#feed({ kind: 'signal', rule: this.#rule(signal), times, atTerminal }, at));
   }
@@ -123,7 +145,7 @@ export class VmRun {
 
   /** Settled when QEMU has gone, with every hook and what it had started. */
   async untilGone(): Promise<QemuExit> {
-    const exit = await Promise.race([this.launched.qemu.gone, this.#abandoned]);
+    const exit = await Promise.race([this.charge.qemu.gone, this.#abandoned]);
     await within(lastEventsMs, this.#closed);
     this.#feed({ kind: 'gone' });
     this.#over = true;
@@ -134,6 +156,7 @@ export class VmRun {
     await Promise.all([...this.#hooks.values()].map((hook) => hook.cleared));
     await Promise.all(this.#clearing);
     this.#hookMonitors?.close();
+    this.#relay?.close();
     await within(lastPipesMs, Promise.resolve(this.#outputPipes?.close()));
     return exit;
   }
@@ -160,17 +183,51 @@ export class VmRun {
     try {
       await this.#client.ready;
       this.#started = true;
-      this.#hookMonitors = new HookMonitors(this.launched.monitors);
-      this.#outputPipes = new OutputPipes(this.launched.runDir.file);
+      const { adoption } = this.charge;
+      if (adoption !== null && this.#resuming) this.#resuming = waitsToResume.includes(await queryGuest(this.#client));
+      if (adoption?.sharesMonitor) await this.#share();
+      this.#hookMonitors = new HookMonitors(this.charge.monitors);
+      this.#outputPipes = new OutputPipes(this.charge.runDir.file);
       // A QEMU that refuses its saved state is started again, and must not be taken for what a hook has left.
       if (!this.#resuming) markHooksToCome();
       widenSignalPipe();
-      this.#feed({ kind: 'monitor-up', guest: await this.#queryGuest() });
+      const guest = await this.#queryGuest();
+      if (adoption !== null) this.#tellAdoption(adoption, guest);
+      this.#feed({ kind: 'monitor-up', guest });
       this.#tellReady();
+      if (adoption !== null) void this.#inherit(adoption);
       if (this.#resuming) await this.#resume();
     } catch {
       // QEMU has gone, and its end is handled where it is reaped.
     }
+  }
+
+  /** Opens monitors of qemu-trap's own, where QEMU has but the one. */
+  async #share(): Promise<void> {
+    const { lateHooks, qmp, human } = this.charge.monitors;
+    const relay = new Relay(this.#client);
+    this.#relay = relay;
+    try {
+      await relay.listen([lateHooks, qmp], human);
+    } catch (error) {
+      this.log({ event: 'monitors-failed', level: 'error', message: `hooks get no monitor, for its sockets cannot be made (${errorText(error)}): the button is pressed without them` });
+    }
+  }
+
+  #tellAdoption({ ageMs, isOther }: Adoption, guest: string): void {
+    const { pid } = this.charge.qemu;
+    this.log({
+      event: 'takeover', level: 'info', facts: { pid, guest, age_ms: Math.round(ageMs), other_command: isOther },
+      message: `QEMU taken over (pid ${pid}, there for ${wordSeconds(ageMs)}; its guest is ${guest})${isOther ? ': its command line is not the one asked for now, which counts from its next start on' : ''}`,
+    });
+  }
+
+  /** Undoes what hooks of a qemu-trap that was killed have left half done. */
+  async #inherit({ cleared }: Adoption): Promise<void> {
+    await cleared;
+    if (this.#over) return;
+    this.#freezeGuard.hookEnded('the hook that froze it was of a qemu-trap that was killed', 0);
+    if (this.#isSaving()) await this.#abandonSave('of a qemu-trap that was killed');
   }
 
   /** QEMU's run state, as the core is to know it. */
@@ -189,7 +246,7 @@ export class VmRun {
 
   /** Lets the saved guest go on when QEMU has loaded it; before that, its state is removed. */
   async #resume(): Promise<void> {
-    const { saved } = this.launched;
+    const { saved } = this.charge;
     if (saved === null) return;
     while ((await queryGuest(this.#client)) === 'inmigrate') await new Promise((resolve) => setTimeout(resolve, resumePollMs));
     if (this.#state.end !== null) return;
@@ -207,7 +264,7 @@ export class VmRun {
   }
 
   #closeInherited(): void {
-    for (const fd of this.launched.fds) closeSync(fd);
+    for (const fd of this.charge.fds) closeSync(fd);
   }
 
   /** True where QEMU ended because it could not load what it was to resume. */
@@ -233,9 +290,9 @@ export class VmRun {
   /** The control monitor has closed: where libuv has lost the SIGCHLD to a flood of signals, it is asked to look again. */
   async #reap(): Promise<void> {
     for (let tries = 0; tries < reapTries; tries++) {
-      await within(reapEveryMs, this.launched.qemu.gone);
+      await within(reapEveryMs, this.charge.qemu.gone);
       if (this.#over) return;
-      this.launched.qemu.reap();
+      this.charge.qemu.reap();
     }
     if (!this.#over) {
       this.log({ event: 'monitor-lost', level: 'error', message: 'the control monitor has closed while QEMU runs on: the next shutdown can end it by SIGKILL only' });
@@ -289,7 +346,7 @@ export class VmRun {
       case 'kill':
         this.#action = 'kill';
         this.#cause = this.#state.end?.cause ?? null;
-        return this.launched.qemu.kill();
+        return this.charge.qemu.kill();
       case 'abandon':
         return this.#abandon({ code: null, signal: 'SIGKILL' });
       case 'tell':
@@ -367,16 +424,16 @@ export class VmRun {
       facts: {
         signal,
         vm: this.vm,
-        qemuPid: this.launched.qemu.pid,
+        qemuPid: this.charge.qemu.pid,
         hooksDir: this.book.dirs.user ?? this.book.dirs.bundled,
         libDir: libDir(this.book.dirs),
         leftMs: deadline - performance.now(),
         press: this.config.press,
         agent: this.config.agent,
-        runDir: this.launched.runDir.path,
+        runDir: this.charge.runDir.path,
         stateFile: this.stateFile?.path ?? null,
-        qmpSocket: this.launched.monitors.qmp,
-        monitorSocket: this.launched.monitors.human,
+        qmpSocket: this.charge.monitors.qmp,
+        monitorSocket: this.charge.monitors.human,
       },
     });
     this.#hooks.set(signal, run);
@@ -416,7 +473,9 @@ export class VmRun {
     await this.#refreshGuest();
   }
 
-  #onEvent({ event, data }: QmpEvent): void {
+  #onEvent(happened: QmpEvent): void {
+    this.#relay?.event(happened);
+    const { event, data } = happened;
     switch (event) {
       case 'POWERDOWN':
         this.log({ event: 'powerdown', level: 'info', message: 'the power button was pressed' });

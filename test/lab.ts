@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
+import { spawn, type ChildProcess, type SpawnOptions, type StdioOptions } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createConnection, type Socket } from 'node:net';
@@ -59,7 +59,7 @@ export interface StartOptions {
   readonly temper?: Temper;
   /** QEMU's options beyond the guest's. */
   readonly qemu?: readonly string[];
-  /** Another command in QEMU's place, whole. */
+  /** Another command in QEMU's place, whole; empty: none. */
   readonly command?: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
   readonly stdio?: StdioOptions;
@@ -127,15 +127,19 @@ export class Lab {
     ];
   }
 
+  /** Starts any program as one of this test's. */
+  spawn(words: readonly string[], options: SpawnOptions = {}): ChildProcess {
+    const [first = '', ...rest] = words;
+    const [name, value] = this.#mark.split('=') as [string, string];
+    return spawn(first, rest, { stdio: ['ignore', 'pipe', 'pipe'], cwd: this.dir, ...options, env: { ...process.env, ...options.env, [name]: value } });
+  }
+
   start(options: StartOptions = {}): Trap {
     const command = options.command ?? [...this.guest(options.temper), ...(options.qemu ?? [])];
     const own = ['--run-dir', this.runDir, '--log', options.log ?? 'json', ...(options.options ?? [])];
-    const [name, value] = this.#mark.split('=') as [string, string];
-    const [first, ...rest] = [...(options.through ?? []), process.execPath, options.program ?? program, ...own, '--', ...command];
-    const child = spawn(first as string, rest, {
+    const child = this.spawn([...(options.through ?? []), process.execPath, options.program ?? program, ...own, ...(command.length > 0 ? ['--', ...command] : [])], {
       stdio: options.stdio ?? ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, QEMU_TRAP_HOOKS: '', ...options.env, [name]: value },
-      cwd: this.dir,
+      env: { QEMU_TRAP_HOOKS: '', ...options.env },
       detached: options.detached ?? true,
     });
     return new Trap(this, child);
@@ -212,7 +216,7 @@ export class Trap {
   }
 
   get qemuPid(): number {
-    return Number(this.events('start')[0]?.['pid']);
+    return Number((this.events('start')[0] ?? this.events('takeover')[0])?.['pid']);
   }
 
   kill(signal: NodeJS.Signals): void {
@@ -237,8 +241,8 @@ export class Trap {
 }
 
 /** A client on the VM's spare monitor. */
-export async function monitor(lab: Lab): Promise<{ client: QmpClient; socket: Socket }> {
-  const socket = createConnection(join(lab.runDir, 'qmp.sock'));
+export async function monitor(lab: Lab, name = 'qmp.sock'): Promise<{ client: QmpClient; socket: Socket }> {
+  const socket = createConnection(join(lab.runDir, name));
   const client = new QmpClient(socket, { onEvent: () => undefined, onClose: () => undefined });
   await client.ready;
   return { client, socket };

@@ -125,6 +125,12 @@ const rows: readonly [what: string, ending: Partial<Ending>, status: number, ver
   ['SIGKILL after quit', { action: 'kill', cause: 'deadline', code: null, signal: 'SIGKILL' }, 137, 'killed'],
   ['killed from elsewhere', { code: null, signal: 'SIGKILL' }, 137, 'by-itself'],
   ['a crash', { code: null, signal: 'SIGSEGV' }, 139, 'by-itself'],
+  ["another's child, killed here", { action: 'kill', cause: 'deadline', code: null }, 137, 'killed'],
+  ["another's child, told to quit", { action: 'quit', cause: 'deadline', code: null }, 124, 'forced'],
+  ["another's child, whose guest went", { code: null, guestWent: true, reason: 'guest-shutdown' }, 0, 'clean'],
+  ["another's child, told to quit by somebody", { code: null, reason: 'host-qmp-quit' }, 0, 'by-itself'],
+  ["another's child, by a signal that it heeds", { code: null, reason: 'host-signal' }, 0, 'host-signal'],
+  ["another's child, without a word", { code: null }, 125, 'unknown'],
   ['a crash on quit', { action: 'quit', cause: 'deadline', code: null, signal: 'SIGABRT' }, 134, 'by-itself'],
 ];
 for (const [what, ending, status, which] of rows) {

@@ -4,7 +4,7 @@ import spawn from 'cross-spawn';
 import treeKill from 'tree-kill';
 import { hasInEnvironment, readProcess, type Process } from '../proc.js';
 import { findInPath } from '../search-path.js';
-import { cookieVariable } from './environment.js';
+import { cookieVariable, pidVariable, runDirVariable } from './environment.js';
 
 /** From SIGTERM to SIGKILL of what a hook has left. */
 export const graceMs = 2_000;
@@ -120,25 +120,29 @@ function signalTree(hookPid: number, signal: NodeJS.Signals): void {
   if (hasPs()) treeKill(hookPid, signal, () => undefined);
 }
 
-/**
- * Ends a hook's run: SIGTERM to all that is left of it, SIGKILL two seconds later to what is still there.
- * @param running whether the hook itself still runs, asked anew each time: its pid is nobody else's as long as it does
- * @returns when nothing of it is left, or SIGKILL has had no effect
- */
-export async function endDescendants(hookPid: number, cookie: string, running: () => boolean): Promise<void> {
+interface Sweep {
+  /** One look at what is left. */
+  readonly look: () => Promise<Found>;
+  readonly stillOnlyMarked: () => boolean;
+  readonly begin?: (signal: NodeJS.Signals) => void;
+  readonly running?: () => boolean;
+}
+
+/** SIGTERM to all that is left, SIGKILL two seconds later to what is still there. */
+async function endAll({ look, stillOnlyMarked, begin, running }: Sweep): Promise<void> {
   const sweep = async (signal: NodeJS.Signals, withinMs: number): Promise<boolean> => {
     const until = performance.now() + withinMs;
     let signalled = new Set<number>();
     let wasEmpty = false;
     let wasMarked: ReadonlySet<number> = new Set();
-    if (running()) signalTree(hookPid, signal);
+    begin?.(signal);
     for (let pollMs = shortestPollMs; ; pollMs = Math.min(2 * pollMs, longestPollMs)) {
-      const { sure, marked } = await processesOf(hookPid, cookie);
-      const isEmpty = sure.size === 0 && marked.size === 0 && !running();
+      const { sure, marked } = await look();
+      const isEmpty = sure.size === 0 && marked.size === 0 && running?.() !== true;
       // Looked at twice: in the middle of its execve(2) a process shows no environment, be it this hook's or not.
       if (isEmpty && wasEmpty) return true;
       wasEmpty = isEmpty;
-      const left = [...new Set([...sure, ...[...marked].filter((pid) => wasMarked.has(pid) && isLastHook(hookPid))])];
+      const left = [...new Set([...sure, ...[...marked].filter((pid) => wasMarked.has(pid) && stillOnlyMarked())])];
       wasMarked = marked;
       // Each once, for a SIGTERM handler that is at work is not to be interrupted; SIGKILL again, for who forks.
       sendTo(left.filter((pid) => signal === 'SIGKILL' || !signalled.has(pid)), signal);
@@ -149,4 +153,34 @@ export async function endDescendants(hookPid: number, cookie: string, running: (
   };
   if (await sweep('SIGTERM', graceMs)) return;
   await sweep('SIGKILL', goneWithinMs);
+}
+
+/**
+ * Ends a hook's run: SIGTERM to all that is left of it, SIGKILL two seconds later to what is still there.
+ * @param running whether the hook itself still runs, asked anew each time: its pid is nobody else's as long as it does
+ * @returns when nothing of it is left, or SIGKILL has had no effect
+ */
+export function endDescendants(hookPid: number, cookie: string, running: () => boolean): Promise<void> {
+  return endAll({
+    look: () => processesOf(hookPid, cookie),
+    stillOnlyMarked: () => isLastHook(hookPid),
+    begin: (signal) => {
+      if (running()) signalTree(hookPid, signal);
+    },
+    running,
+  });
+}
+
+/**
+ * Ends what the hooks of a qemu-trap that was killed have left, in the same way; what has wiped its environment is not
+ * found.
+ * @param trap its pid
+ * @param runDir the run directory it served: a pid is soon another's
+ */
+export function endLeftBy(trap: number, runDir: string): Promise<void> {
+  const look = async (): Promise<Found> => {
+    const pids = readdirSync('/proc').map(Number).filter((pid) => pid > 1 && pid !== process.pid && readProcess(pid) !== null);
+    return { sure: new Set(pids.filter((pid) => hasInEnvironment(pid, `${pidVariable}=${trap}`, `${runDirVariable}=${runDir}`))), marked: new Set() };
+  };
+  return endAll({ look, stillOnlyMarked: () => false });
 }

@@ -28,6 +28,10 @@ export interface HookFacts {
 /** The variable that carries the cookie. */
 export const cookieVariable = 'QEMU_TRAP_COOKIE';
 
+/** The variables that say which qemu-trap a hook is of. */
+export const pidVariable = 'QEMU_TRAP_PID';
+export const runDirVariable = 'QEMU_TRAP_RUN_DIR';
+
 /** Variables of qemu-trap's own that neither QEMU nor a hook is to act on. */
 const notInherited = ['NOTIFY_SOCKET'];
 
@@ -59,12 +63,12 @@ export function hookEnvironment(facts: HookFacts, inherited: NodeJS.ProcessEnv):
     QEMU_TRAP_SIGNAL: facts.signal,
     QEMU_TRAP_VM: facts.vm,
     QEMU_TRAP_QEMU_PID: String(facts.qemuPid),
-    QEMU_TRAP_PID: String(process.pid),
+    [pidVariable]: String(process.pid),
     QEMU_TRAP_HOOK: facts.hook,
     QEMU_TRAP_HOOKS: facts.hooksDir,
     QEMU_TRAP_TIMEOUT: String(Math.max(0, Math.ceil(facts.leftMs / 1000))),
     QEMU_TRAP_PRESS: facts.press,
-    QEMU_TRAP_RUN_DIR: facts.runDir,
+    [runDirVariable]: facts.runDir,
     ...(facts.stateFile !== null && { QEMU_TRAP_STATE: facts.stateFile }),
     ...(facts.agent !== null && { QEMU_TRAP_AGENT: facts.agent }),
     [cookieVariable]: facts.cookie,

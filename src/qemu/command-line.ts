@@ -39,6 +39,17 @@ export function guestSource(qemu: readonly string[]): '-incoming' | '-loadvm' | 
   return qemu.some((word) => isOption(word, 'loadvm')) ? '-loadvm' : null;
 }
 
+/** True where `running`, the words that a process was executed with, is this QEMU command line with qemu-trap's own words after it. */
+export function isSameCommand(qemu: readonly string[], running: readonly string[]): boolean {
+  return running[qemu.length] === '-readconfig' && qemu.every((word, i) => running[i] === word);
+}
+
+/** True where qemu-trap started it to resume a saved guest. */
+export function wasToResume(running: readonly string[]): boolean {
+  const own = running.slice(running.lastIndexOf('-readconfig'));
+  return own.includes('-incoming');
+}
+
 /** True where QEMU is to wait for `cont` before its guest runs. */
 export function startsPaused(qemu: readonly string[]): boolean {
   return qemu.some((word) => isOption(word, 'S'));

@@ -68,6 +68,8 @@ export function planLaunch(wish: LaunchWish): LaunchPlan {
 
 /** The monitors that listen on sockets in the run directory. */
 export interface Monitors {
+  /** For whoever takes the VM over when this qemu-trap has been killed. */
+  readonly control: string;
   /** One for each signal that has a hook. */
   readonly hooks: ReadonlyMap<SignalName, string>;
   /** For the hook of a signal that had none when QEMU was started. */
@@ -95,6 +97,7 @@ export function monitorsConfig(controlFd: number, monitors: Monitors): string {
   const listening = (path: string): string[] => [`path = "${path}"`, 'server = "on"', 'wait = "off"'];
   return [
     monitor('control', 'control', [`fd = "${controlFd}"`]),
+    monitor('heir', 'control', listening(monitors.control)),
     ...[...monitors.hooks].map(([signal, path]) => monitor(`hook-${signal}`, 'control', listening(path))),
     monitor('hook-late', 'control', listening(monitors.lateHooks)),
     monitor('qmp', 'control', listening(monitors.qmp)),

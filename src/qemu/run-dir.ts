@@ -13,13 +13,13 @@ const longestDefaultName = 60;
 /** The VM's own directory for sockets and state; only one qemu-trap serves it at a time. */
 export interface RunDir {
   readonly path: string;
-  /** The path of a file in it, which {@link RunDir.remove} will remove. */
+  /** The path of a file in it; {@link RunDir.remove} removes those that run-files.ts names. */
   file(name: string): string;
+  /** The next start of this VM looks for it in the same place. */
+  readonly isLasting: boolean;
   /** The pid of a qemu-trap that served it, and was killed; `null` where the last one ended as it should. */
   readonly predecessor: number | null;
-  /** The names of what that one has left. */
-  left(): string[];
-  /** Removes what that one has left, but for the lock. Never throws. */
+  /** Removes what any qemu-trap has put there, but for the lock. Never throws. */
   clear(): void;
   /** Gives up the lock, and leaves all else: a QEMU that runs needs it. Never throws. */
   release(): void;
@@ -180,7 +180,6 @@ function quietly(remove: () => void): void {
 export function openRunDir(asked: string | null, vm: string, env: NodeJS.ProcessEnv, socketNames: readonly string[]): RunDir {
   const place = choose(asked, vm, env);
   const { path, parent } = place;
-  const names = new Set<string>([runFiles.lock, ...socketNames]);
   let predecessor: number | null;
   try {
     check(path, socketNames);
@@ -193,20 +192,17 @@ export function openRunDir(asked: string | null, vm: string, env: NodeJS.Process
       : new UsageError(`run directory ${path}: cannot be used (${(error as NodeJS.ErrnoException).code}): name another with --run-dir`);
   }
   const drop = (name: string): void => quietly(() => unlinkSync(join(path, name)));
-  const left = (): string[] => (predecessor === null ? [] : readdirSync(path).filter(isRunFile));
+  const clear = (): void => quietly(() => readdirSync(path).filter(isRunFile).forEach(drop));
   return {
     path,
+    isLasting: !place.made,
     predecessor,
-    file: (name) => {
-      names.add(name);
-      return join(path, name);
-    },
-    left,
-    clear: () => quietly(() => left().forEach(drop)),
+    file: (name) => join(path, name),
+    clear,
     release: () => drop(runFiles.lock),
     remove: () => {
-      quietly(() => left().forEach(drop));
-      names.forEach(drop);
+      clear();
+      drop(runFiles.lock);
       quietly(() => rmdirSync(path));
       if (parent !== null) quietly(() => rmdirSync(parent));
     },

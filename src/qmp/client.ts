@@ -26,6 +26,7 @@ export class QmpClient {
   readonly #stream: Duplex;
   readonly #pending = new Map<number, Pending>();
   readonly #handlers: QmpHandlers;
+  #greeting: Readonly<Record<string, unknown>> = {};
   #lastId = 0;
   #closed = false;
   #greet!: Pending;
@@ -42,6 +43,13 @@ export class QmpClient {
     stream.on('error', () => undefined);
     stream.on('close', () => this.#end());
     stream.on('end', () => this.#end());
+    // It may come paused, with a greeting that somebody waited for.
+    stream.resume();
+  }
+
+  /** What the monitor said first, with QEMU's version; empty before {@link QmpClient.ready}. */
+  get greeting(): Readonly<Record<string, unknown>> {
+    return this.#greeting;
   }
 
   get closed(): boolean {
@@ -66,6 +74,7 @@ export class QmpClient {
     const message = readMessage(line);
     switch (message.kind) {
       case 'greeting':
+        this.#greeting = message.greeting;
         this.execute('qmp_capabilities').then(this.#greet.resolve, this.#greet.reject);
         return;
       case 'event':

@@ -6,6 +6,8 @@
 export interface QmpEvent {
   readonly event: string;
   readonly data: Readonly<Record<string, unknown>>;
+  /** When it happened, in QEMU's form of seconds and microseconds. */
+  readonly timestamp?: unknown;
 }
 
 /** The answer `{"error": ...}` to a command. */
@@ -32,7 +34,7 @@ export class MonitorClosed extends Error {
 }
 
 export type QmpMessage =
-  | { readonly kind: 'greeting' }
+  | { readonly kind: 'greeting'; readonly greeting: Readonly<Record<string, unknown>> }
   | { readonly kind: 'event'; readonly event: QmpEvent }
   | { readonly kind: 'return'; readonly id: unknown; readonly value: unknown }
   | { readonly kind: 'error'; readonly id: unknown; readonly error: QmpError }
@@ -51,9 +53,10 @@ export function readMessage(line: string): QmpMessage {
     return { kind: 'unknown' };
   }
   const message = record(parsed);
-  if ('QMP' in message) return { kind: 'greeting' };
+  if ('QMP' in message) return { kind: 'greeting', greeting: message };
   if (typeof message['event'] === 'string') {
-    return { kind: 'event', event: { event: message['event'], data: record(message['data']) } };
+    const { timestamp } = message;
+    return { kind: 'event', event: { event: message['event'], data: record(message['data']), ...(timestamp !== undefined && { timestamp }) } };
   }
   if ('error' in message) {
     const error = record(message['error']);

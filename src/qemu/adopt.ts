@@ -1,0 +1,109 @@
+import { connect, type Socket } from 'node:net';
+import { ageMs, commandLine, identify, readProcess } from '../proc.js';
+import { UsageError } from '../usage-error.js';
+import type { Qemu, QemuExit } from './process.js';
+import { findServer } from './socket-server.js';
+
+const redialMs = 50;
+/** How often a process is looked at that has closed its monitor. */
+const firstLookMs = 20;
+const longestLookMs = 1_000;
+
+/** A QEMU that is no child of this qemu-trap. */
+export interface AdoptedQemu extends Qemu {
+  /** As it was executed; empty where that cannot be read. */
+  readonly commandLine: readonly string[];
+  /** How long it has been there, in milliseconds. */
+  readonly ageMs: number;
+}
+
+type Dialled = Socket | 'nobody' | 'busy';
+
+function dial(path: string): Promise<Dialled> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ path });
+    // At once, for the greeting belongs to the client that is to have the connection.
+    socket.pause();
+    socket.once('connect', () => {
+      socket.removeAllListeners('error');
+      resolve(socket);
+    });
+    socket.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EAGAIN') resolve('busy');
+      else if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') resolve('nobody');
+      else reject(error);
+    });
+  });
+}
+
+/** Settled with whether the peer has said something, which stays unread, before it hung up or `ms` milliseconds went by. */
+function speaks(socket: Socket, ms: number): Promise<'speaks' | 'gone' | 'silent'> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => settle('silent'), ms);
+    const settle = (how: 'speaks' | 'gone' | 'silent'): void => {
+      clearTimeout(timer);
+      socket.removeAllListeners('readable').removeAllListeners('close');
+      resolve(how);
+    };
+    socket.on('error', () => undefined);
+    socket.once('close', () => settle('gone'));
+    socket.once('readable', () => settle(socket.readableLength > 0 ? 'speaks' : 'gone'));
+  });
+}
+
+/** Watches a process that is nobody's child here: its monitor closes with it, and then it is looked at until it has gone. */
+function watch(pid: number, control: Socket): Pick<Qemu, 'gone' | 'kill' | 'reap'> {
+  const identity = identify(pid);
+  const lives = (): boolean => identity !== null && identify(pid) === identity;
+  let settle!: (exit: QemuExit) => void;
+  const gone = new Promise<QemuExit>((resolve) => (settle = resolve));
+  const look = (): boolean => {
+    if (lives()) return false;
+    // Its exit status is for its parent alone (wait(2)).
+    settle({ code: null, signal: null });
+    return true;
+  };
+  const follow = (ms: number): void => {
+    if (!look()) setTimeout(() => follow(Math.min(2 * ms, longestLookMs)), ms);
+  };
+  control.once('close', () => follow(firstLookMs));
+  return {
+    gone,
+    kill: () => {
+      if (lives()) process.kill(pid, 'SIGKILL');
+    },
+    reap: () => void look(),
+  };
+}
+
+/**
+ * Reaches a QEMU that runs already, by its QMP server socket.
+ * @param withinMs how long its monitor has for its greeting, in milliseconds
+ * @returns `null` where nobody listens there, or hangs up before a greeting: it has gone, or is about to
+ * @throws {UsageError} where somebody does, and cannot be served
+ */
+export async function adoptQemu(path: string, withinMs: number): Promise<AdoptedQemu | null> {
+  const until = performance.now() + withinMs;
+  let dialled: Dialled;
+  try {
+    while ((dialled = await dial(path)) === 'busy' && performance.now() < until) {
+      await new Promise((resolve) => setTimeout(resolve, redialMs));
+    }
+  } catch (error) {
+    throw new UsageError(`${path}: cannot be connected to (${(error as NodeJS.ErrnoException).code}): name the socket of a QMP monitor, and run qemu-trap as root or as its owner`);
+  }
+  if (dialled === 'nobody') return null;
+  const how = dialled === 'busy' ? 'silent' : await speaks(dialled, until - performance.now());
+  if (how === 'gone') return null;
+  if (dialled === 'busy' || how === 'silent') {
+    if (dialled !== 'busy') dialled.destroy();
+    throw new UsageError(`${path}: no greeting from its monitor within ${withinMs / 1000} s: another client has it (a monitor serves one), or QEMU hangs`);
+  }
+  const pid = findServer(path);
+  const server = pid === null ? null : readProcess(pid);
+  if (server === null) {
+    dialled.destroy();
+    throw new UsageError(`${path}: the process that serves it cannot be found: run qemu-trap as root or as QEMU's user, in its network and pid namespaces`);
+  }
+  return { pid: server.pid, control: dialled, commandLine: commandLine(server.pid), ageMs: ageMs(server), ...watch(server.pid, dialled) };
+}

@@ -1,0 +1,154 @@
+import { createServer, type Server, type Socket } from 'node:net';
+import type { QmpClient } from './client.js';
+import { jsonSplitter, readJson } from './json-splitter.js';
+import { lineSplitter } from './lines.js';
+import { QmpError, type QmpEvent } from './messages.js';
+
+/*
+ * Monitors where QEMU has but one: qemu-trap holds that, and passes on what clients of its own sockets say, each
+ * command in its turn. A client sees what a monitor of QEMU would show it, but for descriptors, which Node cannot pass.
+ */
+
+/** A client that does not read has this much kept for it, in bytes; then it is hung up on. */
+const mostUnread = 16 * 1024 * 1024;
+
+/** JSON.parse rounds integers beyond 2^53: they would reach QEMU as others. */
+const longInteger = /[:,[\s]-?\d{16,}\s*[,}\]]/;
+
+/** A value in the very form that QEMU writes, spaces and all, for scripts match it by patterns. */
+function word(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(word).join(', ')}]`;
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  const members = Object.entries(value).filter(([, member]) => member !== undefined);
+  return `{${members.map(([name, member]) => `${JSON.stringify(name)}: ${word(member)}`).join(', ')}}`;
+}
+
+interface Command {
+  readonly execute?: unknown;
+  readonly arguments?: unknown;
+  readonly id?: unknown;
+}
+
+/** One client of a relayed QMP monitor. */
+class QmpPeer {
+  #negotiated = false;
+
+  constructor(
+    private readonly socket: Socket,
+    private readonly client: QmpClient,
+  ) {
+    let turn: Promise<void> = Promise.resolve();
+    socket.on('data', jsonSplitter((text) => (turn = turn.then(() => this.#take(text)))));
+    socket.on('end', () => void turn.then(() => socket.end()));
+    this.#say(client.greeting);
+  }
+
+  event(event: QmpEvent): void {
+    if (this.#negotiated) this.#say({ timestamp: event.timestamp, event: event.event, ...(Object.keys(event.data).length > 0 && { data: event.data }) });
+  }
+
+  #say(message: object): void {
+    if (!this.socket.writable) return;
+    this.socket.write(`${word(message)}\r\n`);
+    if (this.socket.writableLength > mostUnread) this.socket.destroy();
+  }
+
+  #refuse(errorClass: string, desc: string, id: object): void {
+    this.#say({ error: { class: errorClass, desc }, ...id });
+  }
+
+  async #take(text: string): Promise<void> {
+    const parsed = readJson(text);
+    if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) return this.#refuse('GenericError', 'JSON parse error', {});
+    const command = parsed as Command;
+    const id = command.id === undefined ? {} : { id: command.id };
+    const { execute } = command;
+    if (typeof execute !== 'string') return this.#refuse('GenericError', "QMP input lacks member 'execute'", id);
+    if (!this.#negotiated) {
+      if (execute !== 'qmp_capabilities') {
+        return this.#refuse('CommandNotFound', "Expecting capabilities negotiation with 'qmp_capabilities'", id);
+      }
+      this.#negotiated = true;
+      return this.#say({ return: {}, ...id });
+    }
+    if (longInteger.test(text)) return this.#refuse('GenericError', 'a number of more than 15 digits cannot be relayed', id);
+    try {
+      this.#say({ return: await this.client.execute(execute, command.arguments as Record<string, unknown> | undefined), ...id });
+    } catch (error) {
+      if (error instanceof QmpError) this.#refuse(error.errorClass, error.desc, id);
+      else this.socket.destroy();
+    }
+  }
+}
+
+/** One client of a relayed human monitor. */
+function servePerson(socket: Socket, client: QmpClient): void {
+  const { QMP } = client.greeting as { QMP?: { version?: { qemu?: { major: number; minor: number; micro: number } } } };
+  const { major, minor, micro } = QMP?.version?.qemu ?? { major: 0, minor: 0, micro: 0 };
+  const prompt = '(qemu) ';
+  let turn: Promise<void> = Promise.resolve();
+  const run = async (line: string): Promise<void> => {
+    try {
+      const output = String(await client.execute('human-monitor-command', { 'command-line': line }));
+      if (socket.writable) socket.write(`${output.replaceAll(/\r?\n/g, '\r\n')}${prompt}`);
+    } catch (error) {
+      if (error instanceof QmpError && socket.writable) socket.write(`${error.desc}\r\n${prompt}`);
+      else socket.destroy();
+    }
+  };
+  socket.on('data', lineSplitter((line) => (turn = turn.then(() => run(line)))));
+  socket.on('end', () => void turn.then(() => socket.end()));
+  socket.write(`QEMU ${major}.${minor}.${micro} monitor - type 'help' for more information\r\n${prompt}`);
+}
+
+/** Monitors of qemu-trap's own on unix sockets, for as many clients as come. */
+export class Relay {
+  readonly #servers: Server[] = [];
+  readonly #sockets = new Set<Socket>();
+  readonly #peers = new Set<QmpPeer>();
+
+  /** @param client connected, and through with its negotiation */
+  constructor(private readonly client: QmpClient) {}
+
+  /**
+   * Serves on sockets of these paths.
+   * @throws NodeJS.ErrnoException where one cannot be made
+   */
+  async listen(qmp: readonly string[], human: string): Promise<void> {
+    for (const path of qmp) {
+      await this.#serve(path, (socket) => {
+        const peer = new QmpPeer(socket, this.client);
+        this.#peers.add(peer);
+        socket.once('close', () => this.#peers.delete(peer));
+      });
+    }
+    await this.#serve(human, (socket) => servePerson(socket, this.client));
+  }
+
+  event(event: QmpEvent): void {
+    for (const peer of this.#peers) peer.event(event);
+  }
+
+  /** QEMU has gone, and so do its monitors. */
+  close(): void {
+    for (const server of this.#servers) server.close();
+    for (const socket of this.#sockets) socket.destroySoon();
+  }
+
+  #serve(path: string, greet: (socket: Socket) => void): Promise<void> {
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
+      this.#sockets.add(socket);
+      socket.on('error', () => undefined);
+      socket.once('close', () => this.#sockets.delete(socket));
+      greet(socket);
+    });
+    this.#servers.push(server);
+    return new Promise((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ path }, () => {
+        server.removeAllListeners('error').on('error', () => undefined);
+        resolve();
+      });
+    });
+  }
+}

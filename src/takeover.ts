@@ -1,0 +1,95 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { endLeftBy } from './hook/descendants.js';
+import { adoptQemu, type AdoptedQemu } from './qemu/adopt.js';
+import { isSameCommand, wasToResume } from './qemu/command-line.js';
+import type { Monitors } from './qemu/launch.js';
+import type { RunDir } from './qemu/run-dir.js';
+import { signalOfHookFile } from './qemu/run-files.js';
+import { openSavedState, type StateFile } from './qemu/saved-state.js';
+import { trappableSignals, type SignalName } from './signals.js';
+import { UsageError } from './usage-error.js';
+import type { Adoption, Charge } from './vm-run.js';
+
+/*
+ * The road to a QEMU that this qemu-trap did not start: one that was left running by a qemu-trap which was killed, or
+ * one that somebody names.
+ */
+
+/** How long a monitor has for its greeting; a QEMU that was killed with its qemu-trap first gives its memory back. */
+const greetsWithinMs = 10_000;
+
+/** Ends the hooks that a killed qemu-trap has left, where there was one. */
+export function clearedOf({ predecessor, path }: RunDir): Promise<void> {
+  return predecessor === null ? Promise.resolve() : endLeftBy(predecessor, path);
+}
+
+function hookMonitors({ path, file }: RunDir): Map<SignalName, string> {
+  const monitors = new Map<SignalName, string>();
+  for (const name of readdirSync(path)) {
+    const signal = signalOfHookFile(name);
+    if (signal !== null && trappableSignals.includes(signal)) monitors.set(signal, file(name));
+  }
+  return monitors;
+}
+
+export interface Wish {
+  readonly runDir: RunDir;
+  /** As a QEMU that is started now would have them. */
+  readonly monitors: Monitors;
+  /** The command line that is asked for now. */
+  readonly qemu: readonly string[];
+  readonly state: StateFile | null;
+  /** Descriptors that were meant for a QEMU to be started. */
+  readonly fds: readonly number[];
+  readonly cleared: Promise<void>;
+}
+
+/**
+ * The QEMU that a qemu-trap which was killed has left running in this run directory.
+ * @returns `null` where there is none
+ * @throws {UsageError} where there is one, and it cannot be served: its sockets stay
+ */
+export async function takeOver({ runDir, monitors, qemu, state, fds, cleared }: Wish): Promise<Charge | null> {
+  if (!existsSync(monitors.control)) return null;
+  let adopted: AdoptedQemu | null;
+  try {
+    adopted = await adoptQemu(monitors.control, greetsWithinMs);
+  } catch (error) {
+    runDir.release();
+    if (!(error instanceof UsageError)) throw error;
+    throw new UsageError(`a QEMU that was left running in ${runDir.path} cannot be taken over: ${error.message}`);
+  }
+  if (adopted === null) return null;
+  const adoption: Adoption = {
+    ageMs: adopted.ageMs,
+    isOther: !isSameCommand(qemu, adopted.commandLine),
+    sharesMonitor: false,
+    cleared,
+  };
+  const saved = state !== null && existsSync(state.path) && wasToResume(adopted.commandLine) ? openSavedState(state) : null;
+  return {
+    qemu: adopted,
+    monitors: { ...monitors, hooks: hookMonitors(runDir) },
+    runDir,
+    saved: saved === null || 'fault' in saved ? null : saved,
+    fds,
+    adoption,
+  };
+}
+
+/**
+ * The QEMU that serves `socket`.
+ * @throws {UsageError} where there is none
+ */
+export async function reachQemu(socket: string): Promise<AdoptedQemu> {
+  let adopted: AdoptedQemu | null;
+  try {
+    adopted = await adoptQemu(socket, greetsWithinMs);
+  } catch (error) {
+    throw error instanceof UsageError ? new UsageError(`--attach ${error.message}`) : error;
+  }
+  if (adopted === null) {
+    throw new UsageError(`--attach ${socket}: nobody serves it: start QEMU with -qmp unix:${socket},server=on,wait=off`);
+  }
+  return adopted;
+}

@@ -1,0 +1,169 @@
+import assert from 'node:assert/strict';
+import { spawnSync, type ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { createConnection } from 'node:net';
+import { basename } from 'node:path';
+import { test } from 'node:test';
+import { shellQuote } from '../src/ownership.js';
+import type { Temper } from '../demo/guest.js';
+import { execute, isAlive, Lab, monitor, read, until, type Trap } from './lab.js';
+
+/** A QEMU that somebody else started, with one QMP monitor. */
+async function bareQemu(lab: Lab, temper: Temper = 'obedient', ...more: string[]): Promise<ChildProcess> {
+  const child = lab.spawn([...lab.guest(temper), '-name', 'foreign', '-qmp', `unix:${lab.file('qmp')},server=on,wait=off`, ...more]);
+  await lab.guestSaid('up');
+  return child;
+}
+
+function attach(lab: Lab, ...options: string[]): Trap {
+  return lab.start({ command: [], options: ['--attach', lab.file('qmp'), ...options] });
+}
+
+async function attached(lab: Lab, ...options: string[]): Promise<Trap> {
+  const trap = attach(lab, ...options);
+  await trap.ready();
+  return trap;
+}
+
+test('--attach: SIGTERM shuts a QEMU down that somebody else started, and its name is its own', async (t) => {
+  const lab = new Lab(t);
+  const qemu = await bareQemu(lab);
+  const trap = await attached(lab);
+  assert.equal(trap.qemuPid, qemu.pid);
+  assert.equal(trap.events('takeover')[0]?.['vm'], 'foreign');
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+  assert.equal(trap.verdict['verdict'], 'clean');
+  assert.equal(trap.events('hook-start').length, 1, 'by the bundled hook');
+  assert.equal(lab.said('bye'), 1);
+  await lab.assertNothingLeft();
+});
+
+test('--attach to a QEMU that has daemonized itself, by another path to its socket', async (t) => {
+  const lab = new Lab(t);
+  const child = lab.spawn([...lab.guest(), '-daemonize', '-qmp', 'unix:qmp,server=on,wait=off']);
+  await new Promise((resolve) => child.on('exit', resolve));
+  await lab.guestSaid('up');
+  const trap = lab.start({ command: [], options: ['--attach', 'qmp'] });
+  await trap.ready();
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+  assert.equal(lab.said('bye'), 1);
+  await lab.assertNothingLeft();
+});
+
+test('hooks, several at once, and legacy scripts share the one monitor', async (t) => {
+  const lab = new Lab(t);
+  await bareQemu(lab);
+  lab.hook('SIGUSR1', `#!/bin/sh\nread -r greeting <&3\necho "$greeting" >${lab.file('greeting')}\nwhile [ ! -e ${lab.file('go')} ]; do sleep 0.05; done\nqmp query-name >${lab.file('name')}\n`);
+  lab.hook('SIGUSR2', `#!/bin/sh\nqmp --wait STOP stop && qmp cont\n`);
+  lab.hook('SIGALRM', `#!/bin/sh\n{ echo '{"execute":"qmp_capabilities"}'; echo '{"execute":"query-status","id":[1]}'; sleep 0.3; } | socat - UNIX-CONNECT:$QMP_SOCKET >${lab.file('legacy')}\n`);
+  lab.hook('SIGVTALRM', `#!/bin/sh\necho info status | socat - UNIX-CONNECT:$MONITOR_SOCKET >${lab.file('human')}\n`);
+  lab.hook('SIGHUP', `#!/bin/sh\necho system_powerdown | socat - UNIX-CONNECT:$MONITOR_SOCKET\n`);
+  const trap = await attached(lab, '--hooks', lab.hooks);
+  const ended = (signal: string) => until(`${signal} is over`, () => trap.events('hook-end').find((end) => end['signal'] === signal));
+  trap.kill('SIGUSR1');
+  await until('the first hook has its greeting', () => existsSync(lab.file('greeting')));
+  assert.match(read(lab.file('greeting')), /^\{"QMP": ?\{/);
+  for (const signal of ['SIGUSR2', 'SIGALRM', 'SIGVTALRM'] as const) {
+    trap.kill(signal);
+    assert.equal((await ended(signal))['outcome'], 'done');
+  }
+  assert.match(read(lab.file('legacy')), /"id": \[1\]/);
+  assert.match(read(lab.file('human')), /VM status: running/);
+  const { client, socket } = await monitor(lab);
+  assert.deepEqual(await client.execute('query-name'), { name: 'foreign' });
+  socket.destroy();
+  spawnSync('touch', [lab.file('go')]);
+  assert.equal((await ended('SIGUSR1'))['outcome'], 'done');
+  assert.match(read(lab.file('name')), /foreign/);
+  trap.kill('SIGHUP');
+  assert.equal(await trap.status(), 0);
+  assert.equal(trap.verdict['verdict'], 'clean');
+  assert.equal(lab.said('bye'), 1);
+  await lab.assertNothingLeft();
+});
+
+test('a hook that fires and forgets, in any style of JSON that QEMU reads, is obeyed', async (t) => {
+  for (const words of [
+    '{"execute":"qmp_capabilities"}\\n{"execute":"system_powerdown"}\\n',
+    '{"execute":"qmp_capabilities"}{"execute":"system_powerdown"}',
+    "{'execute': 'qmp_capabilities'} {'execute': 'system_powerdown', 'id': 'a \"b\" c'}",
+    '{"execu\\377{"execute":"qmp_capabilities"}{"execute":\\n"system_powerdown"}',
+    'rubbish {"execute":"qmp_capabilities"}\\n]}{"execute":"system_powerdown"}\\n',
+  ]) {
+    const lab = new Lab(t);
+    await bareQemu(lab);
+    lab.hook('SIGTERM', `#!/bin/sh\nprintf ${shellQuote(words)} >&3\n`);
+    const trap = await attached(lab, '--hooks', lab.hooks, '--timeout', '10', '--signal', 'TERM,monitorcommand=none');
+    trap.kill('SIGTERM');
+    assert.equal(await trap.status(), 0, `${words}\n${trap.stderr}`);
+    assert.equal(lab.said('bye'), 1, words);
+  }
+});
+
+test('a deadline is 124, SIGKILL 137, an end of its own 0, a crash 125', async (t) => {
+  for (const [temper, options, act, status, verdict] of [
+    ['stubborn', ['--timeout', '0.5'], (trap: Trap) => trap.kill('SIGTERM'), 124, 'forced'],
+    ['obedient', ['--timeout', '0.5', '--kill-after', '0.5'], (trap: Trap) => (process.kill(trap.qemuPid, 'SIGSTOP'), trap.kill('SIGTERM')), 137, 'killed'],
+    ['obedient', [], (trap: Trap) => void execute(trap.lab, 'quit').catch(() => undefined), 0, 'by-itself'],
+    ['obedient', [], (trap: Trap) => process.kill(trap.qemuPid, 'SIGTERM'), 0, 'host-signal'],
+    ['obedient', [], (trap: Trap) => process.kill(trap.qemuPid, 'SIGKILL'), 125, 'unknown'],
+  ] as const) {
+    const lab = new Lab(t);
+    await bareQemu(lab, temper);
+    const trap = await attached(lab, ...options);
+    act(trap);
+    assert.equal(await trap.status(), status, `${verdict}:\n${trap.stderr}`);
+    assert.equal(trap.verdict['verdict'], verdict);
+    await lab.assertNothingLeft();
+  }
+});
+
+test('qemu-trap killed: QEMU runs on, and may be attached to again', async (t) => {
+  const lab = new Lab(t);
+  const qemu = await bareQemu(lab);
+  const first = await attached(lab);
+  first.kill('SIGKILL');
+  await until('qemu-trap is dead', () => !isAlive(first.pid));
+  assert.ok(isAlive(qemu.pid as number));
+  const next = await attached(lab);
+  next.kill('SIGTERM');
+  assert.equal(await next.status(), 0);
+  await lab.assertNothingLeft();
+});
+
+test('a socket that cannot be served: one line, 125', async (t) => {
+  const lab = new Lab(t);
+  const refused = async (says: RegExp): Promise<void> => {
+    const trap = lab.start({ command: [], options: ['--attach', lab.file('qmp')], log: 'text' });
+    assert.equal(await trap.status(), 125, trap.stderr);
+    assert.match(trap.stderr, /^qemu-trap: --attach [^\n]+\n$/);
+    assert.match(trap.stderr, says);
+    assert.ok(!existsSync(lab.runDir));
+  };
+  await refused(/nobody serves it: start QEMU with -qmp unix:/);
+  spawnSync('touch', [lab.file('qmp')]);
+  await refused(/nobody serves it/);
+  spawnSync('rm', [lab.file('qmp')]);
+
+  await bareQemu(lab);
+  const other = createConnection(lab.file('qmp'));
+  await new Promise((resolve) => other.once('data', resolve));
+  await refused(/another client has it \(a monitor serves one\)/);
+  other.destroy();
+  const trap = await attached(lab);
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+});
+
+test('two qemu-traps never serve one QEMU', async (t) => {
+  const lab = new Lab(t);
+  await bareQemu(lab);
+  const first = await attached(lab);
+  const second = lab.start({ command: [], options: ['--attach', `${lab.runDir}/${basename('qmp.sock')}`], log: 'text' });
+  assert.equal(await second.status(), 125);
+  assert.match(second.stderr, /served by another qemu-trap already|no greeting/);
+  first.kill('SIGTERM');
+  assert.equal(await first.status(), 0);
+});
