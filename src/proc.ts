@@ -37,6 +37,24 @@ export function identify(pid: number): string | null {
   return process === null ? null : `${pid} ${process.startTime}`;
 }
 
+/** What {@link identify} said of a process, from the file where it was kept; `''` where there is none. */
+export function readIdentity(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+/** Whether that very process lives. */
+export function isIdentityAlive(identity: string): boolean {
+  return identity !== '' && identify(pidOf(identity)) === identity;
+}
+
+export function pidOf(identity: string): number {
+  return Number(identity.split(' ')[0]);
+}
+
 /** How long a process has been there, in milliseconds. */
 export function ageMs({ startTime }: Process): number {
   const uptime = Number(readFileSync('/proc/uptime', 'latin1').split(' ')[0]);

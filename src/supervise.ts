@@ -10,6 +10,7 @@ import { ServiceManager } from './notify/service-manager.js';
 import { verdict, wordEnding, type Ending } from './outcome.js';
 import type { AdoptedQemu } from './qemu/adopt.js';
 import { changesUser, daemonizes, guestSource, namedFds } from './qemu/command-line.js';
+import { identify } from './proc.js';
 import { monitorsConfig, planLaunch, type Helpers, type Monitors } from './qemu/launch.js';
 import { startQemu, type QemuExit } from './qemu/process.js';
 import { findHelpers, requireQemu } from './qemu/programs.js';
@@ -78,6 +79,15 @@ function prepare(config: Config, vm: string, readyFd: number | null, hooked: rea
   return { runDir, monitors: placeMonitors(hooked, runDir.file), helpers: findHelpers(env), namedFds: named, fds };
 }
 
+/** For whoever takes over. */
+function noteQemu(runDir: RunDir, pid: number): void {
+  try {
+    writeFileSync(runDir.file(runFiles.qemu), identify(pid) ?? '', { mode: 0o600 });
+  } catch {
+    // The disk is full, say: then its socket says where it is.
+  }
+}
+
 /** Starts QEMU with monitors of qemu-trap's own. Until it runs, an error ends the program; after that none does. */
 async function launch(config: Config, ground: Ground, saved: SavedState | null, env: NodeJS.ProcessEnv): Promise<Charge> {
   const { runDir, monitors, helpers } = ground;
@@ -85,7 +95,9 @@ async function launch(config: Config, ground: Ground, saved: SavedState | null, 
   try {
     const plan = planLaunch({ qemu: config.qemu, shield: config.shield, dieWithParent: config.onDeath === 'kill', helpers, namedFds: ground.namedFds, fds: ground.fds, monitorsFile, savedState: saved?.fd ?? null });
     writeFileSync(monitorsFile, monitorsConfig(plan.controlFd, monitors), { mode: 0o600 });
-    return { qemu: await startQemu(plan, inheritedEnvironment(env)), monitors, runDir, saved, fds: ground.fds, adoption: null };
+    const qemu = await startQemu(plan, inheritedEnvironment(env));
+    noteQemu(runDir, qemu.pid);
+    return { qemu, monitors, runDir, saved, fds: ground.fds, adoption: null };
   } catch (error) {
     runDir.remove();
     throw error instanceof UsageError ? error : new UsageError(`QEMU cannot be started (${(error as NodeJS.ErrnoException).code ?? errorText(error)})`);

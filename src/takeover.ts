@@ -2,9 +2,10 @@ import { existsSync, readdirSync } from 'node:fs';
 import { endLeftBy } from './hook/descendants.js';
 import { adoptQemu, type AdoptedQemu } from './qemu/adopt.js';
 import { isSameCommand, wasToResume } from './qemu/command-line.js';
+import { isIdentityAlive, pidOf, readIdentity } from './proc.js';
 import type { Monitors } from './qemu/launch.js';
 import type { RunDir } from './qemu/run-dir.js';
-import { signalOfHookFile } from './qemu/run-files.js';
+import { runFiles, signalOfHookFile } from './qemu/run-files.js';
 import { openSavedState, type StateFile } from './qemu/saved-state.js';
 import { trappableSignals, type SignalName } from './signals.js';
 import { UsageError } from './usage-error.js';
@@ -17,6 +18,7 @@ import type { Adoption, Charge } from './vm-run.js';
 
 /** How long a monitor has for its greeting; a QEMU that was killed with its qemu-trap first gives its memory back. */
 const greetsWithinMs = 10_000;
+const lookEveryMs = 50;
 
 /** Ends the hooks that a killed qemu-trap has left, where there was one. */
 export function clearedOf({ predecessor, path }: RunDir): Promise<void> {
@@ -30,6 +32,19 @@ function hookMonitors({ path, file }: RunDir): Map<SignalName, string> {
     if (signal !== null && trappableSignals.includes(signal)) monitors.set(signal, file(name));
   }
   return monitors;
+}
+
+/** One that was left while it still started may have no monitors yet, and one that was killed too takes its time to go. */
+async function findLeft(runDir: RunDir, control: string): Promise<AdoptedQemu | null> {
+  const until = performance.now() + greetsWithinMs;
+  const identity = readIdentity(runDir.file(runFiles.qemu));
+  for (;;) {
+    const lives = isIdentityAlive(identity);
+    const adopted = existsSync(control) ? await adoptQemu(control, lives ? pidOf(identity) : null, Math.max(0, until - performance.now())) : null;
+    if (adopted !== null || !lives) return adopted;
+    if (performance.now() > until) throw new UsageError(`process ${pidOf(identity)} does not serve ${control}: end it, if it is to be started anew`);
+    await new Promise((resolve) => setTimeout(resolve, lookEveryMs));
+  }
 }
 
 export interface Wish {
@@ -50,15 +65,11 @@ export interface Wish {
  * @throws {UsageError} where there is one, and it cannot be served: its sockets stay
  */
 export async function takeOver({ runDir, monitors, qemu, state, fds, cleared }: Wish): Promise<Charge | null> {
-  if (!existsSync(monitors.control)) return null;
-  let adopted: AdoptedQemu | null;
-  try {
-    adopted = await adoptQemu(monitors.control, greetsWithinMs);
-  } catch (error) {
+  const adopted = await findLeft(runDir, monitors.control).catch((error: unknown) => {
     runDir.release();
     if (!(error instanceof UsageError)) throw error;
     throw new UsageError(`a QEMU that was left running in ${runDir.path} cannot be taken over: ${error.message}`);
-  }
+  });
   if (adopted === null) return null;
   const adoption: Adoption = {
     ageMs: adopted.ageMs,
@@ -84,7 +95,7 @@ export async function takeOver({ runDir, monitors, qemu, state, fds, cleared }: 
 export async function reachQemu(socket: string): Promise<AdoptedQemu> {
   let adopted: AdoptedQemu | null;
   try {
-    adopted = await adoptQemu(socket, greetsWithinMs);
+    adopted = await adoptQemu(socket, null, greetsWithinMs);
   } catch (error) {
     throw error instanceof UsageError ? new UsageError(`--attach ${error.message}`) : error;
   }

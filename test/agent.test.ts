@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { copyFileSync, existsSync } from 'node:fs';
 import { test, type TestContext } from 'node:test';
-import { Lab, until } from './lab.js';
+import { isAlive, Lab, until } from './lab.js';
 import { Linux, needsLinux, says } from './linux.js';
 
 /*
@@ -114,4 +114,24 @@ test('freeze: an agent that is not there fails the hook, and nothing is frozen',
   assert.equal(linux.needsRecovery(), true);
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
+});
+
+test('a guest that was frozen when qemu-trap was killed is thawed by the one that takes it over', needsLinux, async (t) => {
+  const lab = new Lab(t);
+  const linux = new Linux(lab);
+  const how = { command: linux.command({}), options: ['--on-death', 'keep', '--agent', linux.agent, '--signal', 'USR1,script=freeze'] };
+  const first = lab.start(how);
+  await linux.says(says.up);
+  first.kill('SIGUSR1');
+  await first.event('hook-end');
+  assert.equal(linux.needsRecovery(), false);
+  first.kill('SIGKILL');
+  await until('qemu-trap is dead', () => !isAlive(first.pid));
+  const next = lab.start(how);
+  assert.match((await next.event('thawed')).message, /of a qemu-trap that was killed: thawed \(1 file systems\)/);
+  await until('the guest writes again', () => linux.needsRecovery());
+  next.kill('SIGTERM');
+  assert.equal(await next.status(), 0);
+  linux.assertClean();
+  await lab.assertNothingLeft();
 });

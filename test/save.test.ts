@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chownSync, existsSync, mkdirSync, readFileSync, readdirSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { test, type TestContext } from 'node:test';
-import { Lab, read, until, type StartOptions, type Trap } from './lab.js';
+import { isAlive, Lab, read, until, type StartOptions, type Trap } from './lab.js';
 import { Linux, needsLinux, says, type LinuxOptions } from './linux.js';
 
 /*
@@ -251,4 +251,52 @@ test('what QEMU inherits stays out of the hooks, after a resume too', async (t) 
   assert.ok(!read(lab.file('fds')).includes('given'));
   trap.kill('SIGINT');
   assert.equal(await trap.status(), 0);
+});
+
+const kept = { options: ['--on-death', 'keep'] };
+
+/** qemu-trap is killed, and the next one takes its place. */
+async function replace(lab: SavingLab, trap: Trap, options: readonly string[] = kept.options): Promise<Trap> {
+  trap.kill('SIGKILL');
+  await until('qemu-trap is dead', () => !isAlive(trap.pid));
+  return lab.startLinux({}, { options });
+}
+
+test('qemu-trap killed in the middle of a save: the one that takes over lets the guest go on', needsLinux, async (t) => {
+  const lab = new SavingLab(t);
+  lab.hook('save', `#!/bin/sh
+mkdir -p "\${QEMU_TRAP_STATE%/*}"; : >"$QEMU_TRAP_STATE.part"
+qmp migrate "{\\"uri\\":\\"exec:cat >$QEMU_TRAP_STATE.part.cat\\"}"
+until qmp query-migrate | grep -q '"completed"'; do sleep 0.1; done
+echo written
+sleep 600
+`);
+  const options = [...kept.options, '--hooks', lab.hooks];
+  const first = lab.startLinux({}, { options });
+  await lab.linux.says(says.up);
+  first.kill('SIGTERM');
+  await first.event('hook-output');
+  const next = await replace(lab, first, options);
+  assert.equal((await next.event('takeover'))['guest'], 'finish-migrate');
+  await next.event('save-abandoned');
+  const before = lab.uptimes.length;
+  await until('it goes on', () => lab.uptimes.length > before);
+  await lab.shutDown(next);
+  assert.equal(lab.linux.said(says.up), 1);
+  assert.deepEqual(readdirSync(lab.stateDir), []);
+});
+
+test('qemu-trap killed while QEMU loads a saved guest: the one that takes over lets it go on, once', needsLinux, async (t) => {
+  const lab = new SavingLab(t);
+  await lab.save();
+  const before = lab.uptimes.length;
+  const first = lab.startLinux({}, kept);
+  await first.event('start');
+  const next = await replace(lab, first);
+  await next.event('takeover');
+  await until('it goes on', () => lab.uptimes.length > before);
+  assert.ok(!existsSync(lab.state));
+  assert.equal(next.events('start').length, 0);
+  await lab.shutDown(next);
+  assert.equal(lab.linux.said(says.up), 1, 'it did not boot again');
 });

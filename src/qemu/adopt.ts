@@ -1,5 +1,5 @@
 import { connect, type Socket } from 'node:net';
-import { ageMs, commandLine, identify, readProcess } from '../proc.js';
+import { ageMs, commandLine, identify, isIdentityAlive, readProcess } from '../proc.js';
 import { UsageError } from '../usage-error.js';
 import type { Qemu, QemuExit } from './process.js';
 import { findServer } from './socket-server.js';
@@ -53,8 +53,8 @@ function speaks(socket: Socket, ms: number): Promise<'speaks' | 'gone' | 'silent
 
 /** Watches a process that is nobody's child here: its monitor closes with it, and then it is looked at until it has gone. */
 function watch(pid: number, control: Socket): Pick<Qemu, 'gone' | 'kill' | 'reap'> {
-  const identity = identify(pid);
-  const lives = (): boolean => identity !== null && identify(pid) === identity;
+  const identity = identify(pid) ?? '';
+  const lives = (): boolean => isIdentityAlive(identity);
   let settle!: (exit: QemuExit) => void;
   const gone = new Promise<QemuExit>((resolve) => (settle = resolve));
   const look = (): boolean => {
@@ -78,11 +78,12 @@ function watch(pid: number, control: Socket): Pick<Qemu, 'gone' | 'kill' | 'reap
 
 /**
  * Reaches a QEMU that runs already, by its QMP server socket.
+ * @param known its pid, where that is known; else it is looked for
  * @param withinMs how long its monitor has for its greeting, in milliseconds
  * @returns `null` where nobody listens there, or hangs up before a greeting: it has gone, or is about to
  * @throws {UsageError} where somebody does, and cannot be served
  */
-export async function adoptQemu(path: string, withinMs: number): Promise<AdoptedQemu | null> {
+export async function adoptQemu(path: string, known: number | null, withinMs: number): Promise<AdoptedQemu | null> {
   const until = performance.now() + withinMs;
   let dialled: Dialled;
   try {
@@ -99,7 +100,7 @@ export async function adoptQemu(path: string, withinMs: number): Promise<Adopted
     if (dialled !== 'busy') dialled.destroy();
     throw new UsageError(`${path}: no greeting from its monitor within ${withinMs / 1000} s: another client has it (a monitor serves one), or QEMU hangs`);
   }
-  const pid = findServer(path);
+  const pid = known ?? findServer(path);
   const server = pid === null ? null : readProcess(pid);
   if (server === null) {
     dialled.destroy();

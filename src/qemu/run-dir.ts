@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { chmodSync, linkSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, linkSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { findWayFault } from '../ownership.js';
-import { identify } from '../proc.js';
+import { identify, isIdentityAlive, pidOf, readIdentity } from '../proc.js';
 import { longestSocketPath } from '../socket-path.js';
 import { UsageError } from '../usage-error.js';
 import { isRunFile, runFiles } from './run-files.js';
@@ -101,19 +101,6 @@ function open(path: string): void {
   if ((stats.mode & 0o777) !== 0o700) chmodSync(path, 0o700);
 }
 
-/** Of the holder: its pid and start time; `''` where there is no lock. */
-function holderOf(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
-}
-
-function lives(holder: string): boolean {
-  return holder !== '' && identify(Number(holder.split(' ')[0])) === holder;
-}
-
 const lockTries = 100;
 const lockEveryMs = 10;
 
@@ -129,22 +116,22 @@ function lock(directory: string): number | null {
     writeFileSync(mine, identify(process.pid) ?? '', { mode: 0o600 });
     for (let attempt = 0; attempt < lockTries; attempt++) {
       if (linked(mine, path)) return null;
-      const holder = holderOf(path);
-      if (lives(holder)) {
-        throw new UsageError(`run directory ${directory}: served by another qemu-trap already (pid ${holder.split(' ')[0]}): stop that one, or name another directory with --run-dir or --name`);
+      const holder = readIdentity(path);
+      if (isIdentityAlive(holder)) {
+        throw new UsageError(`run directory ${directory}: served by another qemu-trap already (pid ${pidOf(holder)}): stop that one, or name another directory with --run-dir or --name`);
       }
       const claim = `${path}.after.${createHash('sha256').update(holder).digest('hex').slice(0, 16)}`;
       if (linked(mine, claim)) {
         try {
           // Asked again: who had the claim before may have replaced it, and given the claim up.
-          if (holderOf(path) === holder) {
+          if (readIdentity(path) === holder) {
             renameSync(mine, path);
-            return Number(holder.split(' ')[0]) || null;
+            return pidOf(holder) || null;
           }
         } finally {
           quietly(() => unlinkSync(claim));
         }
-      } else if (!lives(holderOf(claim))) quietly(() => unlinkSync(claim));
+      } else if (!isIdentityAlive(readIdentity(claim))) quietly(() => unlinkSync(claim));
       else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, lockEveryMs);
     }
     throw new UsageError(`run directory ${directory}: its lock changes hands: try again`);

@@ -4,6 +4,8 @@ import type { SignalName } from '../signals.js';
 export const runFiles = {
   lock: 'lock',
   monitorsConfig: 'monitors.cfg',
+  /** QEMU's pid and start time. */
+  qemu: 'qemu.pid',
   /** The control monitor of whoever takes the VM over. */
   control: 'control.sock',
   hook: (signal: SignalName) => `hook-${signal}.sock`,
@@ -18,7 +20,7 @@ export const runFiles = {
 
 /** True for the name of a file that a qemu-trap which was killed may have left; the lock is none. */
 export function isRunFile(name: string): boolean {
-  return /^(monitors\.cfg|control\.sock|hook-[A-Za-z0-9]+\.sock|qmp\.sock|monitor\.sock|output-\d+|frozen)$/.test(name);
+  return /^(monitors\.cfg|qemu\.pid|control\.sock|hook-[A-Za-z0-9]+\.sock|qmp\.sock|monitor\.sock|output-\d+|frozen)$/.test(name);
 }
 
 /** The signal for whose hook the monitor at a file of this name is; `null` where it is none. */
