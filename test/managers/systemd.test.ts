@@ -111,6 +111,18 @@ boxed('systemd', 'systemd', () => {
     undo('user');
   });
 
+  test('systemd, KillMode=process and --on-death keep: the guest outlives qemu-trap, the restarted one takes it over, and stops it cleanly', async () => {
+    dropIn('mode', 'KillMode=process', 'Restart=always', 'RestartSec=0');
+    await start('obedient', '--on-death keep');
+    await until('running', () => property('StatusText') === 'running');
+    const killed = property('MainPID');
+    process.kill(Number(killed), 'SIGKILL');
+    await until('restarted', () => property('MainPID') !== killed && property('StatusText') === 'running');
+    assert.match(vm.log, /QEMU started \(pid (\d+)\)\n.*the VM runs\n.*QEMU taken over \(pid \1, .* its guest is running\)\n.*the VM runs\n$/);
+    await stopsCleanly();
+    undo('mode');
+  });
+
   test('systemd: a hook that says "not now" to a SIGTERM from elsewhere leaves the unit as it was', async () => {
     mkdirSync('/etc/qemu-trap/hooks', { recursive: true });
     writeFileSync('/etc/qemu-trap/hooks/SIGTERM', '#!/bin/sh\nexit 75\n', { mode: 0o755 });
