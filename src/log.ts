@@ -1,5 +1,6 @@
 import type { Telling } from './dispatch.js';
 import { endCauses } from './outcome.js';
+import { shownCommand } from './qmp/command-line.js';
 import { wordSeconds } from './seconds.js';
 import type { Author } from './stderr.js';
 
@@ -94,8 +95,8 @@ export function wordTelling(telling: Telling): LogEvent {
       };
     case 'next-link':
       return {
-        event, level: 'warning', facts: { signal: telling.signal, command: telling.command, because: telling.because },
-        message: `${telling.signal}: ${nextLinkReasons[telling.because]}: ${telling.command} instead`,
+        event, level: 'warning', facts: { signal: telling.signal, command: shownCommand(telling.command), because: telling.because },
+        message: `${telling.signal}: ${nextLinkReasons[telling.because]}: ${shownCommand(telling.command)} instead`,
       };
     case 'failed':
       return {

@@ -1,4 +1,4 @@
-import { splitOpts, splitPair } from './qemu-opts.js';
+import { readOpts } from './qemu-opts.js';
 import { parseSeconds } from './seconds.js';
 import { parseSignal, type DefaultAction, type SignalName } from './signals.js';
 import { UsageError } from './usage-error.js';
@@ -26,15 +26,15 @@ function isKey(text: string): text is Key {
  */
 export function parseSignalSpec(text: string): SignalSpec {
   const wrong = (what: string): UsageError => new UsageError(`--signal ${text}: ${what}`);
-  const [name = '', ...pairs] = splitOpts(text);
-  if (name === '') throw wrong('no signal: begin with one, such as SIGTERM,script=powerdown');
+  const [first, ...pairs] = readOpts(text);
+  const name = first?.key === null ? first.value : '';
+  if (!name) throw wrong('no signal: begin with one, such as SIGTERM,script=powerdown');
   const parsed = parseSignal(name);
   if ('error' in parsed) throw wrong(parsed.error);
 
   const values = new Map<Key, string>();
-  for (const pair of pairs) {
-    const { key, value } = splitPair(pair);
-    if (!isKey(key)) {
+  for (const { key, value } of pairs) {
+    if (key === null || !isKey(key)) {
       throw wrong(`unknown key '${key}': the keys are ${keys.join(', ')} (a comma within a value is written ,,)`);
     }
     if (value === undefined || value === '') throw wrong(`${key} has no value: write ${key}=VALUE`);

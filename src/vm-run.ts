@@ -20,7 +20,7 @@ import { runFiles } from './qemu/run-files.js';
 import { abandonSave, type SavedState, type StateFile } from './qemu/saved-state.js';
 import { QmpClient } from './qmp/client.js';
 import { FreezeGuard, toShutDown } from './qga/freeze.js';
-import { runMonitorCommand, type CommandResult } from './qmp/command-line.js';
+import { runMonitorCommand, shownCommand, type CommandResult } from './qmp/command-line.js';
 import { MonitorClosed, type QmpEvent } from './qmp/messages.js';
 import { Relay } from './qmp/relay.js';
 import { ruleFor, type Rule, type RuleBook } from './rules.js';
@@ -361,11 +361,12 @@ export class VmRun {
     } catch {
       return; // QEMU has gone.
     }
+    const shown = shownCommand(command);
     const output = result.output === '' ? '' : `: ${result.output}`;
     this.log({
       event: 'command', level: result.ok ? 'info' : 'warning',
-      message: `${signal}: ${command} ${result.ok ? 'done' : 'failed'}${output}`,
-      facts: { signal, command, ok: result.ok, output: result.output },
+      message: `${signal}: ${shown} ${result.ok ? 'done' : 'failed'}${output}`,
+      facts: { signal, command: shown, ok: result.ok, output: result.output },
     });
     this.#feed({ kind: 'command-end', signal, ok: result.ok });
   }

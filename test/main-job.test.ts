@@ -284,12 +284,3 @@ test('SIGPROF is logged and ignored, like every signal that nobody asked anythin
   assert.equal(await trap.status(), 0);
   assert.equal(lab.said('bye'), 1);
 });
-
-test('the run directory is its owner\'s, whatever the umask', async (t) => {
-  const lab = new Lab(t);
-  const trap = await lab.startGuest({ through: ['sh', '-c', 'umask 0777; exec "$@"', 'sh'] });
-  assert.equal(statSync(lab.runDir).mode & 0o777, 0o700);
-  trap.kill('SIGTERM');
-  assert.equal(await trap.status(), 0);
-  await lab.assertNothingLeft();
-});

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { splitOpts, splitPair } from '../qemu-opts.js';
+import { readOpts } from '../qemu-opts.js';
 
 /*
  * What qemu-trap reads in QEMU's own command line. It changes none of it.
@@ -15,18 +15,14 @@ function nameOption(qemu: readonly string[]): string | null {
   qemu.forEach((word, i) => {
     const value = qemu[i + 1];
     if (!isOption(word, 'name') || value === undefined) return;
-    splitOpts(value).forEach((part, index) => {
-      const pair = splitPair(part);
-      if (pair.key === 'guest' && pair.value) name = pair.value;
-      else if (index === 0 && pair.value === undefined && pair.key !== '') name = pair.key;
-    });
+    for (const opt of readOpts(value)) if (opt.key === null || opt.key === 'guest') name = opt.value ?? null;
   });
   return name;
 }
 
 /** The VM's name: QEMU's own, else one that the same command line has at every start. */
 export function vmName(qemu: readonly string[]): string {
-  return nameOption(qemu) ?? `qemu-${createHash('sha256').update(qemu.join('\0')).digest('hex').slice(0, 8)}`;
+  return nameOption(qemu) || `qemu-${createHash('sha256').update(qemu.join('\0')).digest('hex').slice(0, 8)}`;
 }
 
 export function daemonizes(qemu: readonly string[]): boolean {
@@ -60,7 +56,7 @@ export function changesUser(qemu: readonly string[]): boolean {
   return qemu.some(
     (word, i) =>
       isOption(word, 'runas') ||
-      (isOption(word, 'run-with') && splitOpts(qemu[i + 1] ?? '').some((part) => splitPair(part).key === 'user')),
+      (isOption(word, 'run-with') && readOpts(qemu[i + 1] ?? '').some(({ key }) => key === 'user')),
   );
 }
 

@@ -19,6 +19,15 @@ export function isHumanError(output: string): boolean {
   return humanError.test(output);
 }
 
+/** Commands that take a password among their words (hmp-commands.hx of QEMU). */
+const secretive: readonly string[] = ['set_password', 'change', 'object_add', 'block_passwd'];
+
+/** A monitor command as a log may show it. */
+export function shownCommand(command: string): string {
+  const [name = '', ...rest] = command.trim().split(/\s+/);
+  return rest.length > 0 && secretive.includes(name) ? `${name} ...` : command;
+}
+
 /**
  * Runs what a user wrote as `monitorcommand=`: a QMP command where QEMU knows one by that name, else a line of the
  * human monitor.
