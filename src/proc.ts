@@ -1,4 +1,4 @@
-import { readFileSync, readlinkSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
 
 /*
  * What /proc says of processes (proc(5)).
@@ -17,14 +17,73 @@ export interface Process {
 /** Ticks in a second: USER_HZ, which is 100 on every Linux that Node runs on (time(7)). */
 const ticks = 100;
 
-/** @returns `null` where it has gone or is a zombie, which only waits to be reaped */
-export function readProcess(pid: number): Process | null {
-  let stat: string;
+/** Held so that there is one when all others are taken: what a hook has left can only be found through /proc. */
+let spare: number | null = null;
+
+/** Sets a descriptor aside. */
+export function keepSpareDescriptor(): void {
   try {
-    stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    spare ??= openSync('/dev/null', 'r');
   } catch {
+    // None to set aside.
+  }
+}
+
+function isShortage(error: unknown): boolean {
+  return ['EMFILE', 'ENFILE', 'ENOMEM'].includes((error as NodeJS.ErrnoException).code ?? '');
+}
+
+/** Does what needs one descriptor for as long as it takes, with the spare one where there is no other. */
+function withDescriptor<T>(use: () => T): T {
+  try {
+    return use();
+  } catch (error) {
+    if (spare === null || !isShortage(error)) throw error;
+    closeSync(spare);
+    spare = null;
+    try {
+      return use();
+    } finally {
+      keepSpareDescriptor();
+    }
+  }
+}
+
+/** The pids of all processes. */
+export function listProcesses(): number[] {
+  return withDescriptor(() => readdirSync('/proc')).map(Number).filter((pid) => pid > 0);
+}
+
+/**
+ * A file of a process; `null` where the process has gone, or the file is not for this user.
+ * @throws NodeJS.ErrnoException for want of a descriptor, which says nothing about the process
+ */
+export function readOf(pid: number, file: 'stat' | 'environ' | 'limits' | 'cmdline'): string | null {
+  try {
+    return withDescriptor(() => readFileSync(`/proc/${pid}/${file}`, 'utf8'));
+  } catch (error) {
+    if (isShortage(error)) throw error;
     return null;
   }
+}
+
+/** Whether there is a process `pid`, or a group `-pid`, a zombie included; needs no descriptor. */
+export function exists(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+/**
+ * @returns `null` where it has gone or is a zombie, which only waits to be reaped
+ * @throws NodeJS.ErrnoException for want of a descriptor
+ */
+export function readProcess(pid: number): Process | null {
+  const stat = readOf(pid, 'stat');
+  if (stat === null) return null;
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const [state, parent, group, session] = fields;
   if (state === 'Z' || state === 'X') return null;
@@ -46,9 +105,14 @@ export function readIdentity(path: string): string {
   }
 }
 
-/** Whether that very process lives. */
+/** Whether that very process lives; where /proc cannot be read, whether any does by its pid. */
 export function isIdentityAlive(identity: string): boolean {
-  return identity !== '' && identify(pidOf(identity)) === identity;
+  if (identity === '') return false;
+  try {
+    return identify(pidOf(identity)) === identity;
+  } catch {
+    return exists(pidOf(identity));
+  }
 }
 
 export function pidOf(identity: string): number {
@@ -63,21 +127,16 @@ export function ageMs({ startTime }: Process): number {
 
 /** The words it was executed with; none where they cannot be read. */
 export function commandLine(pid: number): string[] {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, -1);
-  } catch {
-    return [];
-  }
+  return readOf(pid, 'cmdline')?.split('\0').slice(0, -1) ?? [];
 }
 
-/** Whether its environment holds each of `variables`, written NAME=VALUE. */
+/**
+ * Whether its environment holds each of `variables`, written NAME=VALUE.
+ * @throws NodeJS.ErrnoException for want of a descriptor
+ */
 export function hasInEnvironment(pid: number, ...variables: readonly string[]): boolean {
-  try {
-    const environment = `\0${readFileSync(`/proc/${pid}/environ`, 'utf8')}`;
-    return variables.every((variable) => environment.includes(`\0${variable}\0`));
-  } catch {
-    return false;
-  }
+  const environment = readOf(pid, 'environ');
+  return environment !== null && variables.every((variable) => `\0${environment}`.includes(`\0${variable}\0`));
 }
 
 /** What the descriptor `fd` of a process leads to, or `''`. */

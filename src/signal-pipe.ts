@@ -12,10 +12,19 @@ const bytes = 2 ** 20;
 
 const O_NONBLOCK = 0o4000;
 
+/** None where no descriptor is left to list them with. */
+function list(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}
+
 /** Descriptors of pipes that have both ends in this process and block at neither: libuv's for signals is one. */
 function ownPipes(): string[] {
   const ends = new Map<string, string[]>();
-  for (const fd of readdirSync('/proc/self/fd')) {
+  for (const fd of list('/proc/self/fd')) {
     try {
       const pipe = readlinkSync(`/proc/self/fd/${fd}`);
       if (pipe.startsWith('pipe:') && flagsOf(Number(fd)) & O_NONBLOCK) ends.set(pipe, [...(ends.get(pipe) ?? []), fd]);

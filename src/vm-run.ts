@@ -1,7 +1,7 @@
 import { closeSync, existsSync, writeSync } from 'node:fs';
 import type { Config } from './args.js';
 import { initialState, linkOf, nextTick, step, type Action, type Input } from './dispatch.js';
-import { markHooksToCome } from './hook/descendants.js';
+import { isOfTreeWalk, markHooksToCome } from './hook/descendants.js';
 import { inheritedEnvironment } from './hook/environment.js';
 import { libDir, type HookFile } from './hook/find.js';
 import { closePipe, OutputPipes } from './hook/output-pipes.js';
@@ -10,6 +10,7 @@ import { stepsOf } from './hook/steps.js';
 import { wordTelling, type Log } from './log.js';
 import type { ServiceManager } from './notify/service-manager.js';
 import type { EndCause, Ending, HookOutcome } from './outcome.js';
+import { keepSpareDescriptor } from './proc.js';
 import { startsPaused } from './qemu/command-line.js';
 import { HookMonitors } from './qemu/hook-monitors.js';
 import type { Monitors } from './qemu/launch.js';
@@ -21,7 +22,7 @@ import { abandonSave, type SavedState, type StateFile } from './qemu/saved-state
 import { QmpClient } from './qmp/client.js';
 import { FreezeGuard, toShutDown } from './qga/freeze.js';
 import { runMonitorCommand, shownCommand, type CommandResult } from './qmp/command-line.js';
-import { MonitorClosed, type QmpEvent } from './qmp/messages.js';
+import { MonitorClosed, QmpError, type QmpEvent } from './qmp/messages.js';
 import { Relay } from './qmp/relay.js';
 import { ruleFor, type Rule, type RuleBook } from './rules.js';
 import { wordSeconds } from './seconds.js';
@@ -132,6 +133,7 @@ export class VmRun {
         void this.#reap();
       },
     });
+    keepSpareDescriptor();
     // It has run before, whatever it says now.
     this.#started = charge.adoption !== null;
     void this.#connect();
@@ -140,6 +142,7 @@ export class VmRun {
 
   /** An error of qemu-trap's own: said, and survived, for QEMU still runs. */
   survive(error: unknown): void {
+    if (isOfTreeWalk(error)) return;
     this.log({ event: 'internal-error', level: 'error', message: `qemu-trap itself: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}` });
   }
 
@@ -186,19 +189,29 @@ export class VmRun {
       const { adoption } = this.charge;
       if (adoption !== null && this.#resuming) this.#resuming = waitsToResume.includes(await queryGuest(this.#client));
       if (adoption?.sharesMonitor) await this.#share();
-      this.#hookMonitors = new HookMonitors(this.charge.monitors);
-      this.#outputPipes = new OutputPipes(this.charge.runDir.file);
+      // What a hook needs, and may be had or not: the button is pressed without any of it.
+      this.#attempt(() => (this.#hookMonitors = new HookMonitors(this.charge.monitors)));
+      this.#attempt(() => (this.#outputPipes = new OutputPipes(this.charge.runDir.file)));
       // A QEMU that refuses its saved state is started again, and must not be taken for what a hook has left.
-      if (!this.#resuming) markHooksToCome();
-      widenSignalPipe();
+      if (!this.#resuming) this.#attempt(markHooksToCome);
+      this.#attempt(widenSignalPipe);
       const guest = await this.#queryGuest();
       if (adoption !== null) this.#tellAdoption(adoption, guest);
       this.#feed({ kind: 'monitor-up', guest });
       this.#tellReady();
       if (adoption !== null) void this.#inherit(adoption);
       if (this.#resuming) await this.#resume();
-    } catch {
-      // QEMU has gone, and its end is handled where it is reaped.
+    } catch (error) {
+      // Where QEMU has gone, its end is handled where it is reaped.
+      if (!(error instanceof MonitorClosed)) this.survive(error);
+    }
+  }
+
+  #attempt(what: () => unknown): void {
+    try {
+      what();
+    } catch (error) {
+      this.survive(error);
     }
   }
 
@@ -232,7 +245,10 @@ export class VmRun {
 
   /** QEMU's run state, as the core is to know it. */
   async #queryGuest(): Promise<string> {
-    const guest = await queryGuest(this.#client);
+    const guest = await queryGuest(this.#client).catch((error: unknown) => {
+      if (error instanceof QmpError) return 'unknown';
+      throw error;
+    });
     // Loaded, but still to be let go: until then nothing of it is lost by an end.
     if (this.#resuming) return 'inmigrate';
     // Written, but not yet under its name: QEMU must stay, for the guest may have to go on.
@@ -328,7 +344,13 @@ export class VmRun {
   #perform(action: Action): void {
     switch (action.do) {
       case 'run-hook':
-        return void this.#runHook(action.rule, action.deadline);
+        this.#runHook(action.rule, action.deadline).catch((error: unknown) => {
+          // The chain goes on, whatever it was.
+          this.survive(error);
+          const { signal, script } = action.rule;
+          this.#feed({ kind: 'hook-end', signal, outcome: this.#hookFailed(signal, script?.path ?? '', `cannot be run (${errorText(error)})`) });
+        });
+        return;
       case 'end-hook':
         return this.#hooks.get(action.signal)?.end();
       case 'ask-guest':

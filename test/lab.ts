@@ -79,7 +79,7 @@ export class Lab {
   readonly serial = join(this.dir, 'serial');
   readonly #mark = `QEMU_TRAP_TEST=${randomBytes(8).toString('hex')}`;
 
-  constructor(t: TestContext) {
+  constructor(t: Pick<TestContext, 'after'>) {
     mkdirSync(this.hooks, { mode: 0o755 });
     t.after(async () => {
       for (const pid of this.left()) {

@@ -1,8 +1,7 @@
 import { randomInt } from 'node:crypto';
-import { readFileSync, readdirSync } from 'node:fs';
 import spawn from 'cross-spawn';
 import treeKill from 'tree-kill';
-import { hasInEnvironment, readProcess, type Process } from '../proc.js';
+import { exists, hasInEnvironment, listProcesses, readOf, readProcess, type Process } from '../proc.js';
 import { findInPath } from '../search-path.js';
 import { cookieVariable, pidVariable, runDirVariable } from './environment.js';
 
@@ -32,14 +31,10 @@ export function markHooksToCome(): void {
 
 /** True for a process that comes from a hook of this qemu-trap, and has wiped its environment, or is in its execve(2). */
 function isMarkedOnly(pid: number): boolean {
-  try {
-    return (
-      new RegExp(`^Max file locks\\s+${markedLimit}\\s`, 'm').test(readFileSync(`/proc/${pid}/limits`, 'latin1')) &&
-      !readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`${cookieVariable}=`)
-    );
-  } catch {
-    return false;
-  }
+  const limits = readOf(pid, 'limits');
+  if (limits === null || !new RegExp(`^Max file locks\\s+${markedLimit}\\s`, 'm').test(limits)) return false;
+  const environment = readOf(pid, 'environ');
+  return environment !== null && !environment.includes(`${cookieVariable}=`);
 }
 
 /** The hooks that run now. What is only marked is nobody's in particular: it goes with the last of them. */
@@ -73,7 +68,7 @@ async function processesOf(hookPid: number, cookie: string): Promise<Found> {
   const seen = new Set<number>([0, 1, process.pid]);
   // One that forked and ended between the listing and its turn has left a child that only the next listing shows.
   for (let listing = 0; listing < mostListings; listing++) {
-    const pids = readdirSync('/proc').map(Number).filter((pid) => pid > 0 && !seen.has(pid));
+    const pids = listProcesses().filter((pid) => !seen.has(pid));
     if (pids.length === 0) break;
     for (const pid of pids) {
       seen.add(pid);
@@ -115,21 +110,35 @@ function hasPs(): boolean {
   return findInPath(process.env['PATH'] ?? '', 'ps') !== null;
 }
 
-/** Walks the tree below a hook that still runs, and signals all of it. */
+/** Walks the tree below a hook that still runs, and signals all of it; {@link isOfTreeWalk} tells what comes of a failure. */
 function signalTree(hookPid: number, signal: NodeJS.Signals): void {
-  if (hasPs()) treeKill(hookPid, signal, () => undefined);
+  try {
+    if (hasPs()) treeKill(hookPid, signal, () => undefined);
+  } catch {
+    // Without a descriptor to spare ps(1) is not even tried.
+  }
+}
+
+/**
+ * True for an error that tree-kill leaves to nobody: ps(1) could not be started, for want of descriptors or processes.
+ * What it would have found is found in /proc.
+ */
+export function isOfTreeWalk(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException | null)?.syscall === 'spawn ps';
 }
 
 interface Sweep {
-  /** One look at what is left. */
+  /** One look at what is left; rejected where /proc cannot be listed, for want of a descriptor. */
   readonly look: () => Promise<Found>;
+  /** What to signal then: no look can tell what is left, or that nothing is. */
+  readonly blind: () => readonly number[];
   readonly stillOnlyMarked: () => boolean;
   readonly begin?: (signal: NodeJS.Signals) => void;
   readonly running?: () => boolean;
 }
 
 /** SIGTERM to all that is left, SIGKILL two seconds later to what is still there. */
-async function endAll({ look, stillOnlyMarked, begin, running }: Sweep): Promise<void> {
+async function endAll({ look, blind, stillOnlyMarked, begin, running }: Sweep): Promise<void> {
   const sweep = async (signal: NodeJS.Signals, withinMs: number): Promise<boolean> => {
     const until = performance.now() + withinMs;
     let signalled = new Set<number>();
@@ -137,8 +146,10 @@ async function endAll({ look, stillOnlyMarked, begin, running }: Sweep): Promise
     let wasMarked: ReadonlySet<number> = new Set();
     begin?.(signal);
     for (let pollMs = shortestPollMs; ; pollMs = Math.min(2 * pollMs, longestPollMs)) {
-      const { sure, marked } = await look();
-      const isEmpty = sure.size === 0 && marked.size === 0 && running?.() !== true;
+      const found = await look().catch(() => null);
+      if (found === null && running?.() !== true && !blind().some(exists)) return true;
+      const { sure, marked } = found ?? { sure: new Set(blind()), marked: new Set<number>() };
+      const isEmpty = found !== null && sure.size === 0 && marked.size === 0 && running?.() !== true;
       // Looked at twice: in the middle of its execve(2) a process shows no environment, be it this hook's or not.
       if (isEmpty && wasEmpty) return true;
       wasEmpty = isEmpty;
@@ -163,6 +174,8 @@ async function endAll({ look, stillOnlyMarked, begin, running }: Sweep): Promise
 export function endDescendants(hookPid: number, cookie: string, running: () => boolean): Promise<void> {
   return endAll({
     look: () => processesOf(hookPid, cookie),
+    // Its group, whose number is nobody else's while any of it is left (kill(2)).
+    blind: () => (running() ? [hookPid, -hookPid] : [-hookPid]),
     stillOnlyMarked: () => isLastHook(hookPid),
     begin: (signal) => {
       if (running()) signalTree(hookPid, signal);
@@ -179,8 +192,8 @@ export function endDescendants(hookPid: number, cookie: string, running: () => b
  */
 export function endLeftBy(trap: number, runDir: string): Promise<void> {
   const look = async (): Promise<Found> => {
-    const pids = readdirSync('/proc').map(Number).filter((pid) => pid > 1 && pid !== process.pid && readProcess(pid) !== null);
+    const pids = listProcesses().filter((pid) => pid > 1 && pid !== process.pid && readProcess(pid) !== null);
     return { sure: new Set(pids.filter((pid) => hasInEnvironment(pid, `${pidVariable}=${trap}`, `${runDirVariable}=${runDir}`))), marked: new Set() };
   };
-  return endAll({ look, stillOnlyMarked: () => false });
+  return endAll({ look, blind: () => [], stillOnlyMarked: () => false });
 }

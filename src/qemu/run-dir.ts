@@ -13,7 +13,7 @@ const longestDefaultName = 60;
 /** The VM's own directory for sockets and state; only one qemu-trap serves it at a time. */
 export interface RunDir {
   readonly path: string;
-  /** The path of a file in it; {@link RunDir.remove} removes those that run-files.ts names. */
+  /** The path of a file in it, which {@link RunDir.clear} and {@link RunDir.remove} will remove. */
   file(name: string): string;
   /** The next start of this VM looks for it in the same place. */
   readonly isLasting: boolean;
@@ -178,13 +178,21 @@ export function openRunDir(asked: string | null, vm: string, env: NodeJS.Process
       ? error
       : new UsageError(`run directory ${path}: cannot be used (${(error as NodeJS.ErrnoException).code}): name another with --run-dir`);
   }
+  // By their names, for a directory cannot be listed where no descriptor is left.
+  const names = new Set<string>([runFiles.monitorsConfig, runFiles.qemu, runFiles.frozen, ...socketNames]);
   const drop = (name: string): void => quietly(() => unlinkSync(join(path, name)));
-  const clear = (): void => quietly(() => readdirSync(path).filter(isRunFile).forEach(drop));
+  const clear = (): void => {
+    names.forEach(drop);
+    quietly(() => readdirSync(path).filter(isRunFile).forEach(drop));
+  };
   return {
     path,
     isLasting: !place.made,
     predecessor,
-    file: (name) => join(path, name),
+    file: (name) => {
+      names.add(name);
+      return join(path, name);
+    },
     clear,
     release: () => drop(runFiles.lock),
     remove: () => {

@@ -1,6 +1,6 @@
 import { readFileSync, readdirSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { descriptorTarget, readProcess } from '../proc.js';
+import { descriptorTarget, listProcesses, readProcess } from '../proc.js';
 
 /** State of a socket in /proc/net/unix (proc(5)) that is one end of a connection; a listening one has another. */
 const connected = '03';
@@ -34,8 +34,8 @@ function isSameSocket(pid: number, bound: string, path: string): boolean {
 export function findServer(path: string): number | null {
   const inodes = acceptedAt(path);
   const holders = new Map<number, string>();
-  for (const pid of readdirSync('/proc').map(Number)) {
-    if (!(pid > 0) || pid === process.pid) continue;
+  for (const pid of listProcesses()) {
+    if (pid === process.pid) continue;
     try {
       for (const fd of readdirSync(`/proc/${pid}/fd`)) {
         const inode = /^socket:\[(\d+)\]$/.exec(descriptorTarget(pid, fd))?.[1];

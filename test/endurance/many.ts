@@ -1,0 +1,58 @@
+import { findPowers, live, type Judgement } from './day.js';
+import { faultKinds, makePlan, wordPlan, type FaultKind, type Plan } from './plan.js';
+
+export interface Tally {
+  readonly days: number;
+  readonly pressed: number;
+  readonly injected: ReadonlyMap<FaultKind, number>;
+  readonly outcomes: ReadonlyMap<string, number>;
+  readonly lost: number;
+  readonly hangs: number;
+  readonly leftovers: number;
+  readonly untrue: number;
+}
+
+/**
+ * Lives many days, a few at a time.
+ * @param loud every stderr is read
+ * @param tell takes one line a day, and more where there is something to complain of
+ */
+export async function liveMany(seed: number, numbers: readonly number[], lanes: number, loud: boolean, tell: (text: string) => void): Promise<Tally> {
+  const powers = findPowers();
+  const injected = new Map<FaultKind, number>(faultKinds.map((kind) => [kind, 0]));
+  const outcomes = new Map<string, number>();
+  const count = { lost: 0, hang: 0, leftover: 0, untrue: 0 };
+  let pressed = 0;
+  const todo = [...numbers];
+  const note = (plan: Plan, judgement: Judgement, ms: number): void => {
+    for (const kind of judgement.injected) injected.set(kind, (injected.get(kind) ?? 0) + 1);
+    outcomes.set(judgement.outcome, (outcomes.get(judgement.outcome) ?? 0) + 1);
+    if (judgement.pressed) pressed++;
+    for (const { kind } of judgement.complaints) count[kind]++;
+    tell(`${wordPlan(plan)} -> ${judgement.outcome} (${(ms / 1000).toFixed(1)} s)`);
+    for (const { kind, what } of judgement.complaints) tell(`  ${kind.toUpperCase()}: ${what}`);
+    if (judgement.complaints.length > 0) tell(judgement.log.replaceAll(/^/gm, '  | '));
+  };
+  await Promise.all(
+    Array.from({ length: lanes }, async (_, lane) => {
+      for (let number = todo.shift(); number !== undefined; number = todo.shift()) {
+        const drawn = makePlan(seed, number, powers);
+        const plan: Plan = loud ? { ...drawn, stderr: 'read' } : drawn;
+        const began = performance.now();
+        note(plan, await live(plan, powers, lane), performance.now() - began);
+      }
+    }),
+  );
+  return { days: numbers.length, pressed, injected, outcomes, lost: count.lost, hangs: count.hang, leftovers: count.leftover, untrue: count.untrue };
+}
+
+export function wordTally(seed: number, tally: Tally): string {
+  const faults = [...tally.injected].filter(([, times]) => times > 0).sort((a, b) => b[1] - a[1]);
+  const total = faults.reduce((sum, [, times]) => sum + times, 0);
+  return [
+    `seed ${seed}: ${tally.days} runs, ${total} faults injected; in ${tally.pressed} runs the guest heard its button`,
+    `guests lost: ${tally.lost}; hangs: ${tally.hangs}; leftovers: ${tally.leftovers}; untrue statuses or last lines: ${tally.untrue}`,
+    `faults: ${faults.map(([kind, times]) => `${kind} ${times}`).join(', ')}`,
+    `outcomes: ${[...tally.outcomes].sort((a, b) => b[1] - a[1]).map(([what, times]) => `${what}: ${times}`).join('; ')}`,
+  ].join('\n');
+}
