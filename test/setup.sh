@@ -10,11 +10,11 @@ fedora='qemu-system-x86-core coreutils util-linux procps-ng'
 alpine='qemu-system-x86_64 coreutils util-linux-misc setpriv procps-ng'
 arch='qemu-system-x86 coreutils util-linux procps-ng'
 if [ "$1" = test ]; then
-    commands="$commands bash socat nc shellcheck busybox python3 prlimit mkfs.ext4 debugfs"
-    debian="$debian bash socat netcat-openbsd shellcheck busybox python3 e2fsprogs"
-    fedora="$fedora bash socat nmap-ncat ShellCheck busybox python3 e2fsprogs"
-    alpine="$alpine bash socat netcat-openbsd shellcheck busybox python3 e2fsprogs e2fsprogs-extra"
-    arch="$arch bash socat openbsd-netcat shellcheck busybox python e2fsprogs"
+    commands="$commands bash socat nc shellcheck busybox python3 prlimit mkfs.ext4 debugfs cc"
+    debian="$debian bash socat netcat-openbsd shellcheck busybox python3 e2fsprogs gcc libc6-dev"
+    fedora="$fedora bash socat nmap-ncat ShellCheck busybox python3 e2fsprogs gcc"
+    alpine="$alpine bash socat netcat-openbsd shellcheck busybox python3 e2fsprogs e2fsprogs-extra gcc musl-dev"
+    arch="$arch bash socat openbsd-netcat shellcheck busybox python e2fsprogs gcc"
 fi
 
 missing() {
@@ -50,6 +50,8 @@ bundle='node_modules/.bin/esbuild --bundle --platform=node --target=node18 --for
 rm -rf build
 $bundle demo/main.ts --outdir=build/demo
 if [ "$1" = test ]; then
+    mkdir -p .cache
+    cc -O2 -shared -fPIC -o .cache/clock.so test/endurance/clock.c
     $bundle test/*.test.ts test/managers/*.test.ts --outbase=test --outdir=build/test
     if command -v apt-get >/dev/null 2>&1; then
         sh test/linux-guest/make.sh .cache/linux-guest

@@ -1,8 +1,8 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { chmodSync, chownSync, closeSync, constants, copyFileSync, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
 import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { guestSays } from '../../demo/guest.js';
 import { isAlive, Lab, program, read, until, type LogLine, type Trap } from '../lab.js';
 import { Random, type Fault, type Plan, type Powers } from './plan.js';
@@ -29,7 +29,7 @@ export interface Judgement {
 
 export function findPowers(): Powers {
   const root = process.geteuid?.() === 0;
-  const fakeTime = ['x86_64', 'aarch64'].map((machine) => `/usr/lib/${machine}-linux-gnu/faketime/libfaketimeMT.so.1`).find((path) => existsSync(path)) ?? null;
+  const clock = existsSync('.cache/clock.so') ? resolve('.cache/clock.so') : null;
   let mount = false;
   if (root) {
     const at = mkdtempSync(join(tmpdir(), 'qemu-trap-mount-'));
@@ -37,17 +37,17 @@ export function findPowers(): Powers {
     if (mount) execFileSync('umount', [at]);
     rmSync(at, { recursive: true });
   }
-  return { root, mount, fakeTime };
+  return { root, mount, clock };
 }
 
 const hooks: Readonly<Record<Exclude<Plan['hook'], 'bundled' | 'in-process'>, string>> = {
-  'presses': '#!/usr/bin/env -S -u LD_PRELOAD sh\nwhile qmp system_powerdown; do sleep 0.5; done\n',
-  'forgets': '#!/usr/bin/env -S -u LD_PRELOAD sh\nprintf \'{"execute":"qmp_capabilities"}\\n{"execute":"system_powerdown"}\\n\' >&3\n',
-  'slow': '#!/usr/bin/env -S -u LD_PRELOAD sh\nsleep 1\nqmp system_powerdown\nexec qmp --wait SHUTDOWN\n',
-  'fails': '#!/usr/bin/env -S -u LD_PRELOAD sh\nexit 3\n',
-  'hangs': '#!/usr/bin/env -S -u LD_PRELOAD sh\nsleep 600\n',
-  'hangs-deaf': '#!/usr/bin/env -S -u LD_PRELOAD sh\ntrap "" TERM INT HUP\nsleep 600 & sleep 600\n',
-  'leaves-children': '#!/usr/bin/env -S -u LD_PRELOAD sh\nsetsid sleep 600 &\n(sleep 600 &)\nqmp system_powerdown\n',
+  'presses': '#!/bin/sh\nwhile qmp system_powerdown; do sleep 0.5; done\n',
+  'forgets': '#!/bin/sh\nprintf \'{"execute":"qmp_capabilities"}\\n{"execute":"system_powerdown"}\\n\' >&3\n',
+  'slow': '#!/bin/sh\nsleep 1\nqmp system_powerdown\nexec qmp --wait SHUTDOWN\n',
+  'fails': '#!/bin/sh\nexit 3\n',
+  'hangs': '#!/bin/sh\nsleep 600\n',
+  'hangs-deaf': '#!/bin/sh\ntrap "" TERM INT HUP\nsleep 600 & sleep 600\n',
+  'leaves-children': '#!/bin/sh\nsetsid sleep 600 &\n(sleep 600 &)\nqmp system_powerdown\n',
 };
 
 type Stdio = 'ignore' | 'pipe' | number;
@@ -82,12 +82,24 @@ class Day {
     this.#command = this.lab.guest(plan.temper);
     if (plan.asUser) for (const path of [this.lab.dir, base, this.lab.hooks, ...readdirSync(this.lab.hooks).map((name) => join(this.lab.hooks, name))]) chownSync(path, this.#uid, this.#uid);
     chmodSync(this.lab.dir, 0o755);
-    writeFileSync(this.#clock, '+0');
+    this.#setClock(0);
+    // Where the other user may reach it.
+    if (plan.ownClock && powers.clock !== null) copyFileSync(powers.clock, this.lab.file('clock.so'));
     chmodSync(this.#clock, 0o644);
   }
 
   get #clock(): string {
     return this.lab.file('clock');
+  }
+
+  /** By how many seconds the wall clock is off from now on. */
+  #setClock(seconds: number): void {
+    const offset = Buffer.alloc(8);
+    offset.writeBigInt64LE(BigInt(seconds));
+    // Written over, for it is mapped.
+    const fd = openSync(this.#clock, constants.O_WRONLY | constants.O_CREAT);
+    writeSync(fd, offset);
+    closeSync(fd);
   }
 
   get serial(): string {
@@ -99,19 +111,16 @@ class Day {
     const rule = plan.hook === 'in-process' ? ['--signal', `${plan.stop},monitorcommand=system_powerdown`] : [];
     const closed = stderr === 'closed' ? ['sh', '-c', 'exec "$@" 2>&-', 'sh'] : [];
     const user = plan.asUser ? ['setpriv', '--reuid', String(this.#uid), '--regid', String(this.#uid), '--clear-groups'] : [];
-    // After setpriv: what it keeps for a process belongs to the user that the process began as.
-    const clock = plan.ownClock ? ['env', `LD_PRELOAD=${powers.fakeTime}`, `FAKETIME_TIMESTAMP_FILE=${this.#clock}`, 'FAKETIME_NO_CACHE=1', 'FAKETIME_DONT_FAKE_MONOTONIC=1', 'DONT_FAKE_MONOTONIC=1'] : [];
     let fd: Stdio = 'pipe';
     if (stderr === 'closed') fd = 'ignore';
     if (stderr === 'full') this.#fds.push((fd = openSync('/dev/full', 'w')));
     const trap = this.lab.start({
       program: this.#program,
-      through: [...user, ...closed, ...clock],
+      through: [...user, ...closed],
       stdio: ['ignore', 'ignore', fd],
       options: ['--run-dir', this.runDir, '--hooks', this.lab.hooks, '--on-death', plan.onDeath, '--timeout', String(timeoutMs(this.plan) / 1000), '--kill-after', String(killAfterMs / 1000), '--press', '1', ...rule],
-      // Its own clock is qemu-trap's alone.
-      command: plan.ownClock ? ['env', '-u', 'LD_PRELOAD', ...this.#command] : this.#command,
-      env: { HOME: '/nowhere' },
+      command: this.#command,
+      env: { HOME: '/nowhere', ...(plan.ownClock && powers.clock !== null && { LD_PRELOAD: this.lab.file('clock.so'), ENDURANCE_CLOCK: this.#clock }) },
     });
     // Nobody reads it: what does not fit into the pipe is qemu-trap's to lose.
     if (stderr === 'unread') trap.child.stderr?.removeAllListeners('data').pause();
@@ -196,7 +205,7 @@ class Day {
         return this.#dialMonitors(random, fault.kind === 'rubbish', done);
       case 'set-clock':
         for (let i = 0; i < 5; i++) {
-          writeFileSync(this.#clock, random.one(['+10d', '-10d', '+1h', '-1h', '+3s', '-3s', '+0']));
+          this.#setClock(random.one([864_000, -864_000, 3_600, -3_600, 3, -3, 0]));
           await new Promise((resolve) => setTimeout(resolve, fault.lasts / 5));
         }
         return done();
@@ -235,7 +244,9 @@ class Day {
       const socket: Socket = createConnection(path);
       socket.on('error', () => undefined);
       socket.resume();
-      if (talks) for (let i = 0; i < 20; i++) socket.write(Buffer.from(Array.from({ length: 1 + random.below(3_000) }, () => random.below(256))));
+      // No letters to the human monitor: one alone may be a command there, such as s for stop.
+      const byte = (): number => (name === 'monitor.sock' && random.chance(0.95) ? 128 + random.below(128) : name === 'monitor.sock' ? 0x0a : random.below(256));
+      if (talks) for (let i = 0; i < 20; i++) socket.write(Buffer.from(Array.from({ length: 1 + random.below(3_000) }, byte)));
       this.#undo.push(() => socket.destroy());
       done();
     }
@@ -252,11 +263,6 @@ class Day {
     for (const undo of this.#undo.reverse()) undo();
     for (const fd of this.#fds) closeSync(fd);
     for (const pid of this.lab.left()) this.#send(pid, 'SIGKILL');
-    // libfaketime leaves its own of processes that were killed.
-    for (const name of this.plan.ownClock ? readdirSync('/dev/shm') : []) {
-      const pid = /^(?:sem\.faketime_sem|faketime_shm)_(\d+)$/.exec(name)?.[1];
-      if (pid !== undefined && !isAlive(Number(pid))) rmSync(join('/dev/shm', name), { force: true });
-    }
     await until('all is over', () => this.lab.left().length === 0).catch(() => undefined);
     rmSync(this.lab.dir, { recursive: true, force: true });
   }
@@ -318,6 +324,8 @@ export async function live(plan: Plan, powers: Powers, lane: number): Promise<Ju
     const serial = day.serial;
     const bye = serial.includes(guestSays.bye);
     pressed = serial.includes(guestSays.pressed);
+    // Its last words may still be on their way.
+    if (plan.stderr === 'read') await quietly(until('its last line is here', () => trap.events('exit').length > 0 || end === null || end.code === 125 || end.signal, 3_000));
     logs.push(trap.stderr);
     const last: LogLine | undefined = plan.stderr === 'read' ? trap.log.filter(({ event }) => event === 'exit').at(-1) : undefined;
 

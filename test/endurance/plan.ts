@@ -10,8 +10,8 @@ export interface Powers {
   readonly root: boolean;
   /** The folder of a mount can be made. */
   readonly mount: boolean;
-  /** Path of libfaketime, or `null`. */
-  readonly fakeTime: string | null;
+  /** The library that sets the clock of one program, or `null`. */
+  readonly clock: string | null;
 }
 
 export const faultKinds = [
@@ -84,12 +84,8 @@ export class Random {
 
 type Mutable<T> = { -readonly [key in keyof T]: T[key] };
 
-/** libfaketime keeps a semaphore for a whole family of processes: one that is stopped while it holds that stops them all. */
-const stopping: readonly FaultKind[] = ['kill-hook', 'stop-hook', 'stop-qemu', 'kill-qemu', 'hang-qemu', 'kill-trap'];
-
 /** A fault that cannot be had without what it needs, or that another makes pointless. */
 function canBe(kind: FaultKind, plan: Omit<Plan, 'faults'>, others: readonly Fault[]): boolean {
-  if (plan.ownClock && stopping.includes(kind)) return false;
   const has = (...kinds: FaultKind[]): boolean => others.some((other) => kinds.includes(other.kind));
   switch (kind) {
     case 'fill-disk':
@@ -107,7 +103,10 @@ function canBe(kind: FaultKind, plan: Omit<Plan, 'faults'>, others: readonly Fau
       return !has('kill-trap');
     case 'kill-qemu':
     case 'hang-qemu':
-      return !has('kill-trap', 'kill-qemu', 'hang-qemu');
+      // What is stopped for a while is continued, and then hangs no more.
+      return !has('kill-trap', 'kill-qemu', 'hang-qemu', 'stop-qemu');
+    case 'stop-qemu':
+      return !has('hang-qemu');
     default:
       return true;
   }
@@ -126,7 +125,7 @@ export function makePlan(seed: number, number: number, powers: Powers): Plan {
     stderr: random.one(['read', 'read', 'read', 'unread', 'closed', 'full']),
     asUser: powers.root && random.chance(0.3),
     smallDisk: powers.mount && random.chance(0.3),
-    ownClock: powers.fakeTime !== null && random.chance(0.2),
+    ownClock: powers.clock !== null && random.chance(0.2),
     stop: random.one(['SIGTERM', 'SIGTERM', 'SIGINT', 'SIGHUP', 'SIGPWR']),
     stopAt: random.chance(0.7) ? 'up' : random.below(900),
   };
