@@ -106,12 +106,14 @@ test('--check finds a hook whose interpreter is not there, with the mend', (t) =
   lab.hook('SIGUSR1', '#!/bin/sh\r\nexit 0\r\n');
   lab.hook('SIGUSR2', '#!/usr/bin/env -S A=b sh -e\nexit 0\n');
   lab.hook('SIGPWR', 'true\n');
+  lab.hook('SIGALRM', '#!/usr/bin/env -S -u A -C / sh -e\nexit 0\n');
+  lab.hook('SIGVTALRM', '#!/usr/bin/env -S A="b c" sh -e\nexit 0\n');
   const { stdout, status } = check('--hooks', lab.hooks);
   assert.equal(status, 125);
   assert.match(stdout, /SIGTERM: its interpreter \/nowhere\/sh is not there; mend it: sed -i '1s\|\/nowhere\/sh\|\/\S*\/sh\|' /);
   assert.match(stdout, /SIGHUP: its interpreter nowhere-sh is not there; mend it: \$\{EDITOR:-vi\} /);
   assert.match(stdout, /SIGUSR1: its first line ends in a carriage return/);
-  assert.doesNotMatch(stdout, /(SIGUSR2|SIGPWR): /);
+  assert.doesNotMatch(stdout, /(SIGUSR2|SIGPWR|SIGALRM|SIGVTALRM): /);
   for (const mend of stdout.matchAll(/mend it: (sed .*)$/gm)) assert.equal(spawnSync('sh', ['-c', mend[1] as string]).status, 0);
   assert.doesNotMatch(check('--hooks', lab.hooks).stdout, /(SIGTERM|SIGUSR1): /);
 });

@@ -21,9 +21,20 @@ function firstLine(path: string): string {
   }
 }
 
-/** What env(1) is to run: the first word that is neither an option nor a variable. */
-function programOfEnv(words: string): string | null {
-  return words.split(/[ \t]+/).find((word) => word !== '' && !word.startsWith('-') && !word.includes('=')) ?? null;
+/** Options of env(1) whose value is the next word. */
+const valuedByEnv: readonly string[] = ['-u', '--unset', '-C', '--chdir', '-a', '--argv0'];
+
+/** What env(1) is to run: the first word that is neither an option, nor an option's value, nor a variable. */
+function programOfEnv(line: string): string | null {
+  // Quotes, escapes and variables are -S's own language, which is not read here.
+  if (/["'\\$]/.test(line)) return null;
+  const words = line.split(/[ \t]+/).filter((word) => word !== '');
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i] as string;
+    if (valuedByEnv.includes(word)) i++;
+    else if (!word.startsWith('-') && !word.includes('=')) return word;
+  }
+  return null;
 }
 
 /** Whether the interpreter that a script's first line names is there to run it. */
