@@ -50,6 +50,17 @@ const hooks: Readonly<Record<Exclude<Plan['hook'], 'bundled' | 'in-process'>, st
   'leaves-children': '#!/bin/sh\nsetsid sleep 600 &\n(sleep 600 &)\nqmp system_powerdown\n',
 };
 
+/** What is made in it meanwhile is removed too, within reason. */
+function remove(directory: string): void {
+  for (let tries = 0; tries < 20 && existsSync(directory); tries++) {
+    try {
+      rmSync(directory, { recursive: true, force: true });
+    } catch {
+      // Somebody has just put something there.
+    }
+  }
+}
+
 type Stdio = 'ignore' | 'pipe' | number;
 
 /** The guest, qemu-trap and whatever else belongs to one day. */
@@ -186,10 +197,10 @@ class Day {
         if (spawnSync('prlimit', ['--pid', String(trap.pid), '--nproc=0:']).status === 0) done();
         return;
       case 'remove-run-dir':
-        rmSync(this.runDir, { recursive: true, force: true });
+        remove(this.runDir);
         return done();
       case 'remove-hooks':
-        rmSync(this.lab.hooks, { recursive: true, force: true });
+        remove(this.lab.hooks);
         return done();
       case 'remove-socket': {
         const sockets = existsSync(this.runDir) ? readdirSync(this.runDir).filter((name) => name.endsWith('.sock')) : [];
