@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync, readdirSync, readlinkSync } from 'node:fs';
 
 /*
  * What /proc says of processes (proc(5)).
@@ -54,13 +54,35 @@ export function listProcesses(): number[] {
   return withDescriptor(() => readdirSync('/proc')).map(Number).filter((pid) => pid > 0);
 }
 
+/** Where files of /proc are read to: a search reads some of every process of the host, and must leave no garbage of that size. */
+let scratch = Buffer.allocUnsafeSlow(64 * 1024);
+
+/** Reads a file to {@link scratch}, after a byte that stands for the end of what would be before it. */
+function readToScratch(path: string): Buffer {
+  const fd = openSync(path, 'r');
+  try {
+    scratch[0] = 0;
+    for (let length = 1; ; ) {
+      const got = readSync(fd, scratch, length, scratch.length - length, null);
+      length += got;
+      if (got === 0) return scratch.subarray(1, length);
+      if (length === scratch.length) scratch = Buffer.concat([scratch], 2 * length);
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
+
+type ProcessFile = 'stat' | 'environ' | 'limits' | 'cmdline';
+
 /**
- * A file of a process; `null` where the process has gone, or the file is not for this user.
+ * A file of a process, valid until the next is read; `null` where the process has gone, or the file is not for this
+ * user.
  * @throws NodeJS.ErrnoException for want of a descriptor, which says nothing about the process
  */
-export function readOf(pid: number, file: 'stat' | 'environ' | 'limits' | 'cmdline'): string | null {
+function bytesOf(pid: number, file: ProcessFile): Buffer | null {
   try {
-    return withDescriptor(() => readFileSync(`/proc/${pid}/${file}`, 'utf8'));
+    return withDescriptor(() => readToScratch(`/proc/${pid}/${file}`));
   } catch (error) {
     if (isShortage(error)) throw error;
     return null;
@@ -82,8 +104,8 @@ export function exists(pid: number): boolean {
  * @throws NodeJS.ErrnoException for want of a descriptor
  */
 export function readProcess(pid: number): Process | null {
-  const stat = readOf(pid, 'stat');
-  if (stat === null) return null;
+  const stat = bytesOf(pid, 'stat')?.toString('latin1');
+  if (stat === undefined) return null;
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const [state, parent, group, session] = fields;
   if (state === 'Z' || state === 'X') return null;
@@ -127,16 +149,37 @@ export function ageMs({ startTime }: Process): number {
 
 /** The words it was executed with; none where they cannot be read. */
 export function commandLine(pid: number): string[] {
-  return readOf(pid, 'cmdline')?.split('\0').slice(0, -1) ?? [];
+  return bytesOf(pid, 'cmdline')?.toString('utf8').split('\0').slice(0, -1) ?? [];
+}
+
+/** A variable of an environment, NAME=VALUE; or the beginning of any that starts like it. */
+export type Variable = { readonly bytes: Buffer };
+
+export function variable(name: string, value: string): Variable {
+  return { bytes: Buffer.from(`\0${name}=${value}\0`) };
+}
+
+export function anyValueOf(name: string): Variable {
+  return { bytes: Buffer.from(`\0${name}=`) };
 }
 
 /**
- * Whether its environment holds each of `variables`, written NAME=VALUE.
+ * Whether a process has all of `wanted` in its environment; `null` where that cannot be read.
  * @throws NodeJS.ErrnoException for want of a descriptor
  */
-export function hasInEnvironment(pid: number, ...variables: readonly string[]): boolean {
-  const environment = readOf(pid, 'environ');
-  return environment !== null && variables.every((variable) => `\0${environment}`.includes(`\0${variable}\0`));
+export function hasInEnvironment(pid: number, ...wanted: readonly Variable[]): boolean | null {
+  const environment = bytesOf(pid, 'environ');
+  if (environment === null) return null;
+  const whole = scratch.subarray(0, environment.length + 1);
+  return wanted.every(({ bytes }) => whole.includes(bytes));
+}
+
+/**
+ * Whether one of a process's limits has this very value.
+ * @throws NodeJS.ErrnoException for want of a descriptor
+ */
+export function hasLimit(pid: number, limit: Buffer): boolean {
+  return bytesOf(pid, 'limits')?.includes(limit) ?? false;
 }
 
 /** What the descriptor `fd` of a process leads to, or `''`. */

@@ -1,7 +1,7 @@
 import { randomInt } from 'node:crypto';
 import spawn from 'cross-spawn';
 import treeKill from 'tree-kill';
-import { exists, hasInEnvironment, listProcesses, readOf, readProcess, type Process } from '../proc.js';
+import { anyValueOf, exists, hasInEnvironment, hasLimit, listProcesses, readProcess, variable, type Process } from '../proc.js';
 import { findInPath } from '../search-path.js';
 import { cookieVariable, pidVariable, runDirVariable } from './environment.js';
 
@@ -29,12 +29,12 @@ export function markHooksToCome(): void {
   child.on('error', () => undefined);
 }
 
+const markedLimitBytes = Buffer.from(` ${markedLimit} `);
+const anyCookie = anyValueOf(cookieVariable);
+
 /** True for a process that comes from a hook of this qemu-trap, and has wiped its environment, or is in its execve(2). */
 function isMarkedOnly(pid: number): boolean {
-  const limits = readOf(pid, 'limits');
-  if (limits === null || !new RegExp(`^Max file locks\\s+${markedLimit}\\s`, 'm').test(limits)) return false;
-  const environment = readOf(pid, 'environ');
-  return environment !== null && !environment.includes(`${cookieVariable}=`);
+  return hasLimit(pid, markedLimitBytes) && hasInEnvironment(pid, anyCookie) === false;
 }
 
 /** The hooks that run now. What is only marked is nobody's in particular: it goes with the last of them. */
@@ -61,7 +61,7 @@ interface Found {
 
 /** The living processes of one hook's run. */
 async function processesOf(hookPid: number, cookie: string): Promise<Found> {
-  const mark = `${cookieVariable}=${cookie}`;
+  const mark = variable(cookieVariable, cookie);
   const found = new Set<number>();
   const marked = new Set<number>();
   const others: Process[] = [];
@@ -191,9 +191,10 @@ export function endDescendants(hookPid: number, cookie: string, running: () => b
  * @param runDir the run directory it served: a pid is soon another's
  */
 export function endLeftBy(trap: number, runDir: string): Promise<void> {
+  const marks = [variable(pidVariable, String(trap)), variable(runDirVariable, runDir)];
   const look = async (): Promise<Found> => {
     const pids = listProcesses().filter((pid) => pid > 1 && pid !== process.pid && readProcess(pid) !== null);
-    return { sure: new Set(pids.filter((pid) => hasInEnvironment(pid, `${pidVariable}=${trap}`, `${runDirVariable}=${runDir}`))), marked: new Set() };
+    return { sure: new Set(pids.filter((pid) => hasInEnvironment(pid, ...marks))), marked: new Set() };
   };
   return endAll({ look, blind: () => [], stillOnlyMarked: () => false });
 }

@@ -78,6 +78,7 @@ class Day {
     readonly plan: Plan,
     private readonly powers: Powers,
     lane: number,
+    underTest: string,
   ) {
     this.lab = new Lab({ after: () => undefined });
     const base = this.lab.file('small');
@@ -88,7 +89,7 @@ class Day {
     }
     this.runDir = join(base, 'run');
     this.#uid = 61_000 + lane;
-    this.#program = plan.asUser ? this.lab.ownCopy() : program;
+    this.#program = plan.asUser ? this.lab.ownCopy() : underTest;
     if (plan.hook !== 'bundled' && plan.hook !== 'in-process') this.lab.hook(plan.stop, hooks[plan.hook]);
     this.#command = this.lab.guest(plan.temper);
     if (plan.asUser) for (const path of [this.lab.dir, base, this.lab.hooks, ...readdirSync(this.lab.hooks).map((name) => join(this.lab.hooks, name))]) chownSync(path, this.#uid, this.#uid);
@@ -97,6 +98,10 @@ class Day {
     // Where the other user may reach it.
     if (plan.ownClock && powers.clock !== null) copyFileSync(powers.clock, this.lab.file('clock.so'));
     chmodSync(this.#clock, 0o644);
+  }
+
+  get #asUser(): string[] {
+    return this.plan.asUser ? ['setpriv', '--reuid', String(this.#uid), '--regid', String(this.#uid), '--clear-groups'] : [];
   }
 
   get #clock(): string {
@@ -121,13 +126,12 @@ class Day {
     const { plan, powers } = this;
     const rule = plan.hook === 'in-process' ? ['--signal', `${plan.stop},monitorcommand=system_powerdown`] : [];
     const closed = stderr === 'closed' ? ['sh', '-c', 'exec "$@" 2>&-', 'sh'] : [];
-    const user = plan.asUser ? ['setpriv', '--reuid', String(this.#uid), '--regid', String(this.#uid), '--clear-groups'] : [];
     let fd: Stdio = 'pipe';
     if (stderr === 'closed') fd = 'ignore';
     if (stderr === 'full') this.#fds.push((fd = openSync('/dev/full', 'w')));
     const trap = this.lab.start({
       program: this.#program,
-      through: [...user, ...closed],
+      through: [...this.#asUser, ...closed],
       stdio: ['ignore', 'ignore', fd],
       options: ['--run-dir', this.runDir, '--hooks', this.lab.hooks, '--on-death', plan.onDeath, '--timeout', String(timeoutMs(this.plan) / 1000), '--kill-after', String(killAfterMs / 1000), '--press', '1', ...rule],
       command: this.#command,
@@ -191,11 +195,9 @@ class Day {
       case 'fill-disk':
         return this.#fillDisk(done);
       case 'few-files':
-        if (spawnSync('prlimit', ['--pid', String(trap.pid), `--nofile=${22 + random.below(12)}:`]).status === 0) done();
-        return;
+        return this.#limit(trap.pid, `--nofile=${22 + random.below(12)}:`, done);
       case 'few-processes':
-        if (spawnSync('prlimit', ['--pid', String(trap.pid), '--nproc=0:']).status === 0) done();
-        return;
+        return this.#limit(trap.pid, '--nproc=0:', done);
       case 'remove-run-dir':
         remove(this.runDir);
         return done();
@@ -227,6 +229,12 @@ class Day {
         if (this.#send(trap.pid, 'SIGQUIT')) done();
         return;
     }
+  }
+
+  /** As the user whose process it is: root may lack the right to change another's limits (CAP_SYS_RESOURCE). */
+  #limit(pid: number, limit: string, done: () => void): void {
+    const [command = '', ...words] = [...this.#asUser, 'prlimit', '--pid', String(pid), limit];
+    if (spawnSync(command, words).status === 0) done();
   }
 
   #fillDisk(done: () => void): void {
@@ -300,9 +308,13 @@ async function quietly<T>(what: Promise<T>): Promise<T | null> {
   return what.catch(() => null);
 }
 
-/** Lives one day, whatever comes. */
-export async function live(plan: Plan, powers: Powers, lane: number): Promise<Judgement> {
-  const day = new Day(plan, powers, lane);
+/**
+ * Lives one day, whatever comes.
+ * @param lane days that are lived at the same time have a number each
+ * @param underTest qemu-trap, or what is to be judged in its place
+ */
+export async function live(plan: Plan, powers: Powers, lane: number, underTest = program): Promise<Judgement> {
+  const day = new Day(plan, powers, lane, underTest);
   const complaints: Judgement['complaints'][number][] = [];
   const complain = (kind: Judgement['complaints'][number]['kind'], what: string): void => void complaints.push({ kind, what });
   let outcome = '';
