@@ -171,9 +171,6 @@ class Watch {
     this.#manager = new ServiceManager(helperEnvironment(process.env), log);
     // Whatever ends the program before its time: no socket and no lock is left behind that nobody needs.
     onExit(() => (this.#leaves ? runDir.release() : runDir.remove()));
-    const survive = (error: unknown): void => this.#vmRun?.survive(error);
-    process.on('uncaughtException', survive);
-    process.on('unhandledRejection', survive);
   }
 
   /** @returns how QEMU ended */
@@ -181,10 +178,16 @@ class Watch {
     const { adoption } = charge;
     this.#leaves = outlives;
     this.#startedAt = performance.now() - (adoption?.ageMs ?? 0);
-    this.#vmRun = new VmRun(this.config, this.vm, this.book, this.log, charge, this.stateFile, this.#manager, this.readyFd);
-    const exit = await this.#vmRun.untilGone();
+    const vmRun = new VmRun(this.config, this.vm, this.book, this.log, charge, this.stateFile, this.#manager, this.readyFd);
+    if (this.#vmRun === null) {
+      // From here on nothing ends qemu-trap but its QEMU's end.
+      const survive = (error: unknown): void => this.#vmRun?.survive(error);
+      process.on('uncaughtException', survive).on('unhandledRejection', survive);
+    }
+    this.#vmRun = vmRun;
+    const exit = await vmRun.untilGone();
     this.#leaves = false;
-    return { exit, ending: this.#vmRun.ending(exit), refusedState: this.#vmRun.hasRefused(exit) };
+    return { exit, ending: vmRun.ending(exit), refusedState: vmRun.hasRefused(exit) };
   }
 
   /** Says how it ended. */

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, openSync, readdirSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, openSync, statSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { isAlive, Lab, read, until } from './lab.js';
+import { isAlive, Lab, openFiles, read, until } from './lab.js';
 
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGPWR'] as const) {
   test(`${signal} with no options at all: the guest sees its power button, status 0, nothing is left`, async (t) => {
@@ -221,16 +221,6 @@ test('two qemu-traps never serve one run directory', async (t) => {
   first.kill('SIGTERM');
   assert.equal(await first.status(), 0);
 });
-
-function openFiles(pid: number): string[] {
-  return readdirSync(`/proc/${pid}/fd`).map((fd) => {
-    try {
-      return readlinkSync(`/proc/${pid}/fd/${fd}`);
-    } catch {
-      return '';
-    }
-  });
-}
 
 test('QEMU gets the descriptors that its options name, under their numbers; --ready-fd gets its newline', async (t) => {
   const lab = new Lab(t);
