@@ -203,7 +203,9 @@ export class VmRun {
       if (this.#resuming) await this.#resume();
     } catch (error) {
       // Where QEMU has gone, its end is handled where it is reaped.
-      if (!(error instanceof MonitorClosed)) this.survive(error);
+      if (error instanceof MonitorClosed) return;
+      if (!(error instanceof QmpError)) return this.survive(error);
+      this.log({ event: 'monitor-refused', level: 'error', message: `QEMU refuses to be spoken to on its control monitor (${error.desc}): the next shutdown can end it by SIGKILL only` });
     }
   }
 

@@ -21,10 +21,8 @@ export async function queryGuest(client: QmpClient): Promise<string> {
  */
 export async function pressPowerButton(client: QmpClient): Promise<CommandResult> {
   try {
-    const pressed = client.execute('system_powerdown');
-    const guest = queryGuest(client);
-    await pressed;
-    const state = await guest;
+    // Both at once: the answers come in order.
+    const [, state] = await Promise.all([client.execute('system_powerdown'), queryGuest(client)]);
     if (paused.includes(state)) await client.execute('cont');
     if (state === 'suspended') {
       await client.execute('system_wakeup');
