@@ -108,7 +108,8 @@ export function readProcess(pid: number): Process | null {
   if (stat === undefined) return null;
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const [state, parent, group, session] = fields;
-  if (state === 'Z' || state === 'X') return null;
+  // A first thread that has ended looks like a zombie while others go on.
+  if ((state === 'Z' || state === 'X') && Number(fields[17]) <= 1) return null;
   return { pid, parent: Number(parent), group: Number(group), session: Number(session), startTime: Number(fields[19]) };
 }
 
@@ -118,12 +119,16 @@ export function identify(pid: number): string | null {
   return process === null ? null : `${pid} ${process.startTime}`;
 }
 
-/** What {@link identify} said of a process, from the file where it was kept; `''` where there is none. */
+/**
+ * What {@link identify} said of a process, from the file where it was kept; `''` where there is none.
+ * @throws NodeJS.ErrnoException where it cannot be read
+ */
 export function readIdentity(path: string): string {
   try {
     return readFileSync(path, 'utf8');
-  } catch {
-    return '';
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
+    throw error;
   }
 }
 

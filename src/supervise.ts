@@ -20,7 +20,7 @@ import { openSavedState, putBack, setAside, stateFile, type SavedState, type Sta
 import { ruleFor, type Rule, type RuleBook } from './rules.js';
 import { wordSeconds } from './seconds.js';
 import { trappableSignals, type SignalName } from './signals.js';
-import { clearedOf, takeOver } from './takeover.js';
+import { clearedOf, requireOwnGround, takeOver } from './takeover.js';
 import { rememberTerminal } from './terminal.js';
 import { errorText, UsageError } from './usage-error.js';
 import { VmRun, type Adoption, type Charge } from './vm-run.js';
@@ -110,13 +110,13 @@ function outlives(config: Config, helpers: Helpers): boolean {
 }
 
 /** Says what this system, or QEMU's own options, take away from the promises. */
-function warnOfLimits(config: Config, helpers: Helpers, log: Log): void {
+function warnOfLimits(config: Config, { helpers, runDir }: Ground, log: Log): void {
   if (config.shield && helpers.env === null) {
     log({ event: 'partial-shield', level: 'warning', message: 'the shield is partial: env(1) here has no --block-signal (GNU coreutils 8.31 has), so QEMU gets a session of its own; a signal sent to QEMU itself still reaches it' });
   }
   if (config.onDeath === 'kill' && outlives(config, helpers)) {
     const why = helpers.setpriv === null ? 'setpriv(1) of util-linux, which ties the two together, is not here' : 'it changes its user (-runas, -run-with user=), which unties the two';
-    log({ event: 'no-pdeathsig', level: 'warning', message: `QEMU will outlive a SIGKILL of qemu-trap, as with --on-death keep: ${why}` });
+    log({ event: 'no-pdeathsig', level: 'warning', message: `QEMU will outlive a SIGKILL of qemu-trap, as with --on-death keep: ${why}${runDir.isLasting ? '' : '; name a directory with --run-dir, or the next start does not find it'}` });
   }
 }
 
@@ -186,7 +186,8 @@ class Watch {
     }
     this.#vmRun = vmRun;
     const exit = await vmRun.untilGone();
-    this.#leaves = false;
+    // One that not even SIGKILL has ended is still there for whoever comes next.
+    this.#leaves = vmRun.hasAbandoned;
     return { exit, ending: vmRun.ending(exit), refusedState: vmRun.hasRefused(exit) };
   }
 
@@ -233,7 +234,7 @@ export async function supervise(config: Config, vm: string, book: RuleBook, log:
   if (left !== null) return watch.conclude((await watch.over(left, true)).ending);
 
   runDir.clear();
-  warnOfLimits(config, ground.helpers, log);
+  warnOfLimits(config, ground, log);
   const run = async (saved: SavedState | null): ReturnType<Watch['over']> => {
     const charge = await launch(config, ground, saved, env);
     log({ event: 'start', level: 'info', message: `QEMU started (pid ${charge.qemu.pid})${saved === null ? '' : `, to resume ${saved.path}`}`, facts: { pid: charge.qemu.pid } });
@@ -260,7 +261,11 @@ export async function standIn(config: Config, qemu: AdoptedQemu, vm: string, boo
   const readyFd = checkCall(config, process.env);
   warnOfFaults(trappableSignals.map((signal) => ruleFor(signal, book)), book, process.env, log);
   const { runDir, monitors } = prepare(config, vm, readyFd, [], process.env);
-  runDir.clear();
+  requireOwnGround(runDir, config.attach ?? '', qemu.pid);
+  // A guest that a hook of a killed one has frozen is still to be thawed.
+  runDir.clear(runFiles.frozen);
+  // So that no other is started in its place.
+  noteQemu(runDir, qemu.pid);
   const cleared = clearedOf(runDir);
   const adoption: Adoption = { ageMs: qemu.ageMs, isOther: false, sharesMonitor: true, cleared };
   const watch = new Watch(config, vm, book, log, runDir, null, readyFd, cleared);

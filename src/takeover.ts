@@ -1,4 +1,5 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, realpathSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { endLeftBy } from './hook/descendants.js';
 import { adoptQemu, type AdoptedQemu } from './qemu/adopt.js';
 import { isSameCommand, wasToResume } from './qemu/command-line.js';
@@ -8,7 +9,7 @@ import type { RunDir } from './qemu/run-dir.js';
 import { runFiles, signalOfHookFile } from './qemu/run-files.js';
 import { openSavedState, type StateFile } from './qemu/saved-state.js';
 import { trappableSignals, type SignalName } from './signals.js';
-import { UsageError } from './usage-error.js';
+import { errorText, UsageError } from './usage-error.js';
 import type { Adoption, Charge } from './vm-run.js';
 
 /*
@@ -67,8 +68,7 @@ export interface Wish {
 export async function takeOver({ runDir, monitors, qemu, state, fds, cleared }: Wish): Promise<Charge | null> {
   const adopted = await findLeft(runDir, monitors.control).catch((error: unknown) => {
     runDir.release();
-    if (!(error instanceof UsageError)) throw error;
-    throw new UsageError(`a QEMU that was left running in ${runDir.path} cannot be taken over: ${error.message}`);
+    throw new UsageError(`a QEMU that was left running in ${runDir.path} cannot be taken over: ${errorText(error)}`);
   });
   if (adopted === null) return null;
   const adoption: Adoption = {
@@ -86,6 +86,19 @@ export async function takeOver({ runDir, monitors, qemu, state, fds, cleared }: 
     fds,
     adoption,
   };
+}
+
+/**
+ * Makes sure that nobody needs what is in the run directory of a qemu-trap that only attaches: where another has left
+ * its QEMU there, that one is to be taken over, and not attached to.
+ * @throws {UsageError} where somebody does; the lock is given up
+ */
+export function requireOwnGround(runDir: RunDir, socket: string, pid: number): void {
+  const noted = readIdentity(runDir.file(runFiles.qemu));
+  const isLeft = isIdentityAlive(noted) && (pidOf(noted) !== pid || existsSync(runDir.file(runFiles.control)));
+  if (!isLeft && realpathSync(dirname(socket)) !== realpathSync(runDir.path)) return;
+  runDir.release();
+  throw new UsageError(`--attach ${socket}: ${runDir.path} holds the sockets of a QEMU that qemu-trap started: start qemu-trap as it was started then, and it takes that QEMU over (or name another directory with --run-dir)`);
 }
 
 /**

@@ -1,4 +1,4 @@
-import { closeSync, existsSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import type { Config } from './args.js';
 import { initialState, linkOf, nextTick, step, type Action, type Input } from './dispatch.js';
 import { isOfTreeWalk, markHooksToCome } from './hook/descendants.js';
@@ -100,6 +100,7 @@ export class VmRun {
   #over = false;
   #started = false;
   #ready = false;
+  #hasAbandoned = false;
   #guestWent = false;
   #reason: string | null = null;
   #action: 'none' | 'quit' | 'kill' = 'none';
@@ -164,6 +165,11 @@ export class VmRun {
     return exit;
   }
 
+  /** True where QEMU is left to the kernel, which holds it though it was killed. */
+  get hasAbandoned(): boolean {
+    return this.#hasAbandoned;
+  }
+
   ending(exit: QemuExit): Ending {
     return {
       ...exit,
@@ -199,7 +205,7 @@ export class VmRun {
       if (adoption !== null) this.#tellAdoption(adoption, guest);
       this.#feed({ kind: 'monitor-up', guest });
       this.#tellReady();
-      if (adoption !== null) void this.#inherit(adoption);
+      if (adoption !== null) this.#inherit(adoption, guest).catch((error: unknown) => error instanceof MonitorClosed || this.survive(error));
       if (this.#resuming) await this.#resume();
     } catch (error) {
       // Where QEMU has gone, its end is handled where it is reaped.
@@ -238,11 +244,26 @@ export class VmRun {
   }
 
   /** Undoes what hooks of a qemu-trap that was killed have left half done. */
-  async #inherit({ cleared }: Adoption): Promise<void> {
+  async #inherit({ cleared }: Adoption, guest: string): Promise<void> {
+    const { runDir } = this.charge;
+    if (guest === 'paused' && existsSync(runDir.file(runFiles.resuming))) await this.#letGo();
+    // The state is under its name, and QEMU was to go: a guest that went on now would spoil it.
+    if (guest === 'postmigrate' && this.stateFile !== null && existsSync(this.stateFile.path)) {
+      this.log({ event: 'saved', level: 'info', message: `the guest was saved by a qemu-trap that was killed (${this.stateFile.path}): telling QEMU to quit` });
+      return void (await this.#client.execute('quit'));
+    }
+    const wasSaving = this.#isSaving();
     await cleared;
-    if (this.#over) return;
+    // What has begun meanwhile is a hook's of this qemu-trap, and that one's to end.
+    if (this.#over || this.#turns.size > 0) return;
     this.#freezeGuard.hookEnded('the hook that froze it was of a qemu-trap that was killed', 0);
-    if (this.#isSaving()) await this.#abandonSave('of a qemu-trap that was killed');
+    if (wasSaving && this.#isSaving()) await this.#abandonSave('of a qemu-trap that was killed');
+  }
+
+  /** Lets a guest go on that was loaded from a state which is gone now. */
+  async #letGo(): Promise<void> {
+    if (!startsPaused(this.config.qemu)) await this.#client.execute('cont');
+    rmSync(this.charge.runDir.file(runFiles.resuming), { force: true });
   }
 
   /** QEMU's run state, as the core is to know it. */
@@ -268,6 +289,7 @@ export class VmRun {
     if (saved === null) return;
     while ((await queryGuest(this.#client)) === 'inmigrate') await new Promise((resolve) => setTimeout(resolve, resumePollMs));
     if (this.#state.end !== null) return;
+    this.#attempt(() => writeFileSync(this.charge.runDir.file(runFiles.resuming), '', { mode: 0o600 }));
     try {
       saved.discard();
     } catch (error) {
@@ -276,7 +298,7 @@ export class VmRun {
     this.#resuming = false;
     markHooksToCome();
     this.#closeInherited();
-    if (!startsPaused(this.config.qemu)) await this.#client.execute('cont');
+    await this.#letGo();
     this.log({ event: 'resumed', level: 'info', message: `the guest goes on where it was saved (${saved.path})`, facts: { path: saved.path } });
     await this.#refreshGuest();
   }
@@ -329,7 +351,7 @@ export class VmRun {
       this.stopSignal = null;
       this.stoppedAt = null;
     }
-    for (const action of actions) this.#perform(action);
+    for (const action of actions) this.#attempt(() => this.#perform(action));
     this.manager.follow(state, state.stop !== null || this.#resuming);
     this.#arm();
   }
@@ -372,6 +394,7 @@ export class VmRun {
         this.#cause = this.#state.end?.cause ?? null;
         return this.charge.qemu.kill();
       case 'abandon':
+        this.#hasAbandoned = true;
         return this.#abandon({ code: null, signal: 'SIGKILL' });
       case 'tell':
         return this.log(wordTelling(action.telling));
@@ -521,6 +544,7 @@ export class VmRun {
       case 'RESUME':
         // After a reboot within one QEMU, say: the guest that had gone is back.
         this.#guestWent = false;
+        this.#reason = null;
         break;
     }
     if (runStateEvents.includes(event)) void this.#refreshGuest();

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync, type ChildProcess } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { basename } from 'node:path';
 import { test } from 'node:test';
@@ -12,6 +12,14 @@ import { execute, isAlive, Lab, monitor, read, until, type Trap } from './lab.js
 async function bareQemu(lab: Lab, temper: Temper = 'obedient', ...more: string[]): Promise<ChildProcess> {
   const child = lab.spawn([...lab.guest(temper), '-name', 'foreign', '-qmp', `unix:${lab.file('qmp')},server=on,wait=off`, ...more]);
   await lab.guestSaid('up');
+  return child;
+}
+
+/** Another one, at a socket of another name. */
+async function bareQemuAt(lab: Lab, name: string): Promise<ChildProcess> {
+  const words = lab.guest().map((word) => word.replace(`file:${lab.serial}`, 'null'));
+  const child = lab.spawn([...words, '-qmp', `unix:${lab.file(name)},server=on,wait=off`]);
+  await until('its socket is there', () => existsSync(lab.file(name)));
   return child;
 }
 
@@ -155,6 +163,89 @@ test('a socket that cannot be served: one line, 125', async (t) => {
   const trap = await attached(lab);
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
+});
+
+test('a socket of something else than a QMP monitor: one line, 125, and nobody is harmed', async (t) => {
+  const lab = new Lab(t);
+  const qemu = await bareQemu(lab, 'obedient', '-monitor', `unix:${lab.file('human')},server=on,wait=off`);
+  const trap = lab.start({ command: [], options: ['--attach', lab.file('human')], log: 'text' });
+  assert.equal(await trap.status(), 125);
+  assert.match(trap.stderr, /^qemu-trap: --attach \S+human: is no QMP monitor: [^\n]+\n$/);
+  assert.ok(isAlive(qemu.pid as number));
+});
+
+test('a QEMU that qemu-trap has started is not attached to, but taken over', async (t) => {
+  const lab = new Lab(t);
+  const first = await lab.startGuest({ options: ['--on-death', 'keep'] });
+  first.kill('SIGKILL');
+  await until('qemu-trap is dead', () => !isAlive(first.pid));
+  const other = await bareQemuAt(lab, 'other');
+  for (const socket of [`${lab.runDir}/qmp.sock`, lab.file('other')]) {
+    const trap = lab.start({ command: [], options: ['--attach', socket], log: 'text' });
+    assert.equal(await trap.status(), 125, trap.stderr);
+    assert.match(trap.stderr, /^qemu-trap: --attach \S+: \S+ holds the sockets of a QEMU that qemu-trap started: [^\n]+\n$/);
+  }
+  other.kill('SIGKILL');
+  const next = lab.start({ options: ['--on-death', 'keep'] });
+  assert.equal((await next.event('takeover'))['pid'], first.qemuPid);
+  next.kill('SIGTERM');
+  assert.equal(await next.status(), 0);
+  await lab.assertNothingLeft();
+});
+
+test('a QEMU that was attached to is not started a second time', async (t) => {
+  const lab = new Lab(t);
+  await bareQemu(lab);
+  const first = await attached(lab);
+  first.kill('SIGKILL');
+  await until('qemu-trap is dead', () => !isAlive(first.pid));
+  const wrong = lab.start({ log: 'text' });
+  assert.equal(await wrong.status(), 125);
+  assert.match(wrong.stderr, /^qemu-trap: a QEMU that was left running in \S+ cannot be taken over: [^\n]+\n$/);
+  const next = await attached(lab);
+  next.kill('SIGTERM');
+  assert.equal(await next.status(), 0);
+  await lab.assertNothingLeft();
+});
+
+test('the process is found by its socket, and not by the socket\'s name', async (t) => {
+  const lab = new Lab(t);
+  const dirs = ['a', 'b'].map((name) => lab.file(name));
+  const qemus: ChildProcess[] = [];
+  for (const dir of dirs) {
+    mkdirSync(dir);
+    qemus.push(await bareQemuAt(lab, `${basename(dir)}/qmp`));
+    const holder = createConnection(`${dir}/qmp`);
+    await new Promise((resolve) => holder.once('data', resolve));
+    t.after(() => holder.destroy());
+    if (dir === dirs[0]) holder.destroy();
+  }
+  const trap = lab.start({ command: [], options: ['--attach', `${dirs[0]}/qmp`] });
+  await trap.ready();
+  assert.equal(trap.qemuPid, qemus[0]?.pid);
+  trap.kill('SIGTERM');
+  await trap.status();
+  assert.ok(isAlive(qemus[1]?.pid as number));
+});
+
+test('a client that writes without end, and never reads, costs no memory, and a crash after a reboot is no good end', async (t) => {
+  const lab = new Lab(t);
+  await bareQemu(lab);
+  const trap = await attached(lab, '--signal', 'USR1,script=reboot', '--press', '0.5');
+  const flood = createConnection(`${lab.runDir}/qmp.sock`);
+  t.after(() => flood.destroy());
+  flood.on('error', () => undefined);
+  flood.pause();
+  flood.write('{"execute":"qmp_capabilities"}');
+  const command = '{"execute":"query-qmp-schema"}'.repeat(1_000);
+  for (let i = 0; i < 200; i++) flood.write(command);
+  trap.kill('SIGUSR1');
+  await trap.event('hook-end');
+  assert.ok(Number(/^VmRSS:\s+(\d+) kB$/m.exec(read(`/proc/${trap.pid}/status`))?.[1]) < 400_000);
+  flood.destroy();
+  process.kill(trap.qemuPid, 'SIGSEGV');
+  assert.equal(await trap.status(), 125);
+  assert.equal(trap.verdict['verdict'], 'unknown');
 });
 
 test('two qemu-traps never serve one QEMU', async (t) => {

@@ -61,6 +61,12 @@ test('a run directory that others could put another in place of is refused, in o
     assert.match(trap.stderr, says);
     assert.ok(!existsSync(lab.file(`${way}/run`)));
   }
+  mkdirSync(lab.file('grouped'));
+  chownSync(lab.file('grouped'), 0, nobody);
+  chmodSync(lab.file('grouped'), 0o2770);
+  const grouped = lab.start({ command: ['true'], options: ['--run-dir', lab.file('grouped')], log: 'text' });
+  assert.equal(await grouped.status(), 125);
+  assert.match(grouped.stderr, /it can be written by group 65534 \(mend it: chmod g-w /);
   for (const way of ['target', 'shared']) {
     const trap = lab.start({ command: ['true'], options: ['--run-dir', lab.file(`${way}/run`)] });
     assert.equal(await trap.status(), 0, trap.stderr);

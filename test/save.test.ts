@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chownSync, existsSync, mkdirSync, readFileSync, readdirSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { test, type TestContext } from 'node:test';
-import { isAlive, Lab, read, until, type StartOptions, type Trap } from './lab.js';
+import { execute, isAlive, Lab, monitor, read, until, type StartOptions, type Trap } from './lab.js';
 import { Linux, needsLinux, says, type LinuxOptions } from './linux.js';
 
 /*
@@ -299,4 +299,45 @@ test('qemu-trap killed while QEMU loads a saved guest: the one that takes over l
   assert.equal(next.events('start').length, 0);
   await lab.shutDown(next);
   assert.equal(lab.linux.said(says.up), 1, 'it did not boot again');
+});
+
+test('qemu-trap killed when all is saved, and QEMU still there: the one that takes over ends QEMU, and the next resumes', needsLinux, async (t) => {
+  const lab = new SavingLab(t);
+  mkdirSync(lab.stateDir, { mode: 0o700 });
+  const first = lab.startLinux({}, kept);
+  await lab.linux.says(says.up);
+  await lab.linux.says('has been up');
+  first.kill('SIGKILL');
+  await until('qemu-trap is dead', () => !isAlive(first.pid));
+  // What the hook does, up to the moment in which qemu-trap would have QEMU quit.
+  const { client, socket } = await monitor(lab);
+  await client.execute('migrate', { uri: `exec:umask 077; cat >${lab.state}` });
+  await until('all is written', async () => ((await client.execute('query-migrate')) as { status?: string }).status === 'completed');
+  socket.destroy();
+  const next = lab.startLinux({}, kept);
+  assert.equal(await next.status(), 0, next.stderr);
+  assert.equal(next.events('takeover')[0]?.['guest'], 'postmigrate');
+  assert.equal(next.verdict['saved'], lab.state);
+  const before = lab.uptimes.length;
+  const resuming = lab.startLinux({}, kept);
+  await resuming.event('resumed');
+  await until('it goes on', () => lab.uptimes.length > before);
+  await lab.shutDown(resuming);
+  assert.equal(lab.linux.said(says.up), 1, 'it did not boot again');
+});
+
+test('qemu-trap killed between the end of the state and the guest that goes on: the one that takes over lets it go', needsLinux, async (t) => {
+  const lab = new SavingLab(t);
+  await lab.save();
+  const first = lab.startLinux({}, kept);
+  await first.event('resumed');
+  // As it is in that instant.
+  await execute(lab, 'stop');
+  writeFileSync(`${lab.runDir}/resuming`, '');
+  const next = await replace(lab, first);
+  assert.equal((await next.event('takeover'))['guest'], 'paused');
+  const before = lab.uptimes.length;
+  await until('it goes on', () => lab.uptimes.length > before);
+  assert.ok(!existsSync(`${lab.runDir}/resuming`));
+  await lab.shutDown(next);
 });

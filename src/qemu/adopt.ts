@@ -36,18 +36,30 @@ function dial(path: string): Promise<Dialled> {
   });
 }
 
-/** Settled with whether the peer has said something, which stays unread, before it hung up or `ms` milliseconds went by. */
-function speaks(socket: Socket, ms: number): Promise<'speaks' | 'gone' | 'silent'> {
+/** How a QMP monitor begins (docs/interop/qmp-spec of QEMU). */
+const greeting = '{"QMP"';
+
+/** Looks at what was said first, and leaves it unread. */
+function isGreeting(socket: Socket): boolean {
+  const head = socket.read() as Buffer;
+  socket.unshift(head);
+  return head.toString('latin1').startsWith(greeting);
+}
+
+type Spoken = 'speaks' | 'gone' | 'silent' | 'other';
+
+/** Settled with what the peer has said, which stays unread, before it hung up or `ms` milliseconds went by. */
+function speaks(socket: Socket, ms: number): Promise<Spoken> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => settle('silent'), ms);
-    const settle = (how: 'speaks' | 'gone' | 'silent'): void => {
+    const settle = (how: Spoken): void => {
       clearTimeout(timer);
       socket.removeAllListeners('readable').removeAllListeners('close');
       resolve(how);
     };
     socket.on('error', () => undefined);
     socket.once('close', () => settle('gone'));
-    socket.once('readable', () => settle(socket.readableLength > 0 ? 'speaks' : 'gone'));
+    socket.once('readable', () => settle(socket.readableLength === 0 ? 'gone' : isGreeting(socket) ? 'speaks' : 'other'));
   });
 }
 
@@ -70,7 +82,11 @@ function watch(pid: number, control: Socket): Pick<Qemu, 'gone' | 'kill' | 'reap
   return {
     gone,
     kill: () => {
-      if (lives()) process.kill(pid, 'SIGKILL');
+      try {
+        if (lives()) process.kill(pid, 'SIGKILL');
+      } catch {
+        // It has gone just now, or is another user's: then the wait for it ends as it does for one that is stuck.
+      }
     },
     reap: () => void look(),
   };
@@ -96,6 +112,10 @@ export async function adoptQemu(path: string, known: number | null, withinMs: nu
   if (dialled === 'nobody') return null;
   const how = dialled === 'busy' ? 'silent' : await speaks(dialled, until - performance.now());
   if (how === 'gone') return null;
+  if (dialled !== 'busy' && how === 'other') {
+    dialled.destroy();
+    throw new UsageError(`${path}: is no QMP monitor: name the socket of one, such as -qmp unix:SOCKET,server=on,wait=off makes`);
+  }
   if (dialled === 'busy' || how === 'silent') {
     if (dialled !== 'busy') dialled.destroy();
     throw new UsageError(`${path}: no greeting from its monitor within ${withinMs / 1000} s: another client has it (a monitor serves one), or QEMU hangs`);

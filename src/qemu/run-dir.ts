@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto';
 import { chmodSync, linkSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { findWayFault } from '../ownership.js';
+import { findWayFault, openToOthers, type Fault } from '../ownership.js';
 import { identify, isIdentityAlive, pidOf, readIdentity } from '../proc.js';
 import { longestSocketPath } from '../socket-path.js';
 import { UsageError } from '../usage-error.js';
-import { isRunFile, runFiles } from './run-files.js';
+import { isLockingFile, isRunFile, runFiles } from './run-files.js';
 
 const longestDefaultName = 60;
 
@@ -19,8 +19,8 @@ export interface RunDir {
   readonly isLasting: boolean;
   /** The pid of a qemu-trap that served it, and was killed; `null` where the last one ended as it should. */
   readonly predecessor: number | null;
-  /** Removes what any qemu-trap has put there, but for the lock. Never throws. */
-  clear(): void;
+  /** Removes what any qemu-trap has put there, but for the lock, and the file `but`. Never throws. */
+  clear(but?: string): void;
   /** Gives up the lock, and leaves all else: a QEMU that runs needs it. Never throws. */
   release(): void;
   /** Removes what was put there, and the directory where nothing else is in it. Never throws. */
@@ -74,8 +74,10 @@ function check(path: string, names: readonly string[]): void {
 
 /** Creates the directory, or takes an existing one that nobody else can reach, nor put another in its place. */
 function open(path: string): void {
-  const fault = findWayFault(dirname(path));
-  if (fault !== null) throw new UsageError(`run directory ${path}: ${fault.what} (mend it: ${fault.mend}, or name another with --run-dir)`);
+  const refuse = (fault: Fault | null): void => {
+    if (fault !== null) throw new UsageError(`run directory ${path}: ${fault.what} (mend it: ${fault.mend}, or name another with --run-dir)`);
+  };
+  refuse(findWayFault(dirname(path)));
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
     try {
@@ -94,9 +96,9 @@ function open(path: string): void {
   if (stats.uid !== process.geteuid?.()) {
     throw new UsageError(`run directory ${path}: belongs to user ${stats.uid}: name one of your own with --run-dir`);
   }
-  if (stats.mode & 0o002) {
-    throw new UsageError(`run directory ${path}: can be written by everybody: name one of the VM's own with --run-dir`);
-  }
+  refuse(openToOthers(path, stats, 'it'));
+  // Once more, for what was made on the way may have been made by somebody else.
+  refuse(findWayFault(dirname(path)));
   // Whatever the umask has left of it.
   if ((stats.mode & 0o777) !== 0o700) chmodSync(path, 0o700);
 }
@@ -181,10 +183,17 @@ export function openRunDir(asked: string | null, vm: string, env: NodeJS.Process
   // By their names, for a directory cannot be listed where no descriptor is left.
   const names = new Set<string>([runFiles.monitorsConfig, runFiles.qemu, runFiles.frozen, ...socketNames]);
   const drop = (name: string): void => quietly(() => unlinkSync(join(path, name)));
-  const clear = (): void => {
-    names.forEach(drop);
-    quietly(() => readdirSync(path).filter(isRunFile).forEach(drop));
+  const clear = (but?: string): void => {
+    const dropThese = (some: Iterable<string>): void => [...some].filter((name) => name !== but).forEach(drop);
+    dropThese(names);
+    quietly(() => dropThese(readdirSync(path).filter(isRunFile)));
+    quietly(() => dropThese(readdirSync(path).filter((name) => isLockingFile(name) && !isIdentityAlive(readIdentity(join(path, name))))));
   };
+  const mine = identify(process.pid);
+  const release = (): void =>
+    quietly(() => {
+      if (mine === null || readIdentity(join(path, runFiles.lock)) === mine) drop(runFiles.lock);
+    });
   return {
     path,
     isLasting: !place.made,
@@ -194,10 +203,10 @@ export function openRunDir(asked: string | null, vm: string, env: NodeJS.Process
       return join(path, name);
     },
     clear,
-    release: () => drop(runFiles.lock),
+    release,
     remove: () => {
       clear();
-      drop(runFiles.lock);
+      release();
       quietly(() => rmdirSync(path));
       if (parent !== null) quietly(() => rmdirSync(parent));
     },

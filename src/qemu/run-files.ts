@@ -14,13 +14,20 @@ export const runFiles = {
   qmp: 'qmp.sock',
   human: 'monitor.sock',
   output: (number: number) => `output-${number}`,
+  /** It says: the state that the guest was loaded from is gone, and the guest has still to be let go. */
+  resuming: 'resuming',
   /** It says: a hook has asked the guest's agent for a freeze. */
   frozen: 'frozen',
 } as const;
 
 /** True for the name of a file that a qemu-trap which was killed may have left; the lock is none. */
 export function isRunFile(name: string): boolean {
-  return /^(monitors\.cfg|qemu\.pid|control\.sock|hook-[A-Za-z0-9]+\.sock|qmp\.sock|monitor\.sock|output-\d+|frozen)$/.test(name);
+  return /^(monitors\.cfg|qemu\.pid|control\.sock|hook-[A-Za-z0-9]+\.sock|qmp\.sock|monitor\.sock|output-\d+|frozen|resuming)$/.test(name);
+}
+
+/** True for a file that a qemu-trap needs while it takes the lock, and leaves where it is killed meanwhile. */
+export function isLockingFile(name: string): boolean {
+  return /^lock\.(\d+|after\.[0-9a-f]+)$/.test(name);
 }
 
 /** The signal for whose hook the monitor at a file of this name is; `null` where it is none. */

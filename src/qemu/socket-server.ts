@@ -15,14 +15,14 @@ function acceptedAt(path: string): Map<string, string> {
   return inodes;
 }
 
-/** The path that a process bound its socket to, where it is one it can be held responsible for: absolute, or from its directory. */
-function isSameSocket(pid: number, bound: string, path: string): boolean {
+/** Whether the path that a process bound its socket to, from its root or its directory, is that of `path`; `null`: who knows. */
+function isSameSocket(pid: number, bound: string, path: string): boolean | null {
   try {
     const theirs = statSync(join(`/proc/${pid}`, bound.startsWith('/') ? 'root' : 'cwd', bound));
     const ours = statSync(path);
     return theirs.dev === ours.dev && theirs.ino === ours.ino;
   } catch {
-    return false;
+    return null;
   }
 }
 
@@ -46,9 +46,10 @@ export function findServer(path: string): number | null {
       // It has gone, or belongs to another user.
     }
   }
-  const sure = [...holders].filter(([pid, bound]) => isSameSocket(pid, bound, path)).map(([pid]) => pid);
+  const verdicts = [...holders].map(([pid, bound]) => ({ pid, isSame: isSameSocket(pid, bound, path) }));
+  const sure = verdicts.filter(({ isSame }) => isSame === true);
   // A QEMU that has changed its root or its directory (-daemonize does) cannot be followed there.
-  const pids = sure.length > 0 ? sure : [...holders.keys()];
+  const pids = (sure.length > 0 ? sure : verdicts.filter(({ isSame }) => isSame === null)).map(({ pid }) => pid);
   // A child that it has forked may hold the same connection.
   const eldest = pids.filter((pid) => !pids.includes(readProcess(pid)?.parent ?? 0));
   return eldest.length === 1 ? (eldest[0] as number) : null;

@@ -13,7 +13,37 @@ import { QmpError, type QmpEvent } from './messages.js';
 const mostUnread = 16 * 1024 * 1024;
 
 /** JSON.parse rounds integers beyond 2^53: they would reach QEMU as others. */
-const longInteger = /[:,[\s]-?\d{16,}\s*[,}\]]/;
+function hasLongInteger(text: string): boolean {
+  return /\d{16,}/.test(text.replaceAll(/"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'/gs, ''));
+}
+
+/** So many commands of one client may wait for their turn; then it is not read from until some are done, as QEMU does. */
+const mostWaiting = 8;
+
+/** Does what a client asks, one after the other, and reads no further while much of it waits. */
+class Turns {
+  #last: Promise<void> = Promise.resolve();
+  #waiting = 0;
+
+  constructor(private readonly socket: Socket) {
+    // What it asked is done, and answered, though it has nothing more to say.
+    socket.on('end', () => void this.#last.then(() => socket.end()));
+  }
+
+  add(what: () => Promise<void> | void): void {
+    if (++this.#waiting > mostWaiting) this.socket.pause();
+    this.#last = this.#last.then(what).finally(() => {
+      if (--this.#waiting <= mostWaiting) this.socket.resume();
+    });
+  }
+}
+
+/** Writes to a client that may not read: what is kept for it has an end. */
+function tell(socket: Socket, text: string): void {
+  if (!socket.writable) return;
+  socket.write(text);
+  if (socket.writableLength > mostUnread) socket.destroy();
+}
 
 /** A value in the very form that QEMU writes, spaces and all, for scripts match it by patterns. */
 function word(value: unknown): string {
@@ -37,9 +67,8 @@ class QmpPeer {
     private readonly socket: Socket,
     private readonly client: QmpClient,
   ) {
-    let turn: Promise<void> = Promise.resolve();
-    socket.on('data', jsonSplitter((text) => (turn = turn.then(() => this.#take(text)))));
-    socket.on('end', () => void turn.then(() => socket.end()));
+    const turns = new Turns(socket);
+    socket.on('data', jsonSplitter((text) => turns.add(() => this.#take(text))));
     this.#say(client.greeting);
   }
 
@@ -48,9 +77,7 @@ class QmpPeer {
   }
 
   #say(message: object): void {
-    if (!this.socket.writable) return;
-    this.socket.write(`${word(message)}\r\n`);
-    if (this.socket.writableLength > mostUnread) this.socket.destroy();
+    tell(this.socket, `${word(message)}\r\n`);
   }
 
   #refuse(errorClass: string, desc: string, id: object): void {
@@ -71,7 +98,7 @@ class QmpPeer {
       this.#negotiated = true;
       return this.#say({ return: {}, ...id });
     }
-    if (longInteger.test(text)) return this.#refuse('GenericError', 'a number of more than 15 digits cannot be relayed', id);
+    if (hasLongInteger(text)) return this.#refuse('GenericError', 'a number of more than 15 digits cannot be relayed', id);
     try {
       this.#say({ return: await this.client.execute(execute, command.arguments as Record<string, unknown> | undefined), ...id });
     } catch (error) {
@@ -86,18 +113,17 @@ function servePerson(socket: Socket, client: QmpClient): void {
   const { QMP } = client.greeting as { QMP?: { version?: { qemu?: { major: number; minor: number; micro: number } } } };
   const { major, minor, micro } = QMP?.version?.qemu ?? { major: 0, minor: 0, micro: 0 };
   const prompt = '(qemu) ';
-  let turn: Promise<void> = Promise.resolve();
+  const turns = new Turns(socket);
   const run = async (line: string): Promise<void> => {
     try {
       const output = String(await client.execute('human-monitor-command', { 'command-line': line }));
-      if (socket.writable) socket.write(`${output.replaceAll(/\r?\n/g, '\r\n')}${prompt}`);
+      tell(socket, `${output.replaceAll(/\r?\n/g, '\r\n')}${prompt}`);
     } catch (error) {
-      if (error instanceof QmpError && socket.writable) socket.write(`${error.desc}\r\n${prompt}`);
+      if (error instanceof QmpError) tell(socket, `${error.desc}\r\n${prompt}`);
       else socket.destroy();
     }
   };
-  socket.on('data', lineSplitter((line) => (turn = turn.then(() => run(line)))));
-  socket.on('end', () => void turn.then(() => socket.end()));
+  socket.on('data', lineSplitter((line) => turns.add(() => run(line))));
   socket.write(`QEMU ${major}.${minor}.${micro} monitor - type 'help' for more information\r\n${prompt}`);
 }
 
