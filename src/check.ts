@@ -2,8 +2,7 @@ import { basename } from 'node:path';
 import { findFaults } from './faults.js';
 import type { HookFile } from './hook/find.js';
 import { isDirectoryOfSteps, stepsIn } from './hook/steps.js';
-import { isIgnored, ruleFor, type Rule, type RuleBook } from './rules.js';
-import { trappableSignals } from './signals.js';
+import { allRules, isIgnored, type Rule, type RuleBook } from './rules.js';
 
 /** What `--check` prints, and whether there is any fault. */
 export interface CheckReport {
@@ -38,7 +37,7 @@ function row(rule: Rule): readonly string[] {
 
 /** The dispatch table as it would be, and every fault in every hook with its mend. */
 export function check(book: RuleBook, format: 'text' | 'json', env: NodeJS.ProcessEnv): CheckReport {
-  const rules = trappableSignals.map((signal) => ruleFor(signal, book));
+  const rules = allRules(book);
   const faults = findFaults(rules, book, env);
   if (format === 'json') {
     const lines: object[] = rules.map((rule) => ({

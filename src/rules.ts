@@ -1,7 +1,7 @@
 import { findForSignal, findScript, hookNamesOf, type HookDirs, type HookFile } from './hook/find.js';
 import { isDirectoryOfSteps, stepsIn } from './hook/steps.js';
 import type { SignalSpec } from './signal-spec.js';
-import { builtinRule, type DefaultAction, type SignalName } from './signals.js';
+import { builtinRule, trappableSignals, type DefaultAction, type SignalName } from './signals.js';
 
 /** What a signal does: the links of its chain in their order, and what comes when they have not ended QEMU. */
 export interface Rule {
@@ -32,6 +32,11 @@ const guestRunsOn = {
 function leavesGuestRunning(script: HookFile, dirs: HookDirs): boolean {
   const files = isDirectoryOfSteps(script) ? stepsIn(script).run : [script];
   return files.length > 0 && files.every((file) => hookNamesOf(file, dirs).some((name) => guestRunsOn.hooks.includes(name)));
+}
+
+/** The rules of all signals, in the order of the table. */
+export function allRules(book: RuleBook): Rule[] {
+  return trappableSignals.map((signal) => ruleFor(signal, book));
 }
 
 /**

@@ -1,6 +1,7 @@
-import { readdirSync, readlinkSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import spawn from 'cross-spawn';
 import { flagsOf } from './descriptors.js';
+import { descriptorTarget } from './proc.js';
 
 /*
  * libuv carries signals to its loop through a pipe of the usual 64 KiB: 4,096 signals. What comes while it is full is
@@ -26,7 +27,7 @@ function ownPipes(): string[] {
   const ends = new Map<string, string[]>();
   for (const fd of list('/proc/self/fd')) {
     try {
-      const pipe = readlinkSync(`/proc/self/fd/${fd}`);
+      const pipe = descriptorTarget('self', fd);
       if (pipe.startsWith('pipe:') && flagsOf(Number(fd)) & O_NONBLOCK) ends.set(pipe, [...(ends.get(pipe) ?? []), fd]);
     } catch {
       // The descriptor of the listing itself.

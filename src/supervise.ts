@@ -17,9 +17,9 @@ import { findHelpers, requireQemu } from './qemu/programs.js';
 import { openRunDir, type RunDir } from './qemu/run-dir.js';
 import { runFiles } from './qemu/run-files.js';
 import { openSavedState, putBack, setAside, stateFile, type SavedState, type StateFile } from './qemu/saved-state.js';
-import { ruleFor, type Rule, type RuleBook } from './rules.js';
+import { allRules, type Rule, type RuleBook } from './rules.js';
 import { wordSeconds } from './seconds.js';
-import { trappableSignals, type SignalName } from './signals.js';
+import type { SignalName } from './signals.js';
 import { clearedOf, requireOwnGround, takeOver } from './takeover.js';
 import { rememberTerminal } from './terminal.js';
 import { errorText, UsageError } from './usage-error.js';
@@ -222,7 +222,7 @@ export async function supervise(config: Config, vm: string, book: RuleBook, log:
   const env = process.env;
   const readyFd = checkCall(config, env);
   const file = stateFile(config.stateDir, vm, env);
-  const rules = trappableSignals.map((signal) => ruleFor(signal, book));
+  const rules = allRules(book);
   warnOfFaults(rules, book, env, log);
   const hooked = rules.filter((rule) => rule.script !== null).map((rule) => rule.signal);
   const restoreTerminal = rememberTerminal();
@@ -259,7 +259,7 @@ export async function supervise(config: Config, vm: string, book: RuleBook, log:
  */
 export async function standIn(config: Config, qemu: AdoptedQemu, vm: string, book: RuleBook, log: Log): Promise<number> {
   const readyFd = checkCall(config, process.env);
-  warnOfFaults(trappableSignals.map((signal) => ruleFor(signal, book)), book, process.env, log);
+  warnOfFaults(allRules(book), book, process.env, log);
   const { runDir, monitors } = prepare(config, vm, readyFd, [], process.env);
   requireOwnGround(runDir, config.attach ?? '', qemu.pid);
   // A guest that a hook of a killed one has frozen is still to be thawed.

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { copyFileSync, existsSync } from 'node:fs';
 import { test, type TestContext } from 'node:test';
-import { isAlive, Lab, until } from './lab.js';
+import { Lab, until } from './lab.js';
 import { Linux, needsLinux, says } from './linux.js';
 
 /*
@@ -125,8 +125,7 @@ test('a guest that was frozen when qemu-trap was killed is thawed by the one tha
   first.kill('SIGUSR1');
   await first.event('hook-end');
   assert.equal(linux.needsRecovery(), false);
-  first.kill('SIGKILL');
-  await until('qemu-trap is dead', () => !isAlive(first.pid));
+  await first.die();
   const next = lab.start(how);
   assert.match((await next.event('thawed')).message, /of a qemu-trap that was killed: thawed \(1 file systems\)/);
   await until('the guest writes again', () => linux.needsRecovery());

@@ -132,8 +132,7 @@ test('qemu-trap killed: QEMU runs on, and may be attached to again', async (t) =
   const lab = new Lab(t);
   const qemu = await bareQemu(lab);
   const first = await attached(lab);
-  first.kill('SIGKILL');
-  await until('qemu-trap is dead', () => !isAlive(first.pid));
+  await first.die();
   assert.ok(isAlive(qemu.pid as number));
   const next = await attached(lab);
   next.kill('SIGTERM');
@@ -177,8 +176,7 @@ test('a socket of something else than a QMP monitor: one line, 125, and nobody i
 test('a QEMU that qemu-trap has started is not attached to, but taken over', async (t) => {
   const lab = new Lab(t);
   const first = await lab.startGuest({ options: ['--on-death', 'keep'] });
-  first.kill('SIGKILL');
-  await until('qemu-trap is dead', () => !isAlive(first.pid));
+  await first.die();
   const other = await bareQemuAt(lab, 'other');
   for (const socket of [`${lab.runDir}/qmp.sock`, lab.file('other')]) {
     const trap = lab.start({ command: [], options: ['--attach', socket], log: 'text' });
@@ -197,8 +195,7 @@ test('a QEMU that was attached to is not started a second time', async (t) => {
   const lab = new Lab(t);
   await bareQemu(lab);
   const first = await attached(lab);
-  first.kill('SIGKILL');
-  await until('qemu-trap is dead', () => !isAlive(first.pid));
+  await first.die();
   const wrong = lab.start({ log: 'text' });
   assert.equal(await wrong.status(), 125);
   assert.match(wrong.stderr, /^qemu-trap: a QEMU that was left running in \S+ cannot be taken over: [^\n]+\n$/);

@@ -234,6 +234,12 @@ export class Trap {
     process.kill(this.pid, signal);
   }
 
+  /** Killed by SIGKILL, and dead. */
+  async die(): Promise<void> {
+    this.kill('SIGKILL');
+    await until('qemu-trap is dead', () => !isAlive(this.pid));
+  }
+
   /** Ended within the time that a test has, with its status. */
   async status(): Promise<number> {
     let timer: NodeJS.Timeout | undefined;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chownSync, existsSync, mkdirSync, readFileSync, readdirSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { test, type TestContext } from 'node:test';
-import { execute, isAlive, Lab, monitor, read, until, type StartOptions, type Trap } from './lab.js';
+import { execute, Lab, monitor, read, until, type StartOptions, type Trap } from './lab.js';
 import { Linux, needsLinux, says, type LinuxOptions } from './linux.js';
 
 /*
@@ -257,8 +257,7 @@ const kept = { options: ['--on-death', 'keep'] };
 
 /** qemu-trap is killed, and the next one takes its place. */
 async function replace(lab: SavingLab, trap: Trap, options: readonly string[] = kept.options): Promise<Trap> {
-  trap.kill('SIGKILL');
-  await until('qemu-trap is dead', () => !isAlive(trap.pid));
+  await trap.die();
   return lab.startLinux({}, { options });
 }
 
@@ -307,8 +306,7 @@ test('qemu-trap killed when all is saved, and QEMU still there: the one that tak
   const first = lab.startLinux({}, kept);
   await lab.linux.says(says.up);
   await lab.linux.says('has been up');
-  first.kill('SIGKILL');
-  await until('qemu-trap is dead', () => !isAlive(first.pid));
+  await first.die();
   // What the hook does, up to the moment in which qemu-trap would have QEMU quit.
   const { client, socket } = await monitor(lab);
   await client.execute('migrate', { uri: `exec:umask 077; cat >${lab.state}` });

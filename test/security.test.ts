@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, openSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { isAlive, Lab, openFiles, read, until } from './lab.js';
+import { Lab, openFiles, read, until } from './lab.js';
 
 /*
  * What the README promises under Security.
@@ -64,8 +64,7 @@ test('nothing secret is in the log: neither of QEMU\'s command line, nor of the 
   await first.event('command');
   first.kill('SIGUSR2');
   await first.event('command', 2);
-  first.kill('SIGKILL');
-  await until('qemu-trap is dead', () => !isAlive(first.pid));
+  await first.die();
   const next = lab.start({ options, qemu: [...qemu, '-boot', 'c'], env: { PASSWORD: secret } });
   await next.ready();
   next.kill('SIGTERM');

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
-import { isAlive, Lab, until, type Trap } from './lab.js';
+import { isAlive, Lab, type Trap } from './lab.js';
 
 /*
  * A qemu-trap that gets no descriptor, or no process, any more: each of these was once a hang, a guest that was cut
@@ -78,8 +78,7 @@ test('no descriptor is left when the signal comes: the button is pressed', async
 test('no descriptor is left to look after a QEMU that was taken over: it is not thought gone', async (t) => {
   const lab = new Lab(t);
   const first = await lab.startGuest({ options: ['--on-death', 'keep', ...short] });
-  first.kill('SIGKILL');
-  await until('qemu-trap is dead', () => !isAlive(first.pid));
+  await first.die();
   const next = lab.start({ options: short });
   await next.ready();
   noMoreFiles(next);

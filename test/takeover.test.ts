@@ -9,8 +9,7 @@ const keep = ['--on-death', 'keep'];
 /** A guest left behind by a qemu-trap that was killed, and the qemu-trap that took it over. */
 async function heir(lab: Lab, first: Trap, options: readonly string[] = keep): Promise<Trap> {
   const { qemuPid } = first;
-  first.kill('SIGKILL');
-  await until('qemu-trap is dead', () => !isAlive(first.pid));
+  await first.die();
   const next = lab.start({ options });
   await next.ready();
   assert.equal(next.events('takeover')[0]?.['pid'], qemuPid);
@@ -134,8 +133,7 @@ test('a paused guest that was taken over is made to hear its button', async (t) 
   const { client, socket } = await monitor(lab);
   await client.execute('stop');
   socket.destroy();
-  first.kill('SIGKILL');
-  await until('qemu-trap is dead', () => !isAlive(first.pid));
+  await first.die();
   const next = lab.start({ options: keep });
   assert.equal((await next.event('takeover'))['guest'], 'paused');
   next.kill('SIGTERM');
@@ -168,8 +166,7 @@ test('a QEMU left behind that does not answer is not abandoned, and not started 
   // Somebody else sits on the monitor that is for the heir.
   const { client, socket } = await monitor(lab, 'control.sock');
   await client.execute('query-status');
-  first.kill('SIGKILL');
-  await until('qemu-trap is dead', () => !isAlive(first.pid));
+  await first.die();
   const next = lab.start({ options: keep, log: 'text' });
   assert.equal(await next.status(), 125);
   assert.match(next.stderr, /^qemu-trap: a QEMU that was left running in \S+ cannot be taken over: [^\n]*no greeting[^\n]*\n$/);

@@ -1,10 +1,10 @@
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { ageMs, commandLine, identify, isIdentityAlive, readProcess } from '../proc.js';
 import { UsageError } from '../usage-error.js';
+import { dialMonitor } from './dial.js';
 import type { Qemu, QemuExit } from './process.js';
 import { findServer } from './socket-server.js';
 
-const redialMs = 50;
 /** How often a process is looked at that has closed its monitor. */
 const firstLookMs = 20;
 const longestLookMs = 1_000;
@@ -15,25 +15,6 @@ export interface AdoptedQemu extends Qemu {
   readonly commandLine: readonly string[];
   /** How long it has been there, in milliseconds. */
   readonly ageMs: number;
-}
-
-type Dialled = Socket | 'nobody' | 'busy';
-
-function dial(path: string): Promise<Dialled> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ path });
-    // At once, for the greeting belongs to the client that is to have the connection.
-    socket.pause();
-    socket.once('connect', () => {
-      socket.removeAllListeners('error');
-      resolve(socket);
-    });
-    socket.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EAGAIN') resolve('busy');
-      else if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') resolve('nobody');
-      else reject(error);
-    });
-  });
 }
 
 /** How a QMP monitor begins (docs/interop/qmp-spec of QEMU). */
@@ -101,30 +82,34 @@ function watch(pid: number, control: Socket): Pick<Qemu, 'gone' | 'kill' | 'reap
  */
 export async function adoptQemu(path: string, known: number | null, withinMs: number): Promise<AdoptedQemu | null> {
   const until = performance.now() + withinMs;
-  let dialled: Dialled;
+  const silent = (): UsageError => new UsageError(`${path}: no greeting from its monitor within ${withinMs / 1000} s: another client has it (a monitor serves one), or QEMU hangs`);
+  let control: Socket;
   try {
-    while ((dialled = await dial(path)) === 'busy' && performance.now() < until) {
-      await new Promise((resolve) => setTimeout(resolve, redialMs));
-    }
+    control = await dialMonitor(path, withinMs);
   } catch (error) {
-    throw new UsageError(`${path}: cannot be connected to (${(error as NodeJS.ErrnoException).code}): name the socket of a QMP monitor, and run qemu-trap as root or as its owner`);
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ECONNREFUSED') return null;
+    if (code === 'EAGAIN') throw silent();
+    throw new UsageError(`${path}: cannot be connected to (${code}): name the socket of a QMP monitor, and run qemu-trap as root or as its owner`);
   }
-  if (dialled === 'nobody') return null;
-  const how = dialled === 'busy' ? 'silent' : await speaks(dialled, until - performance.now());
-  if (how === 'gone') return null;
-  if (dialled !== 'busy' && how === 'other') {
-    dialled.destroy();
-    throw new UsageError(`${path}: is no QMP monitor: name the socket of one, such as -qmp unix:SOCKET,server=on,wait=off makes`);
-  }
-  if (dialled === 'busy' || how === 'silent') {
-    if (dialled !== 'busy') dialled.destroy();
-    throw new UsageError(`${path}: no greeting from its monitor within ${withinMs / 1000} s: another client has it (a monitor serves one), or QEMU hangs`);
+  const refuse = (error: UsageError): UsageError => {
+    control.destroy();
+    return error;
+  };
+  switch (await speaks(control, until - performance.now())) {
+    case 'gone':
+      return null;
+    case 'other':
+      throw refuse(new UsageError(`${path}: is no QMP monitor: name the socket of one, such as -qmp unix:SOCKET,server=on,wait=off makes`));
+    case 'silent':
+      throw refuse(silent());
+    case 'speaks':
+      break;
   }
   const pid = known ?? findServer(path);
   const server = pid === null ? null : readProcess(pid);
   if (server === null) {
-    dialled.destroy();
-    throw new UsageError(`${path}: the process that serves it cannot be found: run qemu-trap as root or as QEMU's user, in its network and pid namespaces`);
+    throw refuse(new UsageError(`${path}: the process that serves it cannot be found: run qemu-trap as root or as QEMU's user, in its network and pid namespaces`));
   }
-  return { pid: server.pid, control: dialled, commandLine: commandLine(server.pid), ageMs: ageMs(server), ...watch(server.pid, dialled) };
+  return { pid: server.pid, control, commandLine: commandLine(server.pid), ageMs: ageMs(server), ...watch(server.pid, control) };
 }

@@ -1,11 +1,10 @@
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { SignalName } from '../signals.js';
+import { dialMonitor } from './dial.js';
 import type { Monitors } from './launch.js';
 
 /** How long a hook that has ended has its last commands executed, in milliseconds. */
 const drainMs = 10_000;
-
-const redialMs = 20;
 
 /** Answered by QEMU in any state of a connection, be it with an error. */
 const drainId = 'qemu-trap-drain';
@@ -45,31 +44,16 @@ export class HookMonitors {
     this.#ready.set(path, this.#connect(path));
   }
 
-  /** Waits for its turn where those that wait for QEMU already are as many as it lets wait. */
   async #connect(path: string): Promise<Socket | null> {
-    const until = performance.now() + drainMs;
-    for (;;) {
-      const socket = await this.#dial(path);
-      if (socket !== 'full') return socket;
-      if (this.#closed || performance.now() > until) return null;
-      await new Promise((resolve) => setTimeout(resolve, redialMs));
+    const socket = await dialMonitor(path, drainMs, () => !this.#closed).catch(() => null);
+    if (socket === null || this.#closed) {
+      socket?.destroy();
+      return null;
     }
-  }
-
-  #dial(path: string): Promise<Socket | null | 'full'> {
-    return new Promise((resolve) => {
-      const socket = connect({ path });
-      // At once, or Node reads the greeting that belongs to the hook.
-      socket.pause();
-      this.#open.add(socket);
-      socket.once('connect', () => resolve(socket));
-      // EAGAIN of connect(2): the queue of QEMU's socket, which has room for two, is full.
-      socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'EAGAIN' ? 'full' : null));
-      socket.once('close', () => {
-        this.#open.delete(socket);
-        resolve(null);
-      });
-    });
+    this.#open.add(socket);
+    socket.on('error', () => undefined);
+    socket.once('close', () => this.#open.delete(socket));
+    return socket;
   }
 
   /**
