@@ -55,7 +55,8 @@ if [ "$1" = test ]; then
     $bundle test/*.test.ts test/managers/*.test.ts --outbase=test --outdir=build/test
     if command -v apt-get >/dev/null 2>&1; then
         sh test/linux-guest/make.sh .cache/linux-guest
-        [ "$(id -u)" != 0 ] || sh test/managers/fetch.sh .cache/managers
+        [ "$(id -u)" != 0 ] || sh test/managers/fetch.sh .cache/managers runit daemontools s6 supervisor openrc insserv \
+            sysvinit-utils crun tini systemd systemd-sysv procps
     else
         echo 'no Linux guest and no service managers: they are made of packages of Debian; their tests are skipped' >&2
     fi
