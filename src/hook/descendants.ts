@@ -1,4 +1,3 @@
-import { randomInt } from 'node:crypto';
 import spawn from 'cross-spawn';
 import treeKill from 'tree-kill';
 import { anyValueOf, exists, hasInEnvironment, hasLimit, listProcesses, readProcess, variable, type Process } from '../proc.js';
@@ -21,7 +20,7 @@ const goneWithinMs = 5_000;
  * The soft RLIMIT_LOCKS that qemu-trap has, and every process it starts from now on inherits, whatever becomes of its
  * environment. The kernel has not enforced that limit since 2.4.25 (getrlimit(2)): as a mark it costs nothing.
  */
-const markedLimit = 2 ** 40 + randomInt(2 ** 40);
+const markedLimit = 2 ** 40 + Math.floor(Math.random() * 2 ** 40);
 
 /** Marks qemu-trap itself, so that its hooks are. Where prlimit(1) is not there, the cookie has to do. */
 export function markHooksToCome(): void {

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { shortDigest } from '../digest.js';
 import { readOpts } from '../qemu-opts.js';
 
 /*
@@ -22,7 +22,7 @@ function nameOption(qemu: readonly string[]): string | null {
 
 /** The VM's name: QEMU's own, else one that the same command line has at every start. */
 export function vmName(qemu: readonly string[]): string {
-  return nameOption(qemu) || `qemu-${createHash('sha256').update(qemu.join('\0')).digest('hex').slice(0, 8)}`;
+  return nameOption(qemu) || `qemu-${shortDigest(qemu.join('\0'))}`;
 }
 
 export function daemonizes(qemu: readonly string[]): boolean {

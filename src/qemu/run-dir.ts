@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
 import { chmodSync, linkSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { shortDigest } from '../digest.js';
 import { findWayFault, openToOthers, type Fault } from '../ownership.js';
 import { identify, isIdentityAlive, pidOf, readIdentity } from '../proc.js';
 import { longestSocketPath } from '../socket-path.js';
@@ -38,7 +38,7 @@ interface Place {
 export function asFileName(vm: string): string {
   const plain = vm.replaceAll(/[^A-Za-z0-9._-]/g, '_').replace(/^\./, '_');
   if (plain === vm && vm.length <= longestDefaultName) return vm;
-  return `${plain.slice(0, longestDefaultName - 9)}-${createHash('sha256').update(vm).digest('hex').slice(0, 8)}`;
+  return `${plain.slice(0, longestDefaultName - 9)}-${shortDigest(vm)}`;
 }
 
 function makeTemporary(): string {
@@ -122,7 +122,7 @@ function lock(directory: string): number | null {
       if (isIdentityAlive(holder)) {
         throw new UsageError(`run directory ${directory}: served by another qemu-trap already (pid ${pidOf(holder)}): stop that one, or name another directory with --run-dir or --name`);
       }
-      const claim = `${path}.after.${createHash('sha256').update(holder).digest('hex').slice(0, 16)}`;
+      const claim = `${path}.after.${shortDigest(holder)}`;
       if (linked(mine, claim)) {
         try {
           // Asked again: who had the claim before may have replaced it, and given the claim up.

@@ -1,4 +1,3 @@
-import { randomInt } from 'node:crypto';
 import { connect } from 'node:net';
 import { lineSplitter } from '../qmp/lines.js';
 import { readMessage, type QmpError } from '../qmp/messages.js';
@@ -37,7 +36,7 @@ export function askAgent(
   onSynchronised: () => void = () => undefined,
 ): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const sync = randomInt(2 ** 31);
+    const sync = Math.floor(Math.random() * 2 ** 31);
     const socket = connect({ path: socketPath });
     let synchronised = false;
     let timer: NodeJS.Timeout | undefined;
