@@ -7,7 +7,7 @@ import { version } from '../package.json';
 import { parseArgs, type Config } from './args.js';
 import { check } from './check.js';
 import { status } from './exit-status.js';
-import { openLog } from './log.js';
+import { openLog, type Log } from './log.js';
 import { vmName } from './qemu/command-line.js';
 import type { RuleBook } from './rules.js';
 import { openStderr } from './stderr.js';
@@ -50,6 +50,7 @@ function print(text: string): void {
 
 async function main(argv: readonly string[]): Promise<number> {
   const stderr = openStderr();
+  let log: Log | null = null;
   try {
     const config = parseArgs(argv, process.env);
     if (config.mode === 'help') {
@@ -66,18 +67,17 @@ async function main(argv: readonly string[]): Promise<number> {
       print(report.text);
       return report.faulty ? status.failed : 0;
     }
-    if (config.attach !== null) {
-      const qemu = await reachQemu(config.attach);
-      const vm = config.name ?? vmName(qemu.commandLine);
-      return await standIn(config, qemu, vm, book, openLog(config.log, vm, stderr.write));
-    }
-    const vm = config.name ?? vmName(config.qemu);
-    return await supervise(config, vm, book, openLog(config.log, vm, stderr.write));
+    const qemu = config.attach === null ? null : await reachQemu(config.attach);
+    const vm = config.name ?? vmName(qemu?.commandLine ?? config.qemu);
+    log = openLog(config.log, vm, stderr.write);
+    return await (qemu === null ? supervise(config, vm, book, log) : standIn(config, qemu, vm, book, log));
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
+    log?.flush();
     stderr.write(`qemu-trap: ${error.message.replaceAll(/\s*\n\s*/g, ' ')}\n`, 'qemu-trap');
     return error.status;
   } finally {
+    log?.flush();
     await stderr.drain(lastLineMs);
   }
 }

@@ -13,37 +13,65 @@ export interface LogEvent {
 }
 
 export interface Log {
-  (event: LogEvent): void;
+  /** What is worded by a function is worded when it is written. */
+  (event: LogEvent | (() => LogEvent)): void;
   /** A line that a hook wrote. */
   hookOutput(hook: string, chunk: Buffer): void;
+  /** Writes what has been told so far. */
+  flush(): void;
 }
+
+/** What is told may wait this long, in milliseconds: the processor belongs to what was done first, a hook, say, or QEMU. */
+const afterMs = 3;
 
 const lineFeed = 0x0a;
 
 /** A log that writes `text` or `json` lines to `write`, each with the VM's name. */
 export function openLog(format: 'text' | 'json', vm: string, write: (line: string | Buffer, author: Author) => void): Log {
   let midLine = false;
+  let told: (() => void)[] = [];
+  let timer: NodeJS.Timeout | null = null;
+  const flush = (): void => {
+    if (timer !== null) clearTimeout(timer);
+    timer = null;
+    const words = told;
+    told = [];
+    for (const each of words) each();
+  };
+  const later = (words: () => void): void => {
+    told.push(words);
+    timer ??= setTimeout(flush, afterMs);
+  };
   const name = vm.replaceAll(/\p{Cc}/gu, '_');
-  const say = ({ event, level, message, facts }: LogEvent, author: Author): void => {
+  const say = ({ event, level, message, facts }: LogEvent, time: Date, author: Author): void => {
     const line = message.replaceAll(/\s*\n\s*/g, ' | ');
     if (format === 'json') {
-      write(`${JSON.stringify({ time: new Date().toISOString(), event, level, vm, ...facts, message: line })}\n`, author);
+      write(`${JSON.stringify({ time: time.toISOString(), event, level, vm, ...facts, message: line })}\n`, author);
     } else {
       // What a hook wrote last may not have ended its line.
       write(`${midLine ? '\n' : ''}qemu-trap: ${name}: ${level === 'info' ? '' : `${level}: `}${line}\n`, author);
       midLine = false;
     }
   };
-  return Object.assign((event: LogEvent) => say(event, 'qemu-trap'), {
+  const sayOutput = (hook: string, chunk: Buffer, time: Date): void => {
+    if (format === 'text') {
+      midLine = chunk.at(-1) !== lineFeed;
+      return write(chunk, 'hook');
+    }
+    for (const line of chunk.toString('utf8').split('\n')) {
+      if (line !== '') say({ event: 'hook-output', level: 'info', message: line, facts: { hook } }, time, 'hook');
+    }
+  };
+  const log = (event: LogEvent | (() => LogEvent)): void => {
+    const time = new Date();
+    later(() => say(typeof event === 'function' ? event() : event, time, 'qemu-trap'));
+  };
+  return Object.assign(log, {
     hookOutput: (hook: string, chunk: Buffer): void => {
-      if (format === 'text') {
-        midLine = chunk.at(-1) !== lineFeed;
-        return write(chunk, 'hook');
-      }
-      for (const line of chunk.toString('utf8').split('\n')) {
-        if (line !== '') say({ event: 'hook-output', level: 'info', message: line, facts: { hook } }, 'hook');
-      }
+      const time = new Date();
+      later(() => sayOutput(hook, chunk, time));
     },
+    flush,
   });
 }
 

@@ -47,12 +47,11 @@ export function ruleFor(signal: SignalName, book: RuleBook): Rule {
   const builtin = builtinRule(signal);
   const spec = book.specs.get(signal);
   const own = findForSignal(signal, book.dirs)[0] ?? null;
-  const builtinScript = builtin.script === null ? null : findScript(builtin.script, book.dirs);
 
   const script =
     spec?.script !== undefined ? findScript(spec.script, book.dirs)
     : typeof spec?.monitorCommand === 'string' ? null
-    : (own ?? builtinScript);
+    : (own ?? (builtin.script === null ? null : findScript(builtin.script, book.dirs)));
   const runsOn =
     script === null
       ? guestRunsOn.commands.includes(spec?.monitorCommand?.trim() ?? '')

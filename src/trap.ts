@@ -6,6 +6,8 @@ export interface Trapped {
   readonly at: number;
   /** How often: what comes in one turn of the event loop is one, as it is for the kernel while a signal is pending. */
   readonly times: number;
+  /** It is qemu-trap's own, and means nothing: see {@link rehearse}. */
+  readonly isRehearsal: boolean;
 }
 
 /*
@@ -14,7 +16,7 @@ export interface Trapped {
  */
 const early = new Map<SignalName, Trapped>();
 function keep(trapped: Trapped): void {
-  if (!early.has(trapped.signal)) early.set(trapped.signal, trapped);
+  if (!early.has(trapped.signal) && !trapped.isRehearsal) early.set(trapped.signal, trapped);
 }
 let deliver = keep;
 
@@ -24,22 +26,38 @@ let deliver = keep;
  */
 const again = new Map<SignalName, number>();
 
+/** Ignored by default (signal(7)), and of no use to anybody but programs with out-of-band data on a socket. */
+export const rehearsalSignal = 'SIGURG';
+let rehearsing = false;
+
+/**
+ * Has {@link rehearsalSignal} go the way of a signal, from the kernel to the listener. One that comes from elsewhere at
+ * the same time is lost with it: so not where anything is to be done on it.
+ */
+export function rehearse(): void {
+  rehearsing = true;
+  process.kill(process.pid, rehearsalSignal);
+}
+
 function trapped(signal: SignalName): void {
   const count = again.get(signal);
   if (count !== undefined) {
     again.set(signal, count + 1);
     return;
   }
-  if (again.size === 0) setImmediate(deliverRest);
+  const isFirst = again.size === 0;
   again.set(signal, 0);
-  deliver({ signal, at: performance.now(), times: 1 });
+  const isRehearsal = rehearsing && signal === rehearsalSignal;
+  if (isRehearsal) rehearsing = false;
+  deliver({ signal, at: performance.now(), times: 1, isRehearsal });
+  if (isFirst) setImmediate(deliverRest);
 }
 
 function deliverRest(): void {
   const rest = [...again];
   again.clear();
   const at = performance.now();
-  for (const [signal, times] of rest) if (times > 0) deliver({ signal, at, times });
+  for (const [signal, times] of rest) if (times > 0) deliver({ signal, at, times, isRehearsal: false });
 }
 
 for (const signal of trappableSignals) {

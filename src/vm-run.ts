@@ -1,11 +1,12 @@
 import { closeSync, existsSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { Socket } from 'node:net';
 import type { Config } from './args.js';
 import { initialState, linkOf, nextTick, step, type Action, type Input } from './dispatch.js';
 import { isOfTreeWalk, markHooksToCome } from './hook/descendants.js';
 import { inheritedEnvironment } from './hook/environment.js';
 import { libDir, type HookFile } from './hook/find.js';
-import { closePipe, OutputPipes } from './hook/output-pipes.js';
-import { runHook, type HookRun } from './hook/run.js';
+import { OutputPipes } from './hook/output-pipes.js';
+import { readyHook, runHook, type HookCall, type HookRun } from './hook/run.js';
 import { stepsOf } from './hook/steps.js';
 import { wordTelling, type Log } from './log.js';
 import type { ServiceManager } from './notify/service-manager.js';
@@ -24,12 +25,12 @@ import { FreezeGuard, toShutDown } from './qga/freeze.js';
 import { runMonitorCommand, shownCommand, type CommandResult } from './qmp/command-line.js';
 import { MonitorClosed, QmpError, type QmpEvent } from './qmp/messages.js';
 import { Relay } from './qmp/relay.js';
-import { ruleFor, type Rule, type RuleBook } from './rules.js';
+import { allRules, isIgnored, ruleFor, type Rule, type RuleBook } from './rules.js';
 import { wordSeconds } from './seconds.js';
 import type { SignalName } from './signals.js';
 import { widenSignalPipe } from './signal-pipe.js';
 import { atTerminal } from './terminal.js';
-import { onTrapped } from './trap.js';
+import { onTrapped, rehearsalSignal, rehearse, type Trapped } from './trap.js';
 import { errorText } from './usage-error.js';
 import { within } from './within.js';
 
@@ -52,6 +53,9 @@ const waitsToResume: readonly string[] = ['inmigrate', 'paused'];
 
 /** Events after which QEMU's run state may be another (qapi/run-state.json of QEMU). */
 const runStateEvents: readonly string[] = ['STOP', 'RESUME', 'SUSPEND', 'WAKEUP', 'GUEST_PANICKED', 'RESET', 'MIGRATION'];
+
+/** Settled already: what comes after it comes after the step of the core that led there, and its words. */
+const whatLedHereIsTold = Promise.resolve();
 
 /** A QEMU that this qemu-trap did not start. */
 export interface Adoption {
@@ -89,6 +93,8 @@ export class VmRun {
   readonly #turns = new Map<SignalName, object>();
   readonly #clearing = new Set<Promise<void>>();
   readonly #freezeGuard: FreezeGuard;
+  /** Copied once: process.env is read variable by variable. */
+  readonly #inherited = inheritedEnvironment(process.env);
   readonly #untrap: () => void;
   /** QEMU loads a saved guest, which must not run before its state is gone. */
   #resuming: boolean;
@@ -138,7 +144,41 @@ export class VmRun {
     // It has run before, whatever it says now.
     this.#started = charge.adoption !== null;
     void this.#connect();
-    this.#untrap = onTrapped(({ signal, at, times }) => this.#feed({ kind: 'signal', rule: this.#rule(signal), times, atTerminal }, at));
+    this.#untrap = onTrapped((trapped) => this.#take(trapped));
+  }
+
+  #take({ signal, at, times, isRehearsal }: Trapped): void {
+    if (isRehearsal) this.#rehearse();
+    else this.#feed({ kind: 'signal', rule: this.#rule(signal), times, atTerminal }, at);
+  }
+
+  async #prepareToRehearse(): Promise<void> {
+    await Promise.all([this.#hookMonitors?.prepared(), this.#outputPipes?.prepared()]);
+    if (!this.#over && isIgnored(this.#rule(rehearsalSignal))) this.#attempt(rehearse);
+  }
+
+  /**
+   * Goes the way from a signal to its action, up to where it would touch anything. V8 compiles a function when it is
+   * first called, and the one signal that counts is the first of its process.
+   */
+  #rehearse(): void {
+    const { state } = step(initialState(this.#state.limits), { kind: 'monitor-up', guest: 'running' }, 0);
+    for (const rule of allRules(this.book)) {
+      const stepped = step(state, { kind: 'signal', rule, times: 1, atTerminal }, 0);
+      for (const action of stepped.actions) if (action.do === 'tell') wordTelling(action.telling);
+      nextTick(stepped.state);
+      const steps = rule.script === null ? { files: [] } : stepsOf(rule.script);
+      if ('files' in steps) for (const file of steps.files) readyHook(this.#callOf(rule.signal, file, 0));
+    }
+    void pressPowerButton({ execute: async () => ({ status: 'running' }) });
+    // Of each, the shortest way out: what is too late, or not there to be run or ended, or of a monitor that has closed.
+    const file = { path: '', ours: false };
+    const call = this.#callOf(rehearsalSignal, file, 0);
+    void this.#runHook({ ...this.#rule(rehearsalSignal), script: null }, 0);
+    void this.#runFile(rehearsalSignal, file, 0, () => true);
+    runHook({ ...call, monitor: new Socket(), output: null, onOutput: () => undefined });
+    this.#perform({ do: 'end-hook', signal: rehearsalSignal });
+    void this.#command(rehearsalSignal, '', () => Promise.reject(new MonitorClosed()));
   }
 
   /** An error of qemu-trap's own: said, and survived, for QEMU still runs. */
@@ -205,6 +245,7 @@ export class VmRun {
       if (adoption !== null) this.#tellAdoption(adoption, guest);
       this.#feed({ kind: 'monitor-up', guest });
       this.#tellReady();
+      void this.#prepareToRehearse();
       if (adoption !== null) this.#inherit(adoption, guest).catch((error: unknown) => error instanceof MonitorClosed || this.survive(error));
       if (this.#resuming) await this.#resume();
     } catch (error) {
@@ -343,6 +384,8 @@ export class VmRun {
     if (this.#over) return;
     const { state, actions } = step(this.#state, input, at);
     this.#state = state;
+    // What is done comes before all else: before what is remembered of it, and the words for it.
+    for (const action of actions) if (action.do !== 'tell') this.#attempt(() => this.#perform(action));
     if (state.stop !== null && state.stop.since !== this.stoppedAt) {
       this.stopSignal = state.stop.rule.signal;
       this.stoppedAt = state.stop.since;
@@ -351,7 +394,7 @@ export class VmRun {
       this.stopSignal = null;
       this.stoppedAt = null;
     }
-    for (const action of actions) this.#attempt(() => this.#perform(action));
+    for (const action of actions) if (action.do === 'tell') this.log(() => wordTelling(action.telling));
     this.manager.follow(state, state.stop !== null || this.#resuming);
     this.#arm();
   }
@@ -365,7 +408,7 @@ export class VmRun {
     this.#timer = setTimeout(() => this.#feed({ kind: 'tick' }), delay);
   }
 
-  #perform(action: Action): void {
+  #perform(action: Exclude<Action, { do: 'tell' }>): void {
     switch (action.do) {
       case 'run-hook':
         this.#runHook(action.rule, action.deadline).catch((error: unknown) => {
@@ -396,8 +439,6 @@ export class VmRun {
       case 'abandon':
         this.#hasAbandoned = true;
         return this.#abandon({ code: null, signal: 'SIGKILL' });
-      case 'tell':
-        return this.log(wordTelling(action.telling));
     }
   }
 
@@ -418,7 +459,10 @@ export class VmRun {
     this.#feed({ kind: 'command-end', signal, ok: result.ok });
   }
 
-  /** Runs what the rule names: one hook, or the steps of a directory, one after the other until one fails. */
+  /**
+   * Runs what the rule names: one hook, or the steps of a directory, one after the other until one fails. The first is
+   * started before this returns, where all is ready for it.
+   */
   async #runHook({ signal, script }: Rule, deadline: number): Promise<void> {
     if (script === null) return;
     // One that was told to end may take longer to do so than the next run of the same signal to begin.
@@ -428,8 +472,10 @@ export class VmRun {
 
     let outcome: HookOutcome = { kind: 'done' };
     const steps = stepsOf(script);
-    if ('fault' in steps) outcome = this.#hookFailed(signal, script.path, steps.fault);
-    else {
+    if ('fault' in steps) {
+      await whatLedHereIsTold;
+      outcome = this.#hookFailed(signal, script.path, steps.fault);
+    } else {
       for (const file of steps.files) {
         // Where its time was up before it began, the core waits for no outcome.
         const next = await this.#runFile(signal, file, deadline, () => superseded() || linkOf(this.#state, signal) !== 'script');
@@ -454,39 +500,20 @@ export class VmRun {
   async #runFile(signal: SignalName, file: HookFile, deadline: number, tooLate: () => boolean): Promise<HookOutcome | null> {
     const hook = file.path;
     const startedAt = performance.now();
-    const monitor = (await this.#hookMonitors?.take(signal)) ?? null;
-    const output = monitor === null ? null : ((await this.#outputPipes?.take()) ?? null);
+    const monitor = this.#hookMonitors?.takeReady(signal) ?? (await this.#hookMonitors?.take(signal)) ?? null;
+    const output = monitor === null ? null : (this.#outputPipes?.takeReady() ?? (await this.#outputPipes?.take()) ?? null);
     if (tooLate()) {
-      if (output !== null) closePipe(output);
-      if (monitor !== null) void this.#hookMonitors?.giveBack(signal, monitor);
+      if (output !== null) this.#outputPipes?.putBack(output);
+      if (monitor !== null) this.#hookMonitors?.putBack(signal, monitor);
       return null;
     }
     if (monitor === null) return this.#hookFailed(signal, hook, 'cannot be run: QEMU gives it no monitor');
 
-    const run = runHook({
-      file,
-      inherited: inheritedEnvironment(process.env),
-      monitor,
-      output,
-      onOutput: (chunk) => this.log.hookOutput(hook, chunk),
-      facts: {
-        signal,
-        vm: this.vm,
-        qemuPid: this.charge.qemu.pid,
-        hooksDir: this.book.dirs.user ?? this.book.dirs.bundled,
-        libDir: libDir(this.book.dirs),
-        leftMs: deadline - performance.now(),
-        press: this.config.press,
-        agent: this.config.agent,
-        runDir: this.charge.runDir.path,
-        stateFile: this.stateFile?.path ?? null,
-        qmpSocket: this.charge.monitors.qmp,
-        monitorSocket: this.charge.monitors.human,
-      },
-    });
+    const run = runHook({ ...this.#callOf(signal, file, deadline), monitor, output, onOutput: (chunk) => this.log.hookOutput(hook, chunk) });
     this.#hooks.set(signal, run);
     this.#clearing.add(run.cleared);
     void run.cleared.finally(() => this.#clearing.delete(run.cleared));
+    await whatLedHereIsTold;
     if (run.pid !== undefined) {
       this.log({ event: 'hook-start', level: 'info', message: `${signal}: running hook ${hook} (pid ${run.pid})`, facts: { signal, hook, pid: run.pid } });
     }
@@ -507,6 +534,28 @@ export class VmRun {
       facts: { signal, hook, outcome: outcome.kind, ms },
     });
     return outcome;
+  }
+
+  #callOf(signal: SignalName, file: HookFile, deadline: number): Pick<HookCall, 'file' | 'inherited' | 'facts'> {
+    const { charge, book, config } = this;
+    return {
+      file,
+      inherited: this.#inherited,
+      facts: {
+        signal,
+        vm: this.vm,
+        qemuPid: charge.qemu.pid,
+        hooksDir: book.dirs.user ?? book.dirs.bundled,
+        libDir: libDir(book.dirs),
+        leftMs: deadline - performance.now(),
+        press: config.press,
+        agent: config.agent,
+        runDir: charge.runDir.path,
+        stateFile: this.stateFile?.path ?? null,
+        qmpSocket: charge.monitors.qmp,
+        monitorSocket: charge.monitors.human,
+      },
+    };
   }
 
   async #abandonSave(hook: string): Promise<void> {

@@ -25,8 +25,8 @@ export interface HookFile {
 /** True for anything at `path`, a dangling link included: who put it there meant something by it. */
 function isThere(path: string): boolean {
   try {
-    lstatSync(path);
-    return true;
+    // Most are not there: an exception for each would take longer than all the rest of a look-up.
+    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
   } catch {
     return false;
   }

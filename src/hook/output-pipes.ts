@@ -53,12 +53,28 @@ export class OutputPipes {
     void this.#refill();
   }
 
+  /** Settled when those to begin with are there, or are not to be had. */
+  async prepared(): Promise<void> {
+    await this.#making;
+  }
+
+  /** Takes a pipe back that no hook has had. */
+  putBack(pipe: OutputPipe): void {
+    if (this.#closed) closePipe(pipe);
+    else this.#ready.unshift(pipe);
+  }
+
+  /** @returns `null` where none is ready */
+  takeReady(): OutputPipe | null {
+    const pipe = this.#ready.shift() ?? null;
+    if (this.#ready.length < spares / 2) setImmediate(() => void this.#refill());
+    return pipe;
+  }
+
   /** @returns `null` where there is none in time, and Node's own kind has to do */
   async take(): Promise<OutputPipe | null> {
-    if (this.#ready.length === 0 && !this.#closed) await within(patienceMs, this.#refill());
-    const pipe = this.#ready.shift() ?? null;
-    if (this.#ready.length < spares / 2) void this.#refill();
-    return pipe;
+    if (this.#ready.length === 0) await within(patienceMs, this.#refill());
+    return this.takeReady();
   }
 
   /** @returns settled when nothing of it can come to lie in the run directory any more */
@@ -69,6 +85,7 @@ export class OutputPipes {
   }
 
   #refill(): Promise<void> {
+    if (this.#closed) return Promise.resolve();
     return (this.#making ??= this.#make().finally(() => (this.#making = null)));
   }
 

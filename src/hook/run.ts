@@ -1,14 +1,15 @@
-import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import spawn from 'cross-spawn';
 import { hookOutcome, type HookOutcome } from '../outcome.js';
 import { endDescendants, hookEnded, hookStarted } from './descendants.js';
 import { hookEnvironment, type HookFacts } from './environment.js';
-import { checkTrust, isStill } from './trust.js';
+import { checkTrust, isStill, type Verdict } from './trust.js';
 import type { HookFile } from './find.js';
 import { closePipe, readerOf, type OutputPipe } from './output-pipes.js';
 
+/** When a hook's output begins to be read, in milliseconds: until then it waits, and the processor is the hook's. */
+const readAfterMs = 3;
 /** How long the last output of a hook that has ended is waited for, where something of it still holds the pipe. */
 const lastOutputMs = 200;
 
@@ -48,25 +49,43 @@ function wordSpawnError(error: NodeJS.ErrnoException): string {
   }
 }
 
+/** Nobody else's as long as the host is up; a guess at it would gain nobody anything. */
+function newCookie(): string {
+  const digits = (): string => Math.floor(Math.random() * 2 ** 52).toString(16).padStart(13, '0');
+  return digits() + digits();
+}
+
+interface Ready {
+  readonly verdict: Verdict;
+  readonly cookie: string;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** All that comes before a hook's start, which it may run without: it only looks. */
+export function readyHook({ file, facts, inherited }: Pick<HookCall, 'file' | 'facts' | 'inherited'>): Ready {
+  const verdict = checkTrust(file.path, file.ours);
+  const cookie = newCookie();
+  return { verdict, cookie, env: hookEnvironment({ ...facts, hook: file.path, cookie }, inherited) };
+}
+
 /** Runs a hook as the contract says: directly, in a group of its own, the monitor on fd 3, its output to the log. */
 export function runHook(call: HookCall): HookRun {
-  const { path, ours } = call.file;
+  const { path } = call.file;
   const { output } = call;
   const notRun = (why: string): HookRun => {
     if (output !== null) closePipe(output);
     return { pid: undefined, ended: Promise.resolve({ kind: 'failed', why }), cleared: Promise.resolve(), end: () => undefined };
   };
-  const verdict = checkTrust(path, ours);
+  const { verdict, cookie, env } = readyHook(call);
   if (!verdict.trusted) return notRun(`cannot be trusted: ${verdict.what} (mend it: ${verdict.mend})`);
 
   const { signal } = call.facts;
-  const cookie = randomBytes(16).toString('hex');
   let child: ReturnType<typeof spawn>;
   try {
     child = spawn(path, [signal], {
       detached: true,
       stdio: ['ignore', output?.writer ?? 'pipe', output?.writer ?? 'pipe', call.monitor],
-      env: hookEnvironment({ ...call.facts, hook: path, cookie }, call.inherited),
+      env,
     });
   } catch (error) {
     return notRun(wordSpawnError(error as NodeJS.ErrnoException));
@@ -75,9 +94,14 @@ export function runHook(call: HookCall): HookRun {
   const changed = !isStill(path, verdict.identity);
   const { pid } = child;
   const outputs: Readable[] = [];
-  if (output !== null) outputs.push(readerOf(output));
-  for (const stream of [child.stdout, child.stderr]) if (stream) outputs.push(stream);
-  for (const stream of outputs) stream.on('data', call.onOutput).on('error', () => undefined);
+  const read = (): void => {
+    clearTimeout(reading);
+    if (outputs.length > 0) return;
+    if (output !== null) outputs.push(readerOf(output));
+    for (const stream of [child.stdout, child.stderr]) if (stream) outputs.push(stream);
+    for (const stream of outputs) stream.on('data', call.onOutput).on('error', () => undefined);
+  };
+  const reading = setTimeout(read, readAfterMs);
 
   let running = pid !== undefined;
   const ended = new Promise<HookOutcome>((resolve) => {
@@ -90,13 +114,17 @@ export function runHook(call: HookCall): HookRun {
       resolve(hookOutcome(code, killedBy));
     });
   });
-  if (pid === undefined) return { pid, ended, cleared: ended.then(() => undefined), end: () => undefined };
+  if (pid === undefined) {
+    read();
+    return { pid, ended, cleared: ended.then(() => undefined), end: () => undefined };
+  }
 
   hookStarted(pid);
   let clearing: Promise<void> | null = null;
   const clear = (): Promise<void> => (clearing ??= endDescendants(pid, cookie, () => running));
   if (changed) void clear();
   const cleared = ended.then(clear).then(async () => {
+    read();
     const closed = outputs.map((stream) => (stream.closed ? undefined : new Promise<void>((resolve) => stream.once('close', () => resolve()))));
     const timer = setTimeout(() => outputs.forEach((stream) => stream.destroy()), lastOutputMs);
     await Promise.all(closed);

@@ -88,7 +88,7 @@ export function checkTrust(path: string, ours: boolean): Verdict {
       return distrust({ what: 'it is not executable', mend: `chmod 755 ${shellQuote(path)}` });
     }
     if (!ours) {
-      const real = realpathSync(path);
+      const real = realpathSync.native(path);
       const fault =
         openToOthers(real, stats, 'it') ??
         [...new Set([dirname(path), dirname(real)])]

@@ -26,7 +26,9 @@ function setBlocking(socket: Socket, blocking: boolean): void {
  * the run directory, the descriptors or QEMU's main loop meanwhile.
  */
 export class HookMonitors {
-  readonly #ready = new Map<string, Promise<Socket | null>>();
+  /** On their way, or ready. */
+  readonly #coming = new Map<string, Promise<void>>();
+  readonly #ready = new Map<string, Socket>();
   readonly #open = new Set<Socket>();
   #closed = false;
 
@@ -40,37 +42,71 @@ export class HookMonitors {
 
   #prepare(path: string): void {
     // One ahead, no more: a second would sit on the monitor as its only client, and nobody would ever use it.
-    if (this.#closed || this.#ready.has(path)) return;
-    this.#ready.set(path, this.#connect(path));
+    if (this.#closed || this.#coming.has(path)) return;
+    this.#coming.set(path, this.#connect(path));
   }
 
-  async #connect(path: string): Promise<Socket | null> {
+  async #connect(path: string): Promise<void> {
     const socket = await dialMonitor(path, drainMs, () => !this.#closed).catch(() => null);
     if (socket === null || this.#closed) {
       socket?.destroy();
-      return null;
+      this.#coming.delete(path);
+      return;
     }
     this.#open.add(socket);
+    this.#ready.set(path, socket);
     socket.on('error', () => undefined);
-    socket.once('close', () => this.#open.delete(socket));
-    return socket;
+    socket.once('close', () => {
+      this.#open.delete(socket);
+      if (this.#ready.get(path) === socket) this.#forget(path);
+    });
+  }
+
+  #forget(path: string): void {
+    this.#ready.delete(path);
+    this.#coming.delete(path);
   }
 
   /**
    * A connection for one run of `signal`'s hook: in blocking mode, greeting unread.
+   * @returns `null` where none is ready
+   */
+  takeReady(signal: SignalName): Socket | null {
+    const path = this.#path(signal);
+    const socket = this.#ready.get(path);
+    if (socket === undefined) return null;
+    this.#forget(path);
+    if (socket.destroyed) return null;
+    setBlocking(socket, true);
+    return socket;
+  }
+
+  /**
+   * The same, waited for.
    * @returns `null` where QEMU takes none
    */
   async take(signal: SignalName): Promise<Socket | null> {
     const path = this.#path(signal);
-    let socket = await this.#ready.get(path);
-    this.#ready.delete(path);
-    if (!socket || socket.destroyed) {
-      this.#prepare(path);
-      socket = (await this.#ready.get(path)) ?? null;
-      this.#ready.delete(path);
-    }
-    if (socket) setBlocking(socket, true);
-    return socket ?? null;
+    await this.#coming.get(path);
+    const socket = this.takeReady(signal);
+    if (socket !== null) return socket;
+    this.#prepare(path);
+    await this.#coming.get(path);
+    return this.takeReady(signal);
+  }
+
+  /** Settled when every connection is there, or is not to be had for now. */
+  async prepared(): Promise<void> {
+    await Promise.all(this.#coming.values());
+  }
+
+  /** Takes a connection back that no hook has had. */
+  putBack(signal: SignalName, socket: Socket): void {
+    setBlocking(socket, false);
+    const path = this.#path(signal);
+    if (this.#closed || this.#coming.has(path)) return void socket.destroy();
+    this.#coming.set(path, Promise.resolve());
+    this.#ready.set(path, socket);
   }
 
   /**
