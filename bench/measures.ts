@@ -79,30 +79,28 @@ function idleNode(): { readonly pid: number; end(): void } {
 /** How long after its start something is idle. */
 const idleAfterMs = 10_000;
 
-/** What an idle one costs, alone and as one of `many`, and how often its threads woke up in `ms` milliseconds. */
+/**
+ * What one of `many` idle ones costs, and how often its threads woke up in `ms` milliseconds. What is private is told by
+ * one of many, too: of one alone, the pages of the program's own file would count as private.
+ */
 export async function idle(many: number, ms: number, libvirtd: number): Promise<readonly Table[]> {
-  const [alone, shared, woken, each] = [new Samples(), new Samples(), new Samples(), new Samples()];
-  const node = idleNode();
-  await pause(idleAfterMs);
-  alone.add('node, one socket', memory(node.pid, 'Private'));
-  each.add('node, one socket', threads(node.pid));
+  const [own, shared, woken, each] = [new Samples(), new Samples(), new Samples(), new Samples()];
+  const measure = async (name: string, pids: readonly number[]): Promise<void> => {
+    await pause(idleAfterMs);
+    const before = pids.map(switches);
+    await pause(ms);
+    woken.add(name, Math.max(...pids.map((pid, i) => switches(pid) - (before[i] ?? 0))));
+    shared.add(name, ...pids.map((pid) => memory(pid, 'Pss')));
+    own.add(name, ...pids.map((pid) => memory(pid, 'Private')));
+    each.add(name, ...pids.map(threads));
+  };
+  const nodes = Array.from({ length: many }, idleNode);
+  await measure('node, one socket', nodes.map(({ pid }) => pid));
+  for (const node of nodes) node.end();
   for (const contender of [bundledHook, bashSocat, dumbInit, tini]) {
     const name = contender === bundledHook ? 'qemu-trap' : contender.name;
-    await withVms(contender, 1, async ([vm]) => {
-      await pause(idleAfterMs);
-      alone.add(name, memory(vm?.keeper.pid ?? 0, 'Private'));
-      each.add(name, threads(vm?.keeper.pid ?? 0));
-    });
-    await withVms(contender, many, async (vms) => {
-      await pause(idleAfterMs);
-      const pids = vms.map(({ keeper }) => keeper.pid ?? 0);
-      const before = pids.map(switches);
-      await pause(ms);
-      woken.add(name, Math.max(...pids.map((pid, i) => switches(pid) - (before[i] ?? 0))));
-      shared.add(name, ...pids.map((pid) => memory(pid, 'Pss')));
-    });
+    await withVms(contender, many, (vms) => measure(name, vms.map(({ keeper }) => keeper.pid ?? 0)));
   }
-  node.end();
   const before = memory(libvirtd, 'Pss');
   await withVms(libvirt, many, async () => {
     await pause(idleAfterMs);
@@ -112,7 +110,7 @@ export async function idle(many: number, ms: number, libvirtd: number): Promise<
     woken.add('libvirtd, for all', switches(libvirtd) - wakes);
   });
   return [
-    { title: 'Private memory of an idle one', unit: 'MiB', rows: alone.rows },
+    { title: 'Private memory of an idle one', unit: 'MiB', rows: own.rows },
     { title: `Proportional memory of one of ${many} idle ones`, unit: 'MiB', rows: shared.rows, note: `libvirtd without a guest: ${before.toFixed(1)} MiB` },
     { title: `Wake-ups of an idle one in ${ms / 1_000} s, the most of ${many}`, unit: '', rows: woken.rows },
     { title: 'Threads', unit: '', rows: each.rows },

@@ -17,7 +17,7 @@ import { findHelpers, requireQemu } from './qemu/programs.js';
 import { openRunDir, type RunDir } from './qemu/run-dir.js';
 import { runFiles } from './qemu/run-files.js';
 import { openSavedState, putBack, setAside, stateFile, type SavedState, type StateFile } from './qemu/saved-state.js';
-import { allRules, type Rule, type RuleBook } from './rules.js';
+import { allRules, type RuleBook } from './rules.js';
 import { wordSeconds } from './seconds.js';
 import type { SignalName } from './signals.js';
 import { clearedOf, requireOwnGround, takeOver } from './takeover.js';
@@ -53,6 +53,9 @@ function checkCall(config: Config, env: NodeJS.ProcessEnv): number | null {
   }
   return readyFd === null ? null : withoutInheritance(readyFd);
 }
+
+/** Of a run directory that nobody has used since its last qemu-trap ended as it should. */
+const nothingLeft = { left: null, cleared: Promise.resolve() };
 
 /** What the start of QEMU needs besides its command line; the same where it has to be started a second time. */
 interface Ground {
@@ -143,8 +146,8 @@ function setStateAside(file: StateFile, why: string, log: Log): void {
 }
 
 /** Says what is wrong with the hooks, each fault once. */
-function warnOfFaults(rules: readonly Rule[], book: RuleBook, env: NodeJS.ProcessEnv, log: Log): void {
-  for (const fault of findFaults(rules, book, env)) {
+function warnOfFaults(book: RuleBook, env: NodeJS.ProcessEnv, log: Log): void {
+  for (const fault of findFaults(allRules(book), book, env)) {
     log({ event: 'hook-fault', level: 'warning', message: fault.message, facts: { hook: fault.path, mend: fault.mend } });
   }
 }
@@ -173,22 +176,33 @@ class Watch {
     onExit(() => (this.#leaves ? runDir.release() : runDir.remove()));
   }
 
-  /** @returns how QEMU ended */
+  /** @returns how QEMU ended; never rejected once `charge` is in its hands */
   async over(charge: Charge, outlives: boolean): Promise<{ readonly exit: QemuExit; readonly ending: Ending; readonly refusedState: boolean }> {
     const { adoption } = charge;
     this.#leaves = outlives;
     this.#startedAt = performance.now() - (adoption?.ageMs ?? 0);
+    const isFirst = this.#vmRun === null;
     const vmRun = new VmRun(this.config, this.vm, this.book, this.log, charge, this.stateFile, this.#manager, this.readyFd);
-    if (this.#vmRun === null) {
+    if (isFirst) {
       // From here on nothing ends qemu-trap but its QEMU's end.
       const survive = (error: unknown): void => this.#vmRun?.survive(error);
       process.on('uncaughtException', survive).on('unhandledRejection', survive);
     }
     this.#vmRun = vmRun;
+    // Now that nothing waits for it: what is wrong with a hook is no reason to start later.
+    if (isFirst) this.#attempt(() => warnOfFaults(this.book, process.env, this.log));
     const exit = await vmRun.untilGone();
     // One that not even SIGKILL has ended is still there for whoever comes next.
     this.#leaves = vmRun.hasAbandoned;
     return { exit, ending: vmRun.ending(exit), refusedState: vmRun.hasRefused(exit) };
+  }
+
+  #attempt(what: () => void): void {
+    try {
+      what();
+    } catch (error) {
+      this.#vmRun?.survive(error);
+    }
   }
 
   /** Says how it ended. */
@@ -222,18 +236,16 @@ export async function supervise(config: Config, vm: string, book: RuleBook, log:
   const env = process.env;
   const readyFd = checkCall(config, env);
   const file = stateFile(config.stateDir, vm, env);
-  const rules = allRules(book);
-  warnOfFaults(rules, book, env, log);
-  const hooked = rules.filter((rule) => rule.script !== null).map((rule) => rule.signal);
+  const hooked = allRules(book).filter((rule) => rule.script !== null).map((rule) => rule.signal);
   const restoreTerminal = rememberTerminal();
   const ground = prepare(config, vm, readyFd, hooked, env);
   const { runDir } = ground;
-  const cleared = clearedOf(runDir);
-  const left = await takeOver({ runDir, monitors: ground.monitors, qemu: config.qemu, state: file, fds: ground.fds, cleared });
+  const wish = { runDir, monitors: ground.monitors, qemu: config.qemu, state: file, fds: ground.fds };
+  const { left, cleared } = runDir.isFresh ? nothingLeft : await takeOver(wish);
   const watch = new Watch(config, vm, book, log, runDir, file, readyFd, cleared);
   if (left !== null) return watch.conclude((await watch.over(left, true)).ending);
 
-  runDir.clear();
+  if (!runDir.isFresh) runDir.clear();
   warnOfLimits(config, ground, log);
   const run = async (saved: SavedState | null): ReturnType<Watch['over']> => {
     const charge = await launch(config, ground, saved, env);
@@ -259,7 +271,6 @@ export async function supervise(config: Config, vm: string, book: RuleBook, log:
  */
 export async function standIn(config: Config, qemu: AdoptedQemu, vm: string, book: RuleBook, log: Log): Promise<number> {
   const readyFd = checkCall(config, process.env);
-  warnOfFaults(allRules(book), book, process.env, log);
   const { runDir, monitors } = prepare(config, vm, readyFd, [], process.env);
   requireOwnGround(runDir, config.attach ?? '', qemu.pid);
   // A guest that a hook of a killed one has frozen is still to be thawed.

@@ -57,20 +57,26 @@ export interface Wish {
   readonly state: StateFile | null;
   /** Descriptors that were meant for a QEMU to be started. */
   readonly fds: readonly number[];
+}
+
+export interface Left {
+  /** `null` where no QEMU was left. */
+  readonly left: Charge | null;
+  /** Settled when nothing is left of the hooks of a qemu-trap that was killed. */
   readonly cleared: Promise<void>;
 }
 
 /**
  * The QEMU that a qemu-trap which was killed has left running in this run directory.
- * @returns `null` where there is none
  * @throws {UsageError} where there is one, and it cannot be served: its sockets stay
  */
-export async function takeOver({ runDir, monitors, qemu, state, fds, cleared }: Wish): Promise<Charge | null> {
+export async function takeOver({ runDir, monitors, qemu, state, fds }: Wish): Promise<Left> {
+  const cleared = clearedOf(runDir);
   const adopted = await findLeft(runDir, monitors.control).catch((error: unknown) => {
     runDir.release();
     throw new UsageError(`a QEMU that was left running in ${runDir.path} cannot be taken over: ${errorText(error)}`);
   });
-  if (adopted === null) return null;
+  if (adopted === null) return { left: null, cleared };
   const adoption: Adoption = {
     ageMs: adopted.ageMs,
     isOther: !isSameCommand(qemu, adopted.commandLine),
@@ -78,7 +84,7 @@ export async function takeOver({ runDir, monitors, qemu, state, fds, cleared }: 
     cleared,
   };
   const saved = state !== null && existsSync(state.path) && wasToResume(adopted.commandLine) ? openSavedState(state) : null;
-  return {
+  const left: Charge = {
     qemu: adopted,
     monitors: { ...monitors, hooks: hookMonitors(runDir) },
     runDir,
@@ -86,6 +92,7 @@ export async function takeOver({ runDir, monitors, qemu, state, fds, cleared }: 
     fds,
     adoption,
   };
+  return { left, cleared };
 }
 
 /**

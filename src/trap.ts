@@ -11,8 +11,7 @@ export interface Trapped {
 }
 
 /*
- * Importing this module sets every trap: the composer imports it before anything else, because a SIGTERM that
- * comes while the rest of the program is still being loaded would end Node by its own default.
+ * Importing this module sets every trap: cli.ts does so before it loads the rest of the program.
  */
 const early = new Map<SignalName, Trapped>();
 function keep(trapped: Trapped): void {

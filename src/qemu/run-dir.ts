@@ -19,6 +19,8 @@ export interface RunDir {
   readonly isLasting: boolean;
   /** The pid of a qemu-trap that served it, and was killed; `null` where the last one ended as it should. */
   readonly predecessor: number | null;
+  /** Nothing is in it that a qemu-trap may have left. */
+  readonly isFresh: boolean;
   /** Removes what any qemu-trap has put there, but for the lock, and the file `but`. Never throws. */
   clear(but?: string): void;
   /** Gives up the lock, and leaves all else: a QEMU that runs needs it. Never throws. */
@@ -161,6 +163,15 @@ function quietly(remove: () => void): void {
   }
 }
 
+/** False where it cannot be listed, too, for want of a descriptor. */
+function hasNothingLeft(path: string): boolean {
+  try {
+    return !readdirSync(path).some((name) => isRunFile(name) || isLockingFile(name));
+  } catch {
+    return false;
+  }
+}
+
 /**
  * Makes the run directory ready and takes its lock.
  * @param socketNames every socket that will lie in it, so that a path too long is found now and not by QEMU
@@ -198,6 +209,7 @@ export function openRunDir(asked: string | null, vm: string, env: NodeJS.Process
     path,
     isLasting: !place.made,
     predecessor,
+    isFresh: predecessor === null && hasNothingLeft(path),
     file: (name) => {
       names.add(name);
       return join(path, name);

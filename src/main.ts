@@ -1,0 +1,88 @@
+import { statSync, writeSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { version } from '../package.json';
+import { parseArgs, type Config } from './args.js';
+import { check } from './check.js';
+import { status } from './exit-status.js';
+import { openLog, type Log } from './log.js';
+import { vmName } from './qemu/command-line.js';
+import type { RuleBook } from './rules.js';
+import { openStderr } from './stderr.js';
+import { standIn, supervise } from './supervise.js';
+import { reachQemu } from './takeover.js';
+import { usage } from './usage.js';
+import { UsageError } from './usage-error.js';
+
+const defaultHooksDir = '/etc/qemu-trap/hooks';
+/** How long a slow reader of stderr has for the last line, when nothing else is left to be done. */
+const lastLineMs = 300;
+
+function isDirectory(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
+}
+
+function ruleBook(config: Config): RuleBook {
+  if (config.hooksDir !== null && !isDirectory(config.hooksDir)) {
+    throw new UsageError(`hooks directory ${config.hooksDir}: no such directory: create it, or name another with --hooks`);
+  }
+  const user = config.hooksDir ?? (isDirectory(defaultHooksDir) ? defaultHooksDir : null);
+  return {
+    specs: config.specs,
+    timeoutMs: config.timeoutMs,
+    dirs: { user: user === null ? null : resolve(user), bundled: join(__dirname, '..', 'hooks') },
+  };
+}
+
+function print(text: string): void {
+  try {
+    writeSync(1, text);
+  } catch {
+    // stdout is closed: nobody wants to know.
+  }
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  const stderr = openStderr();
+  let log: Log | null = null;
+  try {
+    const config = parseArgs(argv, process.env);
+    if (config.mode === 'help') {
+      print(usage);
+      return 0;
+    }
+    if (config.mode === 'version') {
+      print(`${version}\n`);
+      return 0;
+    }
+    const book = ruleBook(config);
+    if (config.mode === 'check') {
+      const report = check(book, config.log, process.env);
+      print(report.text);
+      return report.faulty ? status.failed : 0;
+    }
+    const qemu = config.attach === null ? null : await reachQemu(config.attach);
+    const vm = config.name ?? vmName(qemu?.commandLine ?? config.qemu);
+    log = openLog(config.log, vm, stderr.write);
+    return await (qemu === null ? supervise(config, vm, book, log) : standIn(config, qemu, vm, book, log));
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    log?.flush();
+    stderr.write(`qemu-trap: ${error.message.replaceAll(/\s*\n\s*/g, ' ')}\n`, 'qemu-trap');
+    return error.status;
+  } finally {
+    log?.flush();
+    await stderr.drain(lastLineMs);
+  }
+}
+
+main(process.argv.slice(2)).then(
+  (code) => process.exit(code),
+  (error: unknown) => {
+    writeSync(2, `qemu-trap: internal error: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.exit(status.failed);
+  },
+);
