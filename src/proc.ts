@@ -54,6 +54,30 @@ export function listProcesses(): number[] {
   return withDescriptor(() => readdirSync('/proc')).map(Number).filter((pid) => pid > 0);
 }
 
+function numberIn(path: string): number {
+  return Number(withDescriptor(() => readFileSync(path, 'latin1')));
+}
+
+/** More than any host forks: 32,768 pids last a second then, and the 4,194,304 of a host with systemd two minutes. */
+const mostForksPerMs = 32;
+
+/**
+ * The pids of all processes that may be as young as process `pid`, which was started `ms` milliseconds ago. The kernel
+ * gives pids out in order, from the last one on (alloc_pid() of Linux; `ns_last_pid` and `pid_max` of proc(5)); where
+ * that may have come full circle since, or cannot be known, these are all.
+ */
+export function listProcessesSince(pid: number, ms: number): number[] {
+  const all = listProcesses();
+  try {
+    if (ms * mostForksPerMs > numberIn('/proc/sys/kernel/pid_max')) return all;
+    // After the listing: what has come meanwhile is not in it.
+    const last = numberIn('/proc/sys/kernel/ns_last_pid');
+    return all.filter(last >= pid ? (each) => each >= pid && each <= last : (each) => each >= pid || each <= last);
+  } catch {
+    return all;
+  }
+}
+
 /** Where files of /proc are read to: a search reads some of every process of the host, and must leave no garbage of that size. */
 let scratch = Buffer.allocUnsafeSlow(64 * 1024);
 
@@ -144,6 +168,18 @@ export function isIdentityAlive(identity: string): boolean {
 
 export function pidOf(identity: string): number {
   return Number(identity.split(' ')[0]);
+}
+
+let ownStartTime: number | null = null;
+
+/**
+ * A time no later than `ms` milliseconds after this process's start, in the ticks of {@link Process.startTime}. That
+ * clock goes on while the host sleeps, and `performance.now()` does not: then it is earlier, and never later.
+ * @throws NodeJS.ErrnoException for want of a descriptor
+ */
+export function inTicks(ms: number): number {
+  ownStartTime ??= readProcess(process.pid)?.startTime ?? 0;
+  return ownStartTime + Math.floor((ms / 1000) * ticks);
 }
 
 /** How long a process has been there, in milliseconds. */

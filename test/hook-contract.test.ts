@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, symlinkSync } from 'node:fs';
+import { accessSync, constants, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { isAlive, Lab, read, until, type StartOptions } from './lab.js';
+
+function isWritable(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** A hook named for SIGTERM, run once against a guest; with everything at its end. */
 async function stopWith(lab: Lab, hook: string, start: StartOptions = {}) {
@@ -314,6 +323,28 @@ while :; do sleep 1; done
   assert.equal(trap.events('next-link')[0]?.['because'], 'hook-timeout');
   const wiped = Number(read(lab.file('wiped')));
   assert.ok(wiped > 0 && !isAlive(wiped), 'not even one that has left its session, its parent, its environment and fd 3');
+});
+
+const lastPid = '/proc/sys/kernel/ns_last_pid';
+
+test('what a hook left is ended where the host came to the end of its pids meanwhile', { skip: !isWritable(lastPid) }, async (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGUSR1', `#!/bin/sh
+python3 -c 'open("${lastPid}", "w").write(str(int(open("/proc/sys/kernel/pid_max").read()) - 4))'
+for _ in 1 2 3 4 5 6 7 8; do (:); done
+setsid sleep 600 >/dev/null 2>&1 3<&- &
+echo $! >left
+echo $$ >hook
+`);
+  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks] });
+  // The lowest pids may be taken: the hook's is to be well above them.
+  writeFileSync(lastPid, '20000');
+  trap.kill('SIGUSR1');
+  await trap.event('hook-end');
+  await until('only qemu-trap and QEMU are left', () => lab.left().length === 2);
+  assert.ok(Number(read(lab.file('left'))) < Number(read(lab.file('hook'))), 'the younger process has the lower pid');
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
 });
 
 test('what a hook that has ended left behind is ended, though QEMU runs on', async (t) => {

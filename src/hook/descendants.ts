@@ -1,6 +1,6 @@
 import spawn from 'cross-spawn';
 import treeKill from 'tree-kill';
-import { anyValueOf, exists, hasInEnvironment, hasLimit, listProcesses, readProcess, variable, type Process } from '../proc.js';
+import { anyValueOf, exists, hasInEnvironment, hasLimit, inTicks, listProcesses, listProcessesSince, readProcess, variable, type Process } from '../proc.js';
 import { findInPath } from '../search-path.js';
 import { cookieVariable, pidVariable, runDirVariable } from './environment.js';
 
@@ -58,8 +58,13 @@ interface Found {
   readonly marked: ReadonlySet<number>;
 }
 
-/** The living processes of one hook's run. */
-async function processesOf(hookPid: number, cookie: string): Promise<Found> {
+/**
+ * The living processes of one hook's run.
+ * @param startedAt on the clock of `performance.now()`: what is older than the hook is none of it, and on a host where
+ *   a hundred hooks end at once, a look at every process would cost seconds
+ */
+async function processesOf(hookPid: number, cookie: string, startedAt: number): Promise<Found> {
+  const since = inTicks(startedAt);
   const mark = variable(cookieVariable, cookie);
   const found = new Set<number>();
   const marked = new Set<number>();
@@ -67,13 +72,13 @@ async function processesOf(hookPid: number, cookie: string): Promise<Found> {
   const seen = new Set<number>([0, 1, process.pid]);
   // One that forked and ended between the listing and its turn has left a child that only the next listing shows.
   for (let listing = 0; listing < mostListings; listing++) {
-    const pids = listProcesses().filter((pid) => !seen.has(pid));
+    const pids = listProcessesSince(hookPid, performance.now() - startedAt).filter((pid) => !seen.has(pid));
     if (pids.length === 0) break;
     for (const pid of pids) {
       seen.add(pid);
       if (seen.size % batch === 0) await new Promise((resolve) => setImmediate(resolve));
       const each = readProcess(pid);
-      if (each === null) continue;
+      if (each === null || each.startTime < since) continue;
       if (pid === hookPid || each.group === hookPid || each.session === hookPid || hasInEnvironment(pid, mark)) found.add(pid);
       else {
         // Asked for each: a hook that has been started meanwhile has processes of its own.
@@ -167,17 +172,19 @@ async function endAll({ look, blind, stillOnlyMarked, begin, running }: Sweep): 
 
 /**
  * Ends a hook's run: SIGTERM to all that is left of it, SIGKILL two seconds later to what is still there.
+ * @param startedAt when it was started, on the clock of `performance.now()`
  * @param running whether the hook itself still runs, asked anew each time: its pid is nobody else's as long as it does
  * @returns when nothing of it is left, or SIGKILL has had no effect
  */
-export function endDescendants(hookPid: number, cookie: string, running: () => boolean): Promise<void> {
+export function endDescendants(hookPid: number, cookie: string, startedAt: number, running: () => boolean): Promise<void> {
   return endAll({
-    look: () => processesOf(hookPid, cookie),
+    look: () => processesOf(hookPid, cookie, startedAt),
     // Its group, whose number is nobody else's while any of it is left (kill(2)).
     blind: () => (running() ? [hookPid, -hookPid] : [-hookPid]),
     stillOnlyMarked: () => isLastHook(hookPid),
+    // At the end of a grace period only: ps(1) reads all of /proc, and a hundred hooks may have to end at once.
     begin: (signal) => {
-      if (running()) signalTree(hookPid, signal);
+      if (signal === 'SIGKILL' && running()) signalTree(hookPid, signal);
     },
     running,
   });

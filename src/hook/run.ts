@@ -80,6 +80,7 @@ export function runHook(call: HookCall): HookRun {
   if (!verdict.trusted) return notRun(`cannot be trusted: ${verdict.what} (mend it: ${verdict.mend})`);
 
   const { signal } = call.facts;
+  const startedAt = performance.now();
   let child: ReturnType<typeof spawn>;
   try {
     child = spawn(path, [signal], {
@@ -121,7 +122,7 @@ export function runHook(call: HookCall): HookRun {
 
   hookStarted(pid);
   let clearing: Promise<void> | null = null;
-  const clear = (): Promise<void> => (clearing ??= endDescendants(pid, cookie, () => running));
+  const clear = (): Promise<void> => (clearing ??= endDescendants(pid, cookie, startedAt, () => running));
   if (changed) void clear();
   const cleared = ended.then(clear).then(async () => {
     read();
