@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, closeSync, constants, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { environment, until, wallClock } from './clock.js';
+import { environment, pause, until, wallClock } from './clock.js';
 
 /** One VM's own folder. */
 export interface Place {
@@ -34,7 +34,9 @@ function wrapper(name: string, command: (place: Place, qemu: readonly string[]) 
     name,
     begin: (place, qemu) => {
       const [file = '', ...words] = command(place, qemu);
-      const child = spawn(file, words, { stdio: 'ignore', env: environment() });
+      const stderr = openSync(place.file('stderr'), 'w');
+      const child = spawn(file, words, { stdio: ['ignore', 'ignore', stderr], env: environment() });
+      closeSync(stderr);
       const exited = new Promise<number>((settle) => {
         child.once('exit', () => settle(wallClock()));
         child.once('error', () => settle(wallClock()));
@@ -44,6 +46,8 @@ function wrapper(name: string, command: (place: Place, qemu: readonly string[]) 
         stop: () => void child.kill('SIGTERM'),
         exited,
         clear: async () => {
+          // It goes with its QEMU, and has something to clear away then.
+          await Promise.race([exited, pause(5_000)]);
           if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
           await exited;
         },

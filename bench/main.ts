@@ -10,7 +10,7 @@ import { word, type Table } from './table.js';
  * Every figure side by side in one run, for only their ratios hold from one machine to another.
  */
 
-const { quick, only, svg } = minimist(process.argv.slice(2), { boolean: ['quick'], string: ['only', 'svg'] });
+const { quick, only, rounds, svg, json } = minimist(process.argv.slice(2), { boolean: ['quick'], string: ['only', 'svg', 'json'] });
 const sections: readonly string[] = only ? String(only).split(',') : ['latency', 'start', 'idle', 'shutdown', 'storm'];
 const tables: Table[] = [];
 
@@ -22,11 +22,12 @@ function tell(...some: readonly Table[]): void {
 }
 
 await withLibvirt(async (libvirtd) => {
-  if (sections.includes('latency')) tell(await latency(quick ? 5 : 31));
-  if (sections.includes('start')) tell(await start(quick ? 5 : 31));
+  if (sections.includes('latency')) tell(await latency(rounds ?? (quick ? 5 : 21)));
+  if (sections.includes('start')) tell(await start(rounds ?? (quick ? 5 : 21)));
   if (sections.includes('idle')) tell(...(await idle(quick ? 5 : 50, quick ? 5_000 : 60_000, libvirtd)));
-  if (sections.includes('shutdown')) for (const guests of quick ? [10] : [20, 50, 100]) tell(...(await manyAtOnce(guests, quick ? 1 : 3)));
+  if (sections.includes('shutdown')) for (const guests of quick ? [10] : [20, 50, 100]) tell(...(await manyAtOnce(guests, rounds ?? (quick ? 1 : 3))));
   if (sections.includes('storm')) tell(...(await storm(quick ? 20_000 : 100_000)));
 });
 for (const goal of goals(tables)) console.log(goal);
+if (json) writeFileSync(json, JSON.stringify(tables));
 if (svg) writeFileSync(svg, draw(tables));

@@ -1,4 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
+import { rmSync } from 'node:fs';
 import { environment, pause, setClock, wallClock } from './clock.js';
 import { bare, bash, bashNc, bashSocat, bundledHook, dumbInit, floor, inProcess, libvirt, runit, tini, userHook, type Contender } from './keepers.js';
 import { memory, processorMs, switches, threads } from './proc.js';
@@ -133,6 +134,8 @@ export async function manyAtOnce(guests: number, rounds: number): Promise<readon
     });
   const signalAll = async (vms: readonly Vm[]): Promise<void> => vms.forEach(({ keeper }) => keeper.stop());
   const libvirtGuests = (): Promise<unknown> => {
+    // Its list of what ran at the last stop: where that is still there, it stops nothing.
+    rmSync('/var/lib/libvirt/libvirt-guests', { force: true });
     const child = spawn('/usr/lib/libvirt/libvirt-guests.sh', ['stop'], { stdio: 'ignore', env: environment() });
     return new Promise((settle) => child.once('exit', settle));
   };

@@ -1,32 +1,49 @@
-import { median, type Table } from './table.js';
+import { figure, median, type Table } from './table.js';
+
+/** How the titles begin of the tables that are drawn, one below the other. */
+const drawn: readonly string[] = ['From SIGTERM', '100 guests at once, to the last POWERDOWN', '100 guests at once, to the last exit', 'Start', 'Proportional memory'];
+
+const [left, bar, row, gap] = [210, 330, 24, 46] as const;
 
 function escape(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 }
 
-/** Tables as bars, one below the other, with the ratio to the first row at each. */
-export function draw(tables: readonly Table[]): string {
-  const [{ title, unit, rows: all }] = tables as [Table];
-  const rows = all.map((row) => ({ name: row.name, value: median(row) }));
-  const most = Math.max(...rows.map(({ value }) => value));
-  const first = rows[0]?.value ?? 1;
-  const [left, bar, row] = [210, 360, 26];
-  const height = 50 + rows.length * row;
-  const bars = rows.map(({ name, value }, i) => {
-    const y = 40 + i * row;
+function heightOf({ rows }: Table): number {
+  return gap + rows.length * row;
+}
+
+/** One table as bars, with the figure of each and its ratio to the first. */
+function panel({ title, unit, rows }: Table, top: number): string[] {
+  const values = rows.map(median);
+  const [first = 1] = values;
+  const most = Math.max(...values);
+  const bars = rows.flatMap(({ name }, i) => {
+    const value = values[i] as number;
+    const y = top + gap - 12 + i * row;
     const width = Math.max(2, (value / most) * bar);
     const colour = name.startsWith('qemu-trap') ? '#2563a8' : '#9aa5b1';
     return [
-      `<text x="${left - 10}" y="${y + 15}" text-anchor="end">${escape(name)}</text>`,
+      `<text x="${left - 10}" y="${y + 14}" text-anchor="end">${escape(name)}</text>`,
       `<rect x="${left}" y="${y}" width="${width.toFixed(1)}" height="${row - 6}" fill="${colour}"/>`,
-      `<text x="${left + width + 6}" y="${y + 15}">${value.toFixed(2)} ${unit}, ${(value / first).toFixed(1)}</text>`,
-    ].join('\n');
+      `<text x="${(left + width + 6).toFixed(1)}" y="${y + 14}">${figure(value)} ${unit} (${(value / first).toFixed(2)})</text>`,
+    ];
   });
+  return [`<text x="10" y="${top + 22}" font-weight="bold">${escape(title)}</text>`, ...bars];
+}
+
+export function draw(tables: readonly Table[]): string {
+  const panels = drawn.flatMap((title) => tables.filter((table) => table.title.startsWith(title)));
+  const lines: string[] = [];
+  let top = 0;
+  for (const table of panels) {
+    lines.push(...panel(table, top));
+    top += heightOf(table);
+  }
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${left + bar + 130}" height="${height}" font-family="sans-serif" font-size="13">`,
-    `<rect width="100%" height="100%" fill="#ffffff"/>`,
-    `<text x="10" y="22" font-weight="bold">${escape(title)}</text>`,
-    ...bars,
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${left + bar + 150}" height="${top + 10}" font-family="sans-serif" font-size="13">`,
+    '<rect width="100%" height="100%" fill="#ffffff"/>',
+    ...lines,
     '</svg>',
     '',
   ].join('\n');

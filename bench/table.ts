@@ -42,7 +42,7 @@ export function median(row: Row | undefined): number {
   return Samples.median(row?.samples ?? []);
 }
 
-function figure(value: number): string {
+export function figure(value: number): string {
   return Math.abs(value) < 10 ? value.toFixed(2) : value.toFixed(1);
 }
 

@@ -43,7 +43,7 @@ export class Vm {
   readonly #gone = new Moment('QEMU has gone');
   #client: QmpClient | null = null;
 
-  constructor(contender: Contender) {
+  constructor(private readonly contender: Contender) {
     this.#observer = createServer((socket) => this.#observe(socket)).listen(this.file('observer'));
     writeFileSync(this.file('guest.img'), bootSector());
     const qemu = [
@@ -75,20 +75,24 @@ export class Vm {
 
   async guestIsUp(): Promise<void> {
     await this.#answered.at();
-    await until('the guest is up', () => this.#said(guestSays.up));
+    await until('the guest is up', () => this.#read('serial').includes(guestSays.up));
   }
 
-  #said(words: string): boolean {
+  #read(name: string): string {
     try {
-      return readFileSync(this.file('serial'), 'latin1').includes(words);
+      return readFileSync(this.file(name), 'utf8');
     } catch {
-      return false;
+      return '';
     }
   }
 
   /** @returns when QEMU pressed the power button, on {@link wallClock} */
-  pressed(): Promise<number> {
-    return this.#pressed.at();
+  async pressed(): Promise<number> {
+    try {
+      return await this.#pressed.at();
+    } catch (error) {
+      throw new Error(`${this.contender.name}: ${String(error)}; its stderr:\n${this.#read('stderr')}`);
+    }
   }
 
   /** @returns when all was over, on {@link wallClock} */
@@ -105,6 +109,6 @@ export class Vm {
     }
     await this.keeper.clear();
     this.#observer.close();
-    rmSync(this.dir, { recursive: true, force: true });
+    rmSync(this.dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
   }
 }

@@ -148,7 +148,7 @@ export class VmRun {
   }
 
   #take({ signal, at, times, isRehearsal }: Trapped): void {
-    if (isRehearsal) this.#rehearse();
+    if (isRehearsal) this.#attempt(() => this.#rehearse());
     else this.#feed({ kind: 'signal', rule: this.#rule(signal), times, atTerminal }, at);
   }
 

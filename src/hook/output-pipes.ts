@@ -85,7 +85,7 @@ export class OutputPipes {
   }
 
   #refill(): Promise<void> {
-    if (this.#closed) return Promise.resolve();
+    if (this.#closed || this.#ready.length >= spares) return Promise.resolve();
     return (this.#making ??= this.#make().finally(() => (this.#making = null)));
   }
 
