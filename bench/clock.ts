@@ -1,16 +1,5 @@
 const patienceMs = 120_000;
 
-/** Retries `attempt` every `everyMs` milliseconds until it gives something. */
-export async function until<T>(what: string, attempt: () => T | null | undefined | false, everyMs = 5): Promise<T> {
-  const deadline = performance.now() + patienceMs;
-  for (;;) {
-    const value = attempt();
-    if (value) return value;
-    if (performance.now() > deadline) throw new Error(`not in time: ${what}`);
-    await pause(everyMs);
-  }
-}
-
 /** @throws where `what` takes longer than anything here may */
 export async function inTime<T>(what: string, happens: Promise<T>): Promise<T> {
   let timer!: NodeJS.Timeout;

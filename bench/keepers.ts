@@ -1,7 +1,8 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, closeSync, constants, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { environment, pause, until, wallClock } from './clock.js';
+import { until } from '../test/lab.js';
+import { environment, pause, wallClock } from './clock.js';
 
 /** One VM's own folder. */
 export interface Place {
@@ -121,7 +122,7 @@ export async function withLibvirt<T>(use: (pid: number) => Promise<T>): Promise<
   const daemon = spawn('libvirtd', [], { stdio: 'ignore', env: environment() });
   const exited = new Promise((settle) => daemon.once('exit', settle));
   try {
-    await until('libvirtd answers', () => spawnSync('virsh', ['list'], { stdio: 'ignore' }).status === 0, 100);
+    await until('libvirtd answers', () => spawnSync('virsh', ['list'], { stdio: 'ignore' }).status === 0);
     return await use(daemon.pid as number);
   } finally {
     daemon.kill('SIGTERM');
@@ -137,7 +138,7 @@ function domain({ name, file }: Place, qemu: readonly string[]): string {
 <disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='${file('guest.img')}'/><target dev='hda' bus='ide'/></disk>
 <serial type='file'><source path='${file('serial')}'/><target port='0'/></serial>
 <controller type='usb' model='none'/><memballoon model='none'/></devices>
-<qemu:commandline>${['-chardev', `socket,id=observer,path=${file('observer')}`, '-mon', 'chardev=observer,mode=control'].map((word) => `<qemu:arg value='${word}'/>`).join('')}</qemu:commandline>
+<qemu:commandline>${qemu.slice(qemu.indexOf('-chardev')).map((word) => `<qemu:arg value='${word}'/>`).join('')}</qemu:commandline>
 </domain>`;
 }
 

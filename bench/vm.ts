@@ -5,7 +5,8 @@ import { basename, join } from 'node:path';
 import { bootSector, guestSays } from '../demo/guest.js';
 import { QmpClient } from '../src/qmp/client.js';
 import type { QmpEvent } from '../src/qmp/messages.js';
-import { inTime, until, wallClock } from './clock.js';
+import { until } from '../test/lab.js';
+import { inTime, wallClock } from './clock.js';
 import type { Contender, Keeper } from './keepers.js';
 
 /** Something that happens once, at a time. */

@@ -183,26 +183,18 @@ class Watch {
     this.#startedAt = performance.now() - (adoption?.ageMs ?? 0);
     const isFirst = this.#vmRun === null;
     const vmRun = new VmRun(this.config, this.vm, this.book, this.log, charge, this.stateFile, this.#manager, this.readyFd);
+    this.#vmRun = vmRun;
     if (isFirst) {
       // From here on nothing ends qemu-trap but its QEMU's end.
       const survive = (error: unknown): void => this.#vmRun?.survive(error);
       process.on('uncaughtException', survive).on('unhandledRejection', survive);
+      // Now that nothing waits for it: what is wrong with a hook is no reason to start later.
+      vmRun.attempt(() => warnOfFaults(this.book, process.env, this.log));
     }
-    this.#vmRun = vmRun;
-    // Now that nothing waits for it: what is wrong with a hook is no reason to start later.
-    if (isFirst) this.#attempt(() => warnOfFaults(this.book, process.env, this.log));
     const exit = await vmRun.untilGone();
     // One that not even SIGKILL has ended is still there for whoever comes next.
     this.#leaves = vmRun.hasAbandoned;
     return { exit, ending: vmRun.ending(exit), refusedState: vmRun.hasRefused(exit) };
-  }
-
-  #attempt(what: () => void): void {
-    try {
-      what();
-    } catch (error) {
-      this.#vmRun?.survive(error);
-    }
   }
 
   /** Says how it ended. */

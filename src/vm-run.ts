@@ -148,13 +148,13 @@ export class VmRun {
   }
 
   #take({ signal, at, times, isRehearsal }: Trapped): void {
-    if (isRehearsal) this.#attempt(() => this.#rehearse());
+    if (isRehearsal) this.attempt(() => this.#rehearse());
     else this.#feed({ kind: 'signal', rule: this.#rule(signal), times, atTerminal }, at);
   }
 
   async #prepareToRehearse(): Promise<void> {
     await Promise.all([this.#hookMonitors?.prepared(), this.#outputPipes?.prepared()]);
-    if (!this.#over && isIgnored(this.#rule(rehearsalSignal))) this.#attempt(rehearse);
+    if (!this.#over && isIgnored(this.#rule(rehearsalSignal))) this.attempt(rehearse);
   }
 
   /**
@@ -185,6 +185,15 @@ export class VmRun {
   survive(error: unknown): void {
     if (isOfTreeWalk(error)) return;
     this.log({ event: 'internal-error', level: 'error', message: `qemu-trap itself: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}` });
+  }
+
+  /** Does what QEMU does not depend on; what it throws is survived. */
+  attempt(what: () => unknown): void {
+    try {
+      what();
+    } catch (error) {
+      this.survive(error);
+    }
   }
 
   /** Settled when QEMU has gone, with every hook and what it had started. */
@@ -236,11 +245,11 @@ export class VmRun {
       if (adoption !== null && this.#resuming) this.#resuming = waitsToResume.includes(await queryGuest(this.#client));
       if (adoption?.sharesMonitor) await this.#share();
       // What a hook needs, and may be had or not: the button is pressed without any of it.
-      this.#attempt(() => (this.#hookMonitors = new HookMonitors(this.charge.monitors)));
-      this.#attempt(() => (this.#outputPipes = new OutputPipes(this.charge.runDir.file)));
+      this.attempt(() => (this.#hookMonitors = new HookMonitors(this.charge.monitors)));
+      this.attempt(() => (this.#outputPipes = new OutputPipes(this.charge.runDir.file)));
       // A QEMU that refuses its saved state is started again, and must not be taken for what a hook has left.
-      if (!this.#resuming) this.#attempt(markHooksToCome);
-      this.#attempt(widenSignalPipe);
+      if (!this.#resuming) this.attempt(markHooksToCome);
+      this.attempt(widenSignalPipe);
       const guest = await this.#queryGuest();
       if (adoption !== null) this.#tellAdoption(adoption, guest);
       this.#feed({ kind: 'monitor-up', guest });
@@ -253,14 +262,6 @@ export class VmRun {
       if (error instanceof MonitorClosed) return;
       if (!(error instanceof QmpError)) return this.survive(error);
       this.log({ event: 'monitor-refused', level: 'error', message: `QEMU refuses to be spoken to on its control monitor (${error.desc}): the next shutdown can end it by SIGKILL only` });
-    }
-  }
-
-  #attempt(what: () => unknown): void {
-    try {
-      what();
-    } catch (error) {
-      this.survive(error);
     }
   }
 
@@ -330,7 +331,7 @@ export class VmRun {
     if (saved === null) return;
     while ((await queryGuest(this.#client)) === 'inmigrate') await new Promise((resolve) => setTimeout(resolve, resumePollMs));
     if (this.#state.end !== null) return;
-    this.#attempt(() => writeFileSync(this.charge.runDir.file(runFiles.resuming), '', { mode: 0o600 }));
+    this.attempt(() => writeFileSync(this.charge.runDir.file(runFiles.resuming), '', { mode: 0o600 }));
     try {
       saved.discard();
     } catch (error) {
@@ -385,7 +386,7 @@ export class VmRun {
     const { state, actions } = step(this.#state, input, at);
     this.#state = state;
     // What is done comes before all else: before what is remembered of it, and the words for it.
-    for (const action of actions) if (action.do !== 'tell') this.#attempt(() => this.#perform(action));
+    for (const action of actions) if (action.do !== 'tell') this.attempt(() => this.#perform(action));
     if (state.stop !== null && state.stop.since !== this.stoppedAt) {
       this.stopSignal = state.stop.rule.signal;
       this.stoppedAt = state.stop.since;

@@ -61,7 +61,7 @@ interface Ready {
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** All that comes before a hook's start, which it may run without: it only looks. */
+/** What a hook's start needs, found out and put together; nothing is touched. */
 export function readyHook({ file, facts, inherited }: Pick<HookCall, 'file' | 'facts' | 'inherited'>): Ready {
   const verdict = checkTrust(file.path, file.ours);
   const cookie = newCookie();
