@@ -3,7 +3,7 @@ import { Socket } from 'node:net';
 import type { Config } from './args.js';
 import { initialState, linkOf, nextTick, step, type Action, type Input } from './dispatch.js';
 import { isOfTreeWalk, markHooksToCome } from './hook/descendants.js';
-import { inheritedEnvironment } from './hook/environment.js';
+import { inheritedEnvironment, signalOccasion } from './hook/environment.js';
 import { libDir, type HookFile } from './hook/find.js';
 import { OutputPipes } from './hook/output-pipes.js';
 import { readyHook, runHook, type HookCall, type HookRun } from './hook/run.js';
@@ -537,15 +537,15 @@ export class VmRun {
     return outcome;
   }
 
-  #callOf(signal: SignalName, file: HookFile, deadline: number): Pick<HookCall, 'file' | 'inherited' | 'facts'> {
+  #callOf(signal: SignalName, file: HookFile, deadline: number): Pick<HookCall, 'file' | 'argument' | 'inherited' | 'facts'> {
     const { charge, book, config } = this;
     return {
       file,
+      argument: signal,
       inherited: this.#inherited,
       facts: {
-        signal,
+        occasion: signalOccasion(signal, charge.qemu.pid, charge.monitors),
         vm: this.vm,
-        qemuPid: charge.qemu.pid,
         hooksDir: book.dirs.user ?? book.dirs.bundled,
         libDir: libDir(book.dirs),
         leftMs: deadline - performance.now(),
@@ -553,8 +553,6 @@ export class VmRun {
         agent: config.agent,
         runDir: charge.runDir.path,
         stateFile: this.stateFile?.path ?? null,
-        qmpSocket: charge.monitors.qmp,
-        monitorSocket: charge.monitors.human,
       },
     };
   }

@@ -2,9 +2,9 @@ import type { SignalName } from '../signals.js';
 
 /** What a hook is told, besides what qemu-trap's own environment says. */
 export interface HookFacts {
-  readonly signal: SignalName;
+  /** What is so of this run only, by variable. */
+  readonly occasion: Readonly<Record<string, string>>;
   readonly vm: string;
-  readonly qemuPid: number;
   /** The file that runs. */
   readonly hook: string;
   readonly hooksDir: string;
@@ -19,10 +19,19 @@ export interface HookFacts {
   readonly runDir: string;
   /** Where a saved guest is looked for at the next start; `null` where nowhere. */
   readonly stateFile: string | null;
-  readonly qmpSocket: string;
-  readonly monitorSocket: string;
   /** Marks all that the hook starts, whatever its parent, group or session. */
   readonly cookie: string;
+}
+
+/** What the hook of a signal is told of its occasion; its monitor is fd 3. */
+export function signalOccasion(signal: SignalName, qemuPid: number, { qmp, human }: { readonly qmp: string; readonly human: string }): HookFacts['occasion'] {
+  return {
+    QMP_FD: '3',
+    QMP_SOCKET: qmp,
+    MONITOR_SOCKET: human,
+    QEMU_TRAP_SIGNAL: signal,
+    QEMU_TRAP_QEMU_PID: String(qemuPid),
+  };
 }
 
 /** The variable that carries the cookie. */
@@ -57,12 +66,8 @@ export function hookEnvironment(facts: HookFacts, inherited: NodeJS.ProcessEnv):
   return {
     ...inherited,
     PATH: hookPath(facts.libDir, inherited),
-    QMP_FD: '3',
-    QMP_SOCKET: facts.qmpSocket,
-    MONITOR_SOCKET: facts.monitorSocket,
-    QEMU_TRAP_SIGNAL: facts.signal,
+    ...facts.occasion,
     QEMU_TRAP_VM: facts.vm,
-    QEMU_TRAP_QEMU_PID: String(facts.qemuPid),
     [pidVariable]: String(process.pid),
     QEMU_TRAP_HOOK: facts.hook,
     QEMU_TRAP_HOOKS: facts.hooksDir,

@@ -26,10 +26,12 @@ export interface HookRun {
 
 export interface HookCall {
   readonly file: HookFile;
+  /** What it is called with: the signal's name, say. */
+  readonly argument: string;
   readonly facts: Omit<HookFacts, 'cookie' | 'hook'>;
   readonly inherited: NodeJS.ProcessEnv;
-  /** A connection to a monitor, in blocking mode, greeting unread: the hook's fd 3. */
-  readonly monitor: Socket;
+  /** A connection to a monitor, in blocking mode, greeting unread: the hook's fd 3. `null` where no QEMU is there. */
+  readonly monitor: Socket | null;
   /** Closed at the end of the run; `null`: Node's own kind of pipe. */
   readonly output: OutputPipe | null;
   readonly onOutput: (chunk: Buffer) => void;
@@ -79,13 +81,12 @@ export function runHook(call: HookCall): HookRun {
   const { verdict, cookie, env } = readyHook(call);
   if (!verdict.trusted) return notRun(`cannot be trusted: ${verdict.what} (mend it: ${verdict.mend})`);
 
-  const { signal } = call.facts;
   const startedAt = performance.now();
   let child: ReturnType<typeof spawn>;
   try {
-    child = spawn(path, [signal], {
+    child = spawn(path, [call.argument], {
       detached: true,
-      stdio: ['ignore', output?.writer ?? 'pipe', output?.writer ?? 'pipe', call.monitor],
+      stdio: ['ignore', output?.writer ?? 'pipe', output?.writer ?? 'pipe', ...(call.monitor === null ? [] : [call.monitor])],
       env,
     });
   } catch (error) {
