@@ -22,6 +22,8 @@ export function exitStatus(ending: Ending): number {
       return status.forced;
     case 'unknown':
       return status.failed;
+    case 'not-started':
+      return ending.prevented?.stop ? 0 : status.failed;
     default:
       // QEMU ends with 0 where it has said how it goes (SHUTDOWN), and is asked by nobody to do otherwise.
       if (isOthersChild(ending)) return 0;

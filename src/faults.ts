@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { hookPath } from './hook/environment.js';
-import { findForSignal, libDir, type HookFile } from './hook/find.js';
+import { findAround, findForSignal, libDir, type HookFile } from './hook/find.js';
 import { findInterpreterFault } from './hook/interpreter.js';
 import { isDirectoryOfSteps, stepsIn } from './hook/steps.js';
 import { checkTrust, findDirectoryFault } from './hook/trust.js';
@@ -65,6 +65,13 @@ function checkSteps(directory: HookFile, searchPath: string, add: AddFault): voi
   for (const step of run) checkFile(step, searchPath, add);
 }
 
+/** @returns false where it cannot run at all */
+function checkHook(script: HookFile, searchPath: string, add: AddFault): boolean {
+  if (!isDirectoryOfSteps(script)) return checkFile(script, searchPath, add);
+  checkSteps(script, searchPath, add);
+  return true;
+}
+
 /**
  * Every fault in the hooks that `rules` name, and in the names in the hooks directory, each file once.
  * @param env qemu-trap's own
@@ -75,13 +82,17 @@ export function findFaults(rules: readonly Rule[], book: RuleBook, env: NodeJS.P
   const add: AddFault = (path, what, mend) => {
     if (!faults.has(path)) faults.set(path, { path, message: `hook ${path}: ${what}; mend it: ${mend}`, mend });
   };
+  const checkOnlyOne = (what: string, [first, second]: readonly HookFile[]): void => {
+    if (first && second) add(second.path, `${first.path} is for ${what} too, and is the one that counts`, `${isDirectoryOfSteps(second) ? 'rm -r' : 'rm'} ${shellQuote(second.path)}`);
+  };
+  for (const which of ['start', 'end'] as const) {
+    const found = findAround(which, book.dirs);
+    checkOnlyOne(which, found);
+    if (found[0]) checkHook(found[0], searchPath, add);
+  }
   for (const { signal, script, defaultAction } of rules) {
-    const [first, second] = findForSignal(signal, book.dirs);
-    if (first && second) add(second.path, `${first.path} is for ${signal} too, and is the one that counts`, `${isDirectoryOfSteps(second) ? 'rm -r' : 'rm'} ${shellQuote(second.path)}`);
-    if (script === null) continue;
-    const isSteps = isDirectoryOfSteps(script);
-    if (isSteps) checkSteps(script, searchPath, add);
-    if ((isSteps || checkFile(script, searchPath, add)) && signal === 'SIGTERM' && defaultAction === 'none') {
+    checkOnlyOne(signal, findForSignal(signal, book.dirs));
+    if (script !== null && checkHook(script, searchPath, add) && signal === 'SIGTERM' && defaultAction === 'none') {
       add(script.path, 'SIGTERM with default=none never stops this VM, and service managers end by SIGKILL what does not stop', '--signal SIGTERM,script=powerdown');
     }
   }

@@ -1,3 +1,5 @@
+import type { SignalName } from './signals.js';
+
 /*
  * How things end, in one shape each, and the only place that words them.
  */
@@ -58,9 +60,45 @@ export interface Ending {
   readonly reason: string | null;
   /** The monitors came up: QEMU had started. */
   readonly started: boolean;
+  /** Why QEMU was not executed at all. */
+  readonly prevented: Prevention | null;
 }
 
-export type Verdict = 'clean' | 'forced' | 'killed' | 'failed-to-start' | 'by-itself' | 'host-signal' | 'unknown';
+/** The hook `start` has failed; or a signal that ends a VM came while it ran. */
+export interface Prevention {
+  readonly words: string;
+  /** The signal, with its moment on the clock of `performance.now()`; `null` where it was the hook. */
+  readonly stop: { readonly signal: SignalName; readonly since: number } | null;
+}
+
+/** The ending of a QEMU that was not executed. */
+export function notExecuted(prevented: Prevention): Ending {
+  return { code: null, signal: null, action: 'none', cause: null, guestWent: false, reason: null, started: false, prevented };
+}
+
+export type Verdict = 'clean' | 'forced' | 'killed' | 'failed-to-start' | 'not-started' | 'by-itself' | 'host-signal' | 'unknown';
+
+/** How a run ended, in the words of the hook `end` and of the history. */
+export type End = 'guest-shutdown' | 'guest-reset' | 'quit' | 'kill' | 'crash' | 'start-failed';
+
+export function endOf(ending: Ending): End {
+  switch (verdict(ending)) {
+    case 'not-started':
+    case 'failed-to-start':
+      return 'start-failed';
+    case 'killed':
+      return 'kill';
+    case 'unknown':
+      return 'crash';
+    case 'forced':
+    case 'host-signal':
+      return 'quit';
+    case 'clean':
+      return !ending.guestWent ? 'quit' : ending.reason === 'guest-reset' ? 'guest-reset' : 'guest-shutdown';
+    case 'by-itself':
+      return ending.signal !== null || (ending.code ?? 0) !== 0 || ending.reason === 'guest-panic' ? 'crash' : 'quit';
+  }
+}
 
 /** How a process ended is for its parent alone to know (wait(2)). */
 export function isOthersChild({ code, signal }: Pick<Ending, 'code' | 'signal'>): boolean {
@@ -69,6 +107,7 @@ export function isOthersChild({ code, signal }: Pick<Ending, 'code' | 'signal'>)
 
 /** What an ending amounts to: the exit status and the last line both follow from it. */
 export function verdict(ending: Ending): Verdict {
+  if (ending.prevented !== null) return 'not-started';
   if (ending.action === 'kill' && (ending.signal === 'SIGKILL' || isOthersChild(ending))) return 'killed';
   if (ending.signal !== null) return 'by-itself';
   if (!ending.started && ending.action === 'none') return 'failed-to-start';
@@ -92,6 +131,8 @@ export function wordEnding(ending: Ending): string {
       return `forced end: ${why === '' ? '' : `${why}, and `}QEMU was ended by SIGKILL; the guest was cut off`;
     case 'failed-to-start':
       return `QEMU did not start (${how})`;
+    case 'not-started':
+      return `QEMU was not started: ${ending.prevented?.words}`;
     case 'host-signal':
       return `QEMU ended on a signal sent to it from elsewhere (${how}); the guest was cut off`;
     case 'unknown':

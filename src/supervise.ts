@@ -5,9 +5,12 @@ import { closeUnmarked, isInheritedFd, isWritable, withoutInheritance } from './
 import { exitStatus } from './exit-status.js';
 import { findFaults } from './faults.js';
 import { helperEnvironment, inheritedEnvironment } from './hook/environment.js';
+import { runAround, type AroundRun } from './hook/around.js';
+import { libDir, type Around } from './hook/find.js';
+import { historyFile, remember, type Stop } from './history.js';
 import type { Log } from './log.js';
 import { ServiceManager } from './notify/service-manager.js';
-import { verdict, wordEnding, type Ending } from './outcome.js';
+import { endOf, notExecuted, verdict, wordEnding, type Ending, type Prevention } from './outcome.js';
 import type { AdoptedQemu } from './qemu/adopt.js';
 import { changesUser, daemonizes, guestSource, namedFds } from './qemu/command-line.js';
 import { identify } from './proc.js';
@@ -17,11 +20,12 @@ import { findHelpers, requireQemu } from './qemu/programs.js';
 import { openRunDir, type RunDir } from './qemu/run-dir.js';
 import { runFiles } from './qemu/run-files.js';
 import { openSavedState, putBack, setAside, stateFile, type SavedState, type StateFile } from './qemu/saved-state.js';
-import { allRules, type RuleBook } from './rules.js';
+import { allRules, ruleFor, type RuleBook } from './rules.js';
 import { wordSeconds } from './seconds.js';
 import type { SignalName } from './signals.js';
 import { clearedOf, requireOwnGround, takeOver } from './takeover.js';
 import { rememberTerminal } from './terminal.js';
+import { keep, onTrapped } from './trap.js';
 import { errorText, UsageError } from './usage-error.js';
 import { VmRun, type Adoption, type Charge } from './vm-run.js';
 
@@ -91,7 +95,10 @@ function noteQemu(runDir: RunDir, pid: number): void {
   }
 }
 
-/** Starts QEMU with monitors of qemu-trap's own. Until it runs, an error ends the program; after that none does. */
+/**
+ * Starts QEMU with monitors of qemu-trap's own.
+ * @throws {UsageError} where it cannot be started: until it runs, an error ends the program, and after that none does
+ */
 async function launch(config: Config, ground: Ground, saved: SavedState | null, env: NodeJS.ProcessEnv): Promise<Charge> {
   const { runDir, monitors, helpers } = ground;
   const monitorsFile = runDir.file(runFiles.monitorsConfig);
@@ -102,7 +109,6 @@ async function launch(config: Config, ground: Ground, saved: SavedState | null, 
     noteQemu(runDir, qemu.pid);
     return { qemu, monitors, runDir, saved, fds: ground.fds, adoption: null };
   } catch (error) {
-    runDir.remove();
     throw error instanceof UsageError ? error : new UsageError(`QEMU cannot be started (${(error as NodeJS.ErrnoException).code ?? errorText(error)})`);
   }
 }
@@ -165,7 +171,7 @@ class Watch {
     private readonly vm: string,
     private readonly book: RuleBook,
     private readonly log: Log,
-    runDir: RunDir,
+    private readonly runDir: RunDir,
     private readonly stateFile: StateFile | null,
     private readonly readyFd: number | null,
     /** Settled when nothing is left of the hooks of a qemu-trap that was killed. */
@@ -174,6 +180,47 @@ class Watch {
     this.#manager = new ServiceManager(helperEnvironment(process.env), log);
     // Whatever ends the program before its time: no socket and no lock is left behind that nobody needs.
     onExit(() => (this.#leaves ? runDir.release() : runDir.remove()));
+  }
+
+  #around(which: Around, occasion: Readonly<Record<string, string>>): AroundRun | null {
+    const { config, book, runDir } = this;
+    return runAround({
+      which,
+      dirs: book.dirs,
+      facts: {
+        occasion,
+        vm: this.vm,
+        hooksDir: book.dirs.user ?? book.dirs.bundled,
+        libDir: libDir(book.dirs),
+        press: config.press,
+        agent: config.agent,
+        runDir: runDir.path,
+        stateFile: this.stateFile?.path ?? null,
+      },
+      inherited: inheritedEnvironment(process.env),
+      file: runDir.file,
+      log: this.log,
+    });
+  }
+
+  /**
+   * Runs the hook `start`. A signal that ends a VM ends it, for there is no guest yet that would have to be asked; any
+   * other waits for QEMU.
+   * @returns why QEMU must not be started
+   */
+  async prepare(): Promise<Prevention | null> {
+    const run = this.#around('start', {});
+    if (run === null) return null;
+    let stop: Prevention['stop'] = null;
+    const untrap = onTrapped((trapped) => {
+      if (ruleFor(trapped.signal, this.book).defaultAction === 'none') return keep(trapped);
+      stop ??= { signal: trapped.signal, since: trapped.at };
+      run.cut();
+    });
+    const outcome = await run.ended;
+    untrap();
+    if (stop !== null) return { words: 'its hook start still ran', stop };
+    return outcome.kind === 'done' ? null : { words: `its hook start ${outcome.kind === 'failed' ? outcome.why : 'says not now'}`, stop };
   }
 
   /** @returns how QEMU ended; never rejected once `charge` is in its hands */
@@ -197,25 +244,51 @@ class Watch {
     return { exit, ending: vmRun.ending(exit), refusedState: vmRun.hasRefused(exit) };
   }
 
-  /** Says how it ended. */
+  /** Says how it ended: to the hook `end`, to the history, and last of all in the log. */
   async conclude(ending: Ending): Promise<number> {
     await this.cleared;
-    this.#manager.close();
     const code = exitStatus(ending);
-    const { stopSignal = null, stoppedAt = null } = this.#vmRun ?? {};
-    const since = stoppedAt ?? this.#startedAt;
+    const shutdown: { readonly signal: SignalName; readonly since: number; readonly timeoutMs?: number } | null = this.#vmRun?.shutdown ?? ending.prevented?.stop ?? null;
+    const signal = shutdown?.signal ?? null;
+    const ms = Math.round(performance.now() - (shutdown?.since ?? this.#startedAt));
     const saved = this.stateFile !== null && existsSync(this.stateFile.path) ? this.stateFile.path : null;
+    const message = `${signal === null ? '' : `${signal}: `}${wordEnding(ending)}${saved === null ? '' : `; the guest is saved in ${saved}, and the next start resumes it`}; ${wordSeconds(ms)} after ${signal ?? 'the start'}, exit status ${code}`;
+    const how = { end: endOf(ending), verdict: verdict(ending), status: code, signal, cause: ending.cause, ms };
+    await this.#pass({ time: new Date().toISOString(), vm: this.vm, ...how, timeout_ms: shutdown?.timeoutMs ?? null, message });
     this.log({
       event: 'exit',
-      level: ['clean', 'by-itself'].includes(verdict(ending)) ? 'info' : 'warning',
-      message: `${stopSignal === null ? '' : `${stopSignal}: `}${wordEnding(ending)}${saved === null ? '' : `; the guest is saved in ${saved}, and the next start resumes it`}; ${wordSeconds(performance.now() - since)} after ${stopSignal ?? 'the start'}, exit status ${code}`,
-      facts: {
-        verdict: verdict(ending), status: code, ms: Math.round(performance.now() - since),
-        signal: stopSignal, action: ending.action, cause: ending.cause, reason: ending.reason, qemu_status: ending.code, qemu_signal: ending.signal,
-        ...(saved !== null && { saved }),
-      },
+      level: ['clean', 'by-itself'].includes(how.verdict) ? 'info' : 'warning',
+      message,
+      facts: { ...how, action: ending.action, reason: ending.reason, qemu_status: ending.code, qemu_signal: ending.signal, ...(saved !== null && { saved }) },
     });
     return code;
+  }
+
+  /** Says that QEMU could not even be executed, to all but the log: that has `error` itself as its last line. */
+  async fail({ message, status }: UsageError): Promise<void> {
+    const ms = Math.round(performance.now() - this.#startedAt);
+    await this.#pass({ time: new Date().toISOString(), vm: this.vm, end: 'start-failed', verdict: 'failed-to-start', status, signal: null, cause: null, ms, timeout_ms: null, message });
+  }
+
+  /** Passes on how it ended: to the hook `end`, and to the history. */
+  async #pass(stop: Stop): Promise<void> {
+    const run = this.#around('end', {
+      QEMU_TRAP_END: stop.end,
+      QEMU_TRAP_VERDICT: stop.verdict,
+      QEMU_TRAP_STATUS: String(stop.status),
+      QEMU_TRAP_SIGNAL: stop.signal ?? '',
+      QEMU_TRAP_SECONDS: (stop.ms / 1000).toFixed(2),
+      QEMU_TRAP_MESSAGE: stop.message,
+    });
+    await run?.ended;
+    this.#manager.close();
+    const path = historyFile(this.config.stateDir, this.vm, process.env);
+    if (path === null) return;
+    try {
+      remember(path, stop);
+    } catch (error) {
+      this.log({ event: 'history-failed', level: 'info', message: `${path}: how this run ended cannot be kept there (${errorText(error)}): qemu-trap --status will not know of it`, facts: { path } });
+    }
   }
 }
 
@@ -239,21 +312,28 @@ export async function supervise(config: Config, vm: string, book: RuleBook, log:
 
   if (!runDir.isFresh) runDir.clear();
   warnOfLimits(config, ground, log);
+  const prevented = await watch.prepare();
+  if (prevented !== null) return watch.conclude(notExecuted(prevented));
   const run = async (saved: SavedState | null): ReturnType<Watch['over']> => {
     const charge = await launch(config, ground, saved, env);
     log({ event: 'start', level: 'info', message: `QEMU started (pid ${charge.qemu.pid})${saved === null ? '' : `, to resume ${saved.path}`}`, facts: { pid: charge.qemu.pid } });
     return watch.over(charge, outlives(config, ground.helpers));
   };
-  let ended = await run(findSavedState(config, file, log));
-  const refused = ended.refusedState && file !== null;
-  if (refused) {
-    setStateAside(file, `QEMU does not load it (status ${ended.exit.code}; its own words are above)`, log);
-    ended = await run(null);
+  try {
+    let ended = await run(findSavedState(config, file, log));
+    const refused = ended.refusedState && file !== null;
+    if (refused) {
+      setStateAside(file, `QEMU does not load it (status ${ended.exit.code}; its own words are above)`, log);
+      ended = await run(null);
+    }
+    if (ended.exit.signal !== null) restoreTerminal();
+    // It was not the state that QEMU did not like.
+    if (refused && verdict(ended.ending) === 'failed-to-start') putBack(file);
+    return await watch.conclude(ended.ending);
+  } catch (error) {
+    if (error instanceof UsageError) await watch.fail(error);
+    throw error;
   }
-  if (ended.exit.signal !== null) restoreTerminal();
-  // It was not the state that QEMU did not like.
-  if (refused && verdict(ended.ending) === 'failed-to-start') putBack(file);
-  return watch.conclude(ended.ending);
 }
 
 /**

@@ -14,7 +14,8 @@ export interface Trapped {
  * Importing this module sets every trap: cli.ts does so before it loads the rest of the program.
  */
 const early = new Map<SignalName, Trapped>();
-function keep(trapped: Trapped): void {
+/** Leaves a signal to the next listener; of each the first one only. */
+export function keep(trapped: Trapped): void {
   if (!early.has(trapped.signal) && !trapped.isRehearsal) early.set(trapped.signal, trapped);
 }
 let deliver = keep;

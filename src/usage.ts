@@ -29,9 +29,9 @@ a socket to QEMU's QMP monitor as file descriptor 3.
   --agent SOCKET        the socket of the QEMU guest agent, for the hooks that
                         need it (default: $QEMU_TRAP_AGENT)
   --state-dir DIR       where the hook save keeps a guest, and the next start
-                        looks for it (default: /var/lib/qemu-trap for root,
-                        else $XDG_STATE_HOME/qemu-trap or
-                        ~/.local/state/qemu-trap)
+                        looks for it, and how the last runs ended (default:
+                        /var/lib/qemu-trap for root, else
+                        $XDG_STATE_HOME/qemu-trap or ~/.local/state/qemu-trap)
   --no-shield           let signals sent to QEMU itself reach it
   --attach SOCKET       stand in for a QEMU that runs already, by the socket of
                         its QMP monitor

@@ -82,10 +82,18 @@ export interface Charge {
   readonly adoption: Adoption | null;
 }
 
+/** A shutdown, from its signal on. */
+export interface Shutdown {
+  readonly signal: SignalName;
+  /** On the clock of `performance.now()`. */
+  readonly since: number;
+  readonly timeoutMs: number;
+}
+
 /** One run of QEMU: takes facts to the core, and does what the core decides. */
 export class VmRun {
-  stopSignal: SignalName | null = null;
-  stoppedAt: number | null = null;
+  /** The shutdown that is under way. */
+  shutdown: Shutdown | null = null;
 
   readonly #client: QmpClient;
   readonly #closed: Promise<void>;
@@ -227,6 +235,7 @@ export class VmRun {
       guestWent: this.#guestWent,
       reason: this.#reason,
       started: this.#started,
+      prevented: null,
     };
   }
 
@@ -387,13 +396,11 @@ export class VmRun {
     this.#state = state;
     // What is done comes before all else: before what is remembered of it, and the words for it.
     for (const action of actions) if (action.do !== 'tell') this.attempt(() => this.#perform(action));
-    if (state.stop !== null && state.stop.since !== this.stoppedAt) {
-      this.stopSignal = state.stop.rule.signal;
-      this.stoppedAt = state.stop.since;
+    if (state.stop === null) this.shutdown = null;
+    else if (state.stop.since !== this.shutdown?.since) {
+      const { rule, since } = state.stop;
+      this.shutdown = { signal: rule.signal, since, timeoutMs: rule.timeoutMs };
       this.#freezeGuard.stopBegins();
-    } else if (state.stop === null && this.stoppedAt !== null) {
-      this.stopSignal = null;
-      this.stoppedAt = null;
     }
     for (const action of actions) if (action.do === 'tell') this.log(() => wordTelling(action.telling));
     this.manager.follow(state, state.stop !== null || this.#resuming);

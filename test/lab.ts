@@ -147,7 +147,7 @@ export class Lab {
 
   start(options: StartOptions = {}): Trap {
     const command = options.command ?? [...this.guest(options.temper), ...(options.qemu ?? [])];
-    const own = ['--run-dir', this.runDir, '--log', options.log ?? 'json', ...(options.options ?? [])];
+    const own = ['--run-dir', this.runDir, '--state-dir', this.file('state'), '--log', options.log ?? 'json', ...(options.options ?? [])];
     const child = this.spawn([...(options.through ?? []), process.execPath, options.program ?? program, ...own, ...(command.length > 0 ? ['--', ...command] : [])], {
       stdio: options.stdio ?? ['ignore', 'pipe', 'pipe'],
       env: { QEMU_TRAP_HOOKS: '', ...options.env },

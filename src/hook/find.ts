@@ -50,9 +50,19 @@ export function findScript(script: string, dirs: HookDirs): HookFile {
  * one counts, more than one is a fault.
  */
 export function findForSignal(signal: SignalName, dirs: HookDirs): HookFile[] {
-  if (dirs.user === null) return [];
-  const { user } = dirs;
-  const names = hookNames(signal);
+  return findUsers(hookNames(signal), dirs);
+}
+
+/** What runs before QEMU does, and when it has gone. */
+export type Around = 'start' | 'end';
+
+/** What is there for {@link Around} in the user's hooks directory, a file or a directory of steps; the first one counts. */
+export function findAround(which: Around, dirs: HookDirs): HookFile[] {
+  return findUsers([which], dirs);
+}
+
+function findUsers(names: readonly string[], { user }: HookDirs): HookFile[] {
+  if (user === null) return [];
   return [...names, ...names.map((name) => `${name}.d`)]
     .map((name) => join(user, name))
     .filter(isThere)

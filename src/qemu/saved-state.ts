@@ -1,8 +1,8 @@
 import { closeSync, constants, fstatSync, fsyncSync, lstatSync, openSync, renameSync, unlinkSync } from 'node:fs';
-import { homedir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join } from 'node:path';
 import { openToOthers } from '../ownership.js';
 import type { QmpClient } from '../qmp/client.js';
+import { stateDirectory } from '../state-directory.js';
 import { UsageError } from '../usage-error.js';
 import { queryGuest } from './power-button.js';
 import { asFileName } from './run-dir.js';
@@ -24,7 +24,7 @@ const unfinished = (file: StateFile): string[] => [file.part, `${file.part}.cat`
  * @throws {UsageError} where they could not be told what was asked for
  */
 export function stateFile(asked: string | null, vm: string, env: NodeJS.ProcessEnv): StateFile | null {
-  const directory = asked !== null ? resolve(asked) : defaultDirectory(env);
+  const directory = stateDirectory(asked, env);
   if (directory === null) return null;
   if (/["'\\\n\r,]/.test(directory)) {
     if (asked === null) return null;
@@ -32,17 +32,6 @@ export function stateFile(asked: string | null, vm: string, env: NodeJS.ProcessE
   }
   const path = join(directory, `${asFileName(vm)}.state`);
   return { path, part: `${path}.part` };
-}
-
-function defaultDirectory(env: NodeJS.ProcessEnv): string | null {
-  if (process.geteuid?.() === 0) return '/var/lib/qemu-trap';
-  const state = env['XDG_STATE_HOME'];
-  if (state?.startsWith('/')) return join(state, 'qemu-trap');
-  try {
-    return join(homedir(), '.local/state/qemu-trap');
-  } catch {
-    return null;
-  }
 }
 
 /** A guest that was saved, and is not resumed yet. */

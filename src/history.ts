@@ -1,0 +1,116 @@
+import { appendFileSync, closeSync, constants, fstatSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { End, EndCause, Verdict } from './outcome.js';
+import { asFileName } from './qemu/run-dir.js';
+import type { SignalName } from './signals.js';
+import { stateDirectory } from './state-directory.js';
+
+/*
+ * How the last runs of a VM ended: a file of one JSON line each, which outlives them.
+ */
+
+/** One run's end. */
+export interface Stop {
+  /** When, as Date has it (ISO 8601). */
+  readonly time: string;
+  readonly vm: string;
+  readonly end: End;
+  readonly verdict: Verdict;
+  readonly status: number;
+  /** The signal that began the shutdown. */
+  readonly signal: SignalName | null;
+  readonly cause: EndCause | null;
+  /** From the signal to the end, or from the start where no signal was, in milliseconds. */
+  readonly ms: number;
+  /** The timeout of the signal's rule, in milliseconds. */
+  readonly timeout_ms: number | null;
+  /** The last log line. */
+  readonly message: string;
+}
+
+/** So many stops are kept, at least; older ones are forgotten when the file has grown past {@link longestBytes}. */
+const kept = 100;
+const longestBytes = 128 * 1024;
+
+export function historyFile(asked: string | null, vm: string, env: NodeJS.ProcessEnv): string | null {
+  const directory = stateDirectory(asked, env);
+  return directory === null ? null : join(directory, `${asFileName(vm)}.history`);
+}
+
+/**
+ * Adds a line.
+ * @throws NodeJS.ErrnoException where it cannot be written
+ */
+export function remember(path: string, stop: Stop): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const fd = openSync(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK, 0o600);
+  let isLong: boolean;
+  try {
+    appendFileSync(fd, `${JSON.stringify(stop)}\n`);
+    isLong = fstatSync(fd).size > longestBytes;
+  } finally {
+    closeSync(fd);
+  }
+  if (!isLong) return;
+  // Aside and renamed, so that it is whole whatever comes.
+  const lines = readFileSync(path, 'utf8').trimEnd().split('\n').slice(-kept);
+  writeFileSync(`${path}.part`, `${lines.join('\n')}\n`, { mode: 0o600 });
+  renameSync(`${path}.part`, path);
+}
+
+/** The stops in a history file, the last one last; none where there is no such file, or not for this user. */
+export function recall(path: string): Stop[] {
+  let text: string;
+  try {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    try {
+      text = fstatSync(fd).isFile() ? readFileSync(fd, 'utf8') : '';
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return [];
+  }
+  return text.split('\n').flatMap((line) => {
+    try {
+      const stop = JSON.parse(line) as Partial<Stop> | null;
+      return typeof stop?.vm === 'string' && typeof stop.ms === 'number' && typeof stop.message === 'string' && typeof stop.time === 'string' ? [stop as Stop] : [];
+    } catch {
+      // A line that a power failure has cut short.
+      return [];
+    }
+  });
+}
+
+/** What the stops of a VM say together. */
+export interface Summary {
+  readonly stops: number;
+  /** On a signal, and ended by the guest itself. */
+  readonly clean: number;
+  /** The guest was cut off. */
+  readonly cutOff: number;
+  /** The slowest of the clean ones, from its signal, in milliseconds. */
+  readonly slowestMs: number | null;
+  /** The `--timeout` that these stops speak for, in whole seconds. */
+  readonly wiseTimeout: number | null;
+}
+
+/** Twice the slowest is as long as a guest takes on a busier host; less than this is for guests without a file system. */
+const leastWiseSeconds = 10;
+
+export function summarize(stops: readonly Stop[]): Summary {
+  const asked = stops.filter(({ signal }) => signal !== null);
+  const clean = asked.filter(({ end }) => end === 'guest-shutdown' || end === 'guest-reset');
+  const cutOff = stops.filter(({ verdict }) => ['forced', 'killed', 'host-signal', 'unknown'].includes(verdict));
+  // Of a guest that had not gone by its deadline, all that is known is that it takes longer.
+  const late = asked.filter(({ cause }) => cause === 'deadline').map(({ timeout_ms }) => timeout_ms ?? 0);
+  const slowestMs = clean.length === 0 ? null : Math.max(...clean.map(({ ms }) => ms));
+  const longest = Math.max(slowestMs ?? 0, ...late);
+  return {
+    stops: stops.length,
+    clean: clean.length,
+    cutOff: cutOff.length,
+    slowestMs,
+    wiseTimeout: slowestMs === null && late.length === 0 ? null : Math.max(leastWiseSeconds, Math.ceil((2 * longest) / 5_000) * 5),
+  };
+}
