@@ -8,7 +8,7 @@ import { UsageError } from './usage-error.js';
 
 /** What the command line asks for, normalised once and trusted after. */
 export interface Config {
-  readonly mode: 'run' | 'attach' | 'check' | 'help' | 'version';
+  readonly mode: 'run' | 'attach' | 'check' | 'status' | 'help' | 'version';
   /** As given by `--hooks` or `$QEMU_TRAP_HOOKS`; `null`: the default directory where it exists. */
   readonly hooksDir: string | null;
   readonly specs: ReadonlyMap<SignalName, SignalSpec>;
@@ -30,12 +30,12 @@ export interface Config {
   readonly agent: string | null;
   /** Where saved guests are kept; `null`: the default directory. */
   readonly stateDir: string | null;
-  /** QEMU and its options, untouched. */
+  /** QEMU and its options, untouched; of `--status` the names of VMs. */
   readonly qemu: readonly string[];
 }
 
 const valued = ['hooks', 'signal', 'timeout', 'kill-after', 'name', 'run-dir', 'ready-fd', 'log', 'press', 'on-death', 'attach', 'agent', 'state-dir'];
-const flags = ['check', 'help', 'version', 'no-shield'];
+const flags = ['check', 'status', 'help', 'version', 'no-shield'];
 const options = new Set([...valued, ...flags].map((name) => `--${name}`));
 
 /** QEMU's command line begins at `--`, or at the first word that is neither an option nor an option's value. */
@@ -109,7 +109,7 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Conf
     specs.set(spec.signal, spec);
   }
 
-  const mode = parsed['help'] ? 'help' : parsed['version'] ? 'version' : parsed['check'] ? 'check' : last('attach') !== undefined ? 'attach' : 'run';
+  const mode = (['help', 'version', 'check', 'status'] as const).find((flag) => parsed[flag]) ?? (last('attach') !== undefined ? 'attach' : 'run');
   const readyFd = last('ready-fd');
   if (readyFd !== undefined && !/^\d{1,9}$/.test(readyFd)) {
     throw new UsageError(`--ready-fd ${readyFd}: write the number of an open file descriptor, such as 3`);

@@ -1,4 +1,5 @@
 import { basename } from 'node:path';
+import { columns } from './columns.js';
 import { findFaults } from './faults.js';
 import type { HookFile } from './hook/find.js';
 import { isDirectoryOfSteps, stepsIn } from './hook/steps.js';
@@ -8,11 +9,6 @@ import { allRules, isIgnored, type Rule, type RuleBook } from './rules.js';
 export interface CheckReport {
   readonly text: string;
   readonly faulty: boolean;
-}
-
-function columns(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
-  return rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ').trimEnd()).join('\n');
 }
 
 /** A hook's path; of a directory, with the steps in braces, as a shell would expand them. */

@@ -7,6 +7,7 @@ import { status } from './exit-status.js';
 import { openLog, type Log } from './log.js';
 import { vmName } from './qemu/command-line.js';
 import type { RuleBook } from './rules.js';
+import { report } from './status/report.js';
 import { openStderr } from './stderr.js';
 import { standIn, supervise } from './supervise.js';
 import { reachQemu } from './takeover.js';
@@ -56,6 +57,10 @@ async function main(argv: readonly string[]): Promise<number> {
     }
     if (config.mode === 'version') {
       print(`${version}\n`);
+      return 0;
+    }
+    if (config.mode === 'status') {
+      print(report({ names: config.qemu, runDir: config.runDir, stateDir: config.stateDir, format: config.log }, process.env));
       return 0;
     }
     const book = ruleBook(config);

@@ -2,6 +2,7 @@
 export const usage = `Usage: qemu-trap [OPTION...] [--] QEMU [QEMU-OPTION...]
        qemu-trap --check [OPTION...]
        qemu-trap --attach SOCKET [OPTION...]
+       qemu-trap --status [NAME...]
 
 Runs QEMU as a service. On SIGTERM, SIGINT, SIGHUP and SIGPWR the guest is shut
 down through its ACPI power button; on any signal a hook of yours may run, with
@@ -37,6 +38,8 @@ a socket to QEMU's QMP monitor as file descriptor 3.
                         its QMP monitor
   --check               print what each signal would do, and every fault in the
                         hooks; run nothing
+  --status              print the VMs under qemu-trap on this host, or those
+                        named, and how their last stops went
   --version             print the version
   --help                print this
 

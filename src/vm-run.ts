@@ -4,6 +4,7 @@ import type { Config } from './args.js';
 import { initialState, linkOf, nextTick, step, type Action, type Input } from './dispatch.js';
 import { isOfTreeWalk, markHooksToCome } from './hook/descendants.js';
 import { inheritedEnvironment, signalOccasion } from './hook/environment.js';
+import { historyFile } from './history.js';
 import { libDir, type HookFile } from './hook/find.js';
 import { OutputPipes } from './hook/output-pipes.js';
 import { readyHook, runHook, type HookCall, type HookRun } from './hook/run.js';
@@ -29,6 +30,7 @@ import { allRules, isIgnored, ruleFor, type Rule, type RuleBook } from './rules.
 import { wordSeconds } from './seconds.js';
 import type { SignalName } from './signals.js';
 import { widenSignalPipe } from './signal-pipe.js';
+import { StatusFile } from './status/file.js';
 import { atTerminal } from './terminal.js';
 import { onTrapped, rehearsalSignal, rehearse, type Trapped } from './trap.js';
 import { errorText } from './usage-error.js';
@@ -104,6 +106,7 @@ export class VmRun {
   /** Copied once: process.env is read variable by variable. */
   readonly #inherited = inheritedEnvironment(process.env);
   readonly #untrap: () => void;
+  readonly #statusFile: StatusFile;
   /** QEMU loads a saved guest, which must not run before its state is gone. */
   #resuming: boolean;
   #hookMonitors: HookMonitors | null = null;
@@ -148,6 +151,7 @@ export class VmRun {
         void this.#reap();
       },
     });
+    this.#statusFile = new StatusFile(runDir.file, vm, historyFile(config.stateDir, vm, process.env));
     keepSpareDescriptor();
     // It has run before, whatever it says now.
     this.#started = charge.adoption !== null;
@@ -212,6 +216,7 @@ export class VmRun {
     this.#over = true;
     this.#untrap();
     this.#freezeGuard.close();
+    this.#statusFile.close();
     if (this.#timer) clearTimeout(this.#timer);
     for (const hook of this.#hooks.values()) hook.end();
     await Promise.all([...this.#hooks.values()].map((hook) => hook.cleared));
@@ -403,6 +408,7 @@ export class VmRun {
       this.#freezeGuard.stopBegins();
     }
     for (const action of actions) if (action.do === 'tell') this.log(() => wordTelling(action.telling));
+    this.#statusFile.follow(state);
     this.manager.follow(state, state.stop !== null || this.#resuming);
     this.#arm();
   }

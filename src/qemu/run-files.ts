@@ -14,6 +14,9 @@ export const runFiles = {
   qmp: 'qmp.sock',
   human: 'monitor.sock',
   output: (number: number) => `output-${number}`,
+  /** How the VM is, for `--status`. */
+  status: 'status.json',
+  statusPart: 'status.json.part',
   /** It says: the state that the guest was loaded from is gone, and the guest has still to be let go. */
   resuming: 'resuming',
   /** It says: a hook has asked the guest's agent for a freeze. */
@@ -22,7 +25,7 @@ export const runFiles = {
 
 /** True for the name of a file that a qemu-trap which was killed may have left; the lock is none. */
 export function isRunFile(name: string): boolean {
-  return /^(monitors\.cfg|qemu\.pid|control\.sock|hook-[A-Za-z0-9]+\.sock|qmp\.sock|monitor\.sock|output-\d+|frozen|resuming)$/.test(name);
+  return /^(monitors\.cfg|qemu\.pid|control\.sock|hook-[A-Za-z0-9]+\.sock|qmp\.sock|monitor\.sock|output-\d+|frozen|resuming|status\.json(\.part)?)$/.test(name);
 }
 
 /** True for a file that a qemu-trap needs while it takes the lock, and leaves where it is killed meanwhile. */

@@ -1,0 +1,119 @@
+import { closeSync, constants, fstatSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import type { State } from '../dispatch.js';
+import { runFiles } from '../qemu/run-files.js';
+import type { SignalName } from '../signals.js';
+
+/*
+ * How a VM is, in a file of its run directory, for `qemu-trap --status`. Its times are of the monotonic clock of the
+ * host (CLOCK_MONOTONIC of clock_gettime(2)), in milliseconds.
+ */
+
+export interface VmStatus {
+  readonly vm: string;
+  /** QEMU's run state (RunState of qapi/run-state.json of QEMU). */
+  readonly guest: string;
+  /** Signals whose chain runs, with what is waited for at most until when. */
+  readonly serving: readonly Serving[];
+  /** Where the ends of its runs are kept. */
+  readonly history: string | null;
+}
+
+export interface Serving {
+  readonly signal: SignalName;
+  readonly waitsFor: 'qemu' | 'hook' | 'guest' | 'quit' | 'kill';
+  readonly since: number;
+  /** `null`: for as long as it takes. */
+  readonly until: number | null;
+}
+
+/** Now, on the clock of the file. */
+export function monotonicMs(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
+
+const waits = { 'start': 'qemu', 'script': 'hook', 'command': 'guest', 'wait': 'guest' } as const;
+
+/** What is being waited for, the shutdown first; its times on the clock of the state. */
+export function servingOf({ stop, end, runs }: State): Serving[] {
+  const all: Serving[] = [...runs.values()].map((run) => ({ signal: run.rule.signal, waitsFor: waits[run.link], since: run.since, until: run.deadline }));
+  if (stop === null) return all;
+  const { since } = stop;
+  all.unshift(
+    end === null
+      ? { signal: stop.rule.signal, waitsFor: waits[stop.link], since, until: stop.deadline }
+      : { signal: stop.rule.signal, waitsFor: end.killed ? 'kill' : 'quit', since, until: end.killed ? null : end.killAt },
+  );
+  return all;
+}
+
+/** After what was done on a signal, in milliseconds: the processor is the hook's, and QEMU's. */
+const afterMs = 3;
+/** More than any status has. */
+const longestBytes = 64 * 1024;
+
+/** Keeps the file up to date. What cannot be written is not there for `--status`, and no more. */
+export class StatusFile {
+  #timer: NodeJS.Timeout | null = null;
+  #state: State | null = null;
+  #written = '';
+
+  /** @param file gives the path of a file in the run directory */
+  constructor(
+    private readonly file: (name: string) => string,
+    private readonly vm: string,
+    private readonly history: string | null,
+  ) {}
+
+  follow(state: State): void {
+    this.#state = state;
+    this.#timer ??= setTimeout(() => this.#write(), afterMs);
+  }
+
+  close(): void {
+    if (this.#timer) clearTimeout(this.#timer);
+  }
+
+  #write(): void {
+    this.#timer = null;
+    if (this.#state === null) return;
+    const ahead = monotonicMs() - performance.now();
+    const shift = (time: number): number => Math.round(time + ahead);
+    const serving = servingOf(this.#state).map((each) => ({ ...each, since: shift(each.since), until: each.until === null ? null : shift(each.until) }));
+    const status: VmStatus = { vm: this.vm, guest: this.#state.guest, serving, history: this.history };
+    const text = `${JSON.stringify(status)}\n`;
+    if (text === this.#written) return;
+    const path = this.file(runFiles.status);
+    const part = this.file(runFiles.statusPart);
+    try {
+      writeFileSync(part, text, { mode: 0o600 });
+      renameSync(part, path);
+      this.#written = text;
+    } catch {
+      // The disk is full, say, or the directory has gone.
+    }
+  }
+}
+
+/** What the file at `path` says; `null` where there is none, or none of qemu-trap's. It may be another user's. */
+export function readStatus(path: string): VmStatus | null {
+  try {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    try {
+      const stats = fstatSync(fd);
+      if (!stats.isFile() || stats.size > longestBytes) return null;
+      const status = JSON.parse(readFileSync(fd, 'utf8')) as Partial<VmStatus> | null;
+      const { vm, guest, serving, history } = status ?? {};
+      if (typeof vm !== 'string' || typeof guest !== 'string' || !Array.isArray(serving)) return null;
+      return { vm, guest, serving: serving.filter(isServing), history: typeof history === 'string' ? history : null };
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return null;
+  }
+}
+
+function isServing(each: unknown): each is Serving {
+  const { signal, waitsFor, since, until } = (each ?? {}) as Partial<Record<keyof Serving, unknown>>;
+  return typeof signal === 'string' && typeof waitsFor === 'string' && typeof since === 'number' && (typeof until === 'number' || until === null);
+}

@@ -1,0 +1,109 @@
+import { lstatSync, readdirSync, realpathSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { recall, type Stop } from '../history.js';
+import { ageMs, commandLine, isIdentityAlive, listProcesses, pidOf, readIdentity, readProcess } from '../proc.js';
+import { runFiles } from '../qemu/run-files.js';
+import { readStatus, type VmStatus } from './file.js';
+
+/** A VM that runs, with what is known of it. */
+export interface FoundVm {
+  readonly runDir: string;
+  /** qemu-trap's; `null` where it was killed, and the QEMU that it left waits for the next one. */
+  readonly pid: number | null;
+  /** `null` where it is not started yet. */
+  readonly qemuPid: number | null;
+  /** How long QEMU has been there, in milliseconds. */
+  readonly uptimeMs: number | null;
+  /** `null` where qemu-trap has not written it yet. */
+  readonly status: VmStatus | null;
+  readonly stops: readonly Stop[];
+}
+
+/** A directory that is this user's; root's are all. */
+function isOwn(path: string): boolean {
+  try {
+    const stats = lstatSync(path);
+    const uid = process.geteuid?.() ?? 0;
+    return stats.isDirectory() && (uid === 0 || stats.uid === uid);
+  } catch {
+    return false;
+  }
+}
+
+function entries(directory: string): string[] {
+  try {
+    return readdirSync(directory).map((name) => join(directory, name));
+  } catch {
+    return [];
+  }
+}
+
+/** Where run directories are by default: root's, and each user's. */
+function defaultPlaces(env: NodeJS.ProcessEnv): string[] {
+  const runtime = env['XDG_RUNTIME_DIR'];
+  const isRoot = process.geteuid?.() === 0;
+  const users = isRoot ? entries('/run/user') : runtime?.startsWith('/') ? [runtime] : [];
+  const parents = [...(isRoot ? ['/run'] : []), ...users].map((base) => join(base, 'qemu-trap'));
+  const fresh = entries(tmpdir()).filter((path) => path.startsWith(join(tmpdir(), 'qemu-trap-')));
+  return [...parents.flatMap(entries), ...fresh];
+}
+
+/** Wherever else they are: each QEMU that qemu-trap has started names a file in its own. */
+function placesOfQemus(): string[] {
+  return listProcesses().flatMap((pid) => {
+    let words: string[];
+    try {
+      words = commandLine(pid);
+    } catch {
+      return [];
+    }
+    const file = words[words.lastIndexOf('-readconfig') + 1] ?? '';
+    return file.startsWith('/') && file.endsWith(`/${runFiles.monitorsConfig}`) ? [dirname(file)] : [];
+  });
+}
+
+function look(runDir: string): FoundVm | null {
+  const holder = quietIdentity(join(runDir, runFiles.lock));
+  const qemu = quietIdentity(join(runDir, runFiles.qemu));
+  const served = isIdentityAlive(holder);
+  const runs = isIdentityAlive(qemu);
+  if (!served && !runs) return null;
+  const process = runs ? readProcess(pidOf(qemu)) : null;
+  const status = readStatus(join(runDir, runFiles.status));
+  return {
+    runDir,
+    pid: served ? pidOf(holder) : null,
+    qemuPid: runs ? pidOf(qemu) : null,
+    uptimeMs: process === null ? null : ageMs(process),
+    status,
+    stops: status?.history ? recall(status.history) : [],
+  };
+}
+
+function quietIdentity(path: string): string {
+  try {
+    // Of another user's, root reads no more than a file.
+    return lstatSync(path).isFile() ? readIdentity(path) : '';
+  } catch {
+    return '';
+  }
+}
+
+/**
+ * The VMs under qemu-trap on this host, by their run directories; of a normal user, their own.
+ * @param asked by `--run-dir`: that one only
+ */
+export function findVms(asked: string | null, env: NodeJS.ProcessEnv): FoundVm[] {
+  const places = asked !== null ? [resolve(asked)] : [...defaultPlaces(env), ...placesOfQemus()];
+  const real = new Set<string>();
+  for (const place of places) {
+    if (!isOwn(place)) continue;
+    try {
+      real.add(realpathSync(place));
+    } catch {
+      // It has gone just now.
+    }
+  }
+  return [...real].flatMap((place) => look(place) ?? []);
+}

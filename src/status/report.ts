@@ -1,0 +1,132 @@
+import { basename } from 'node:path';
+import { columns } from '../columns.js';
+import { historyFile, recall, summarize, type Stop } from '../history.js';
+import { wordSeconds } from '../seconds.js';
+import { UsageError } from '../usage-error.js';
+import { monotonicMs, type Serving } from './file.js';
+import { findVms, type FoundVm } from './find.js';
+
+/** What is asked of `--status`. */
+export interface StatusCall {
+  /** None: all that run. */
+  readonly names: readonly string[];
+  readonly runDir: string | null;
+  readonly stateDir: string | null;
+  readonly format: 'text' | 'json';
+}
+
+/** A VM as it is reported: one that runs, or one that has run. */
+interface Reported {
+  readonly name: string;
+  readonly found: FoundVm | null;
+  readonly stops: readonly Stop[];
+}
+
+const waitsInWords: Readonly<Record<Serving['waitsFor'], string>> = {
+  qemu: 'QEMU starts',
+  hook: 'hook',
+  guest: 'guest',
+  quit: 'QEMU quits',
+  kill: 'SIGKILL',
+};
+
+/** A span of time in its two largest units. */
+function wordSpan(ms: number): string {
+  const seconds = Math.floor(ms / 1000);
+  const [d, h, m, s] = [Math.floor(seconds / 86_400), Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60, seconds % 60];
+  if (d > 0) return `${d} d ${h} h`;
+  if (h > 0) return `${h} h ${m} min`;
+  return m > 0 ? `${m} min ${s} s` : `${s} s`;
+}
+
+/** A name that somebody else may have chosen, fit for a terminal. */
+function plain(text: string): string {
+  return text.replaceAll(/\p{Cc}/gu, '_');
+}
+
+function leftMs({ until }: Serving): number | null {
+  return until === null ? null : Math.max(0, Math.round(until - monotonicMs()));
+}
+
+function guestOf(found: FoundVm): string {
+  if (found.qemuPid === null) return 'not started';
+  return found.status?.guest === 'unknown' ? 'starting' : (found.status?.guest ?? 'starting');
+}
+
+function localTime(iso: string): string {
+  const time = new Date(iso);
+  if (Number.isNaN(time.getTime())) return '-';
+  const two = (n: number): string => String(n).padStart(2, '0');
+  return `${time.getFullYear()}-${two(time.getMonth() + 1)}-${two(time.getDate())} ${two(time.getHours())}:${two(time.getMinutes())}`;
+}
+
+function row({ name, found, stops }: Reported): readonly string[] {
+  const last = stops.at(-1);
+  const lastStop = last === undefined ? '-' : `${localTime(last.time)} ${last.end}, ${wordSeconds(last.ms)}`;
+  if (found === null) return [plain(name), '-', 'stopped', '-', '-', '-', plain(lastStop)];
+  const [first] = found.status?.serving ?? [];
+  const left = first === undefined ? null : leftMs(first);
+  return [
+    plain(name),
+    String(found.qemuPid ?? '-'),
+    plain(guestOf(found)),
+    found.uptimeMs === null ? '-' : wordSpan(found.uptimeMs),
+    first === undefined ? '-' : plain(`${first.signal} (${waitsInWords[first.waitsFor] ?? first.waitsFor})`),
+    left === null ? '-' : `${Math.ceil(left / 1000)} s`,
+    plain(lastStop),
+  ];
+}
+
+/** What the history of a VM says, in a line or two. */
+function advice({ name, found, stops }: Reported): string[] {
+  const lines: string[] = [];
+  if (found !== null && found.pid === null) lines.push(`${name}: its qemu-trap was killed; the next start in ${found.runDir} takes the guest over, and until then no signal is served`);
+  const last = stops.at(-1);
+  if (last === undefined) return lines;
+  if (found === null || last.verdict !== 'clean') lines.push(`${name}: last stop: ${last.message}`);
+  const { stops: count, clean, cutOff, slowestMs, wiseTimeout } = summarize(stops);
+  const times = slowestMs === null ? '' : `, the slowest of these in ${wordSeconds(slowestMs)}`;
+  const wise = wiseTimeout === null ? '' : `: --timeout ${wiseTimeout} is wise`;
+  lines.push(`${name}: of ${count} ${count === 1 ? 'stop' : 'stops'} ${clean} by the guest itself${times}; the guest cut off in ${cutOff}${wise}`);
+  return lines.map(plain);
+}
+
+function asObject({ name, found, stops }: Reported): object {
+  const { slowestMs, wiseTimeout, ...counts } = summarize(stops);
+  return {
+    event: 'vm', vm: name, running: found !== null,
+    pid: found?.pid ?? null, qemu_pid: found?.qemuPid ?? null, guest: found === null ? null : guestOf(found),
+    uptime_ms: found?.uptimeMs === undefined || found.uptimeMs === null ? null : Math.round(found.uptimeMs), run_dir: found?.runDir ?? null,
+    serving: (found?.status?.serving ?? []).map((each) => ({ signal: each.signal, waits_for: each.waitsFor, left_ms: leftMs(each) })),
+    last: stops.at(-1) ?? null,
+    stops: counts.stops, clean: counts.clean, cut_off: counts.cutOff, slowest_ms: slowestMs, wise_timeout: wiseTimeout,
+  };
+}
+
+/**
+ * What `--status` prints.
+ * @throws {UsageError} for a VM that neither runs nor has run
+ */
+export function report({ names, runDir, stateDir, format }: StatusCall, env: NodeJS.ProcessEnv): string {
+  const running = findVms(runDir, env).map((found): Reported => {
+    const name = found.status?.vm ?? basename(found.runDir);
+    return { name, found, stops: found.stops.length > 0 ? found.stops : stopsOf(name) };
+  });
+  function stopsOf(name: string): readonly Stop[] {
+    const path = historyFile(stateDir, name, env);
+    return path === null ? [] : recall(path);
+  }
+  const all = names.length === 0 ? running : names.flatMap((name) => {
+    const found = running.filter((each) => each.name === name);
+    if (found.length > 0) return found;
+    const stops = stopsOf(name);
+    if (stops.length === 0) throw new UsageError(`${name}: no VM of that name runs under qemu-trap here, and none has: qemu-trap --status lists those that run`);
+    return [{ name, found: null, stops }];
+  });
+  all.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+  if (format === 'json') return all.map((each) => `${JSON.stringify(asObject(each))}\n`).join('');
+  if (all.length === 0) return 'no VM runs under qemu-trap here\n';
+  const table = columns([['NAME', 'QEMU', 'GUEST', 'UPTIME', 'SIGNAL', 'LEFT', 'LAST STOP'], ...all.map(row)]);
+  const below = all.flatMap(advice);
+  return `${table}\n${below.length > 0 ? `\n${below.join('\n')}\n` : ''}`;
+}

@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { summarize, type Stop } from '../src/history.js';
+import { Lab, program, until } from './lab.js';
+
+type Row = Record<string, unknown> & { readonly serving: readonly Record<string, unknown>[] };
+
+function ask(words: readonly string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [program, '--status', ...words], { encoding: 'utf8' });
+  return { status, stdout, stderr, rows: (): Row[] => stdout.split('\n').filter(Boolean).map((line) => JSON.parse(line) as Row) };
+}
+
+const rowsOf = (lab: Lab, ...words: string[]): Row[] => ask(['--log', 'json', '--state-dir', lab.file('state'), ...words]).rows();
+
+test('--status has a row for each VM that runs, wherever its run directory is, and none when it has gone', async (t) => {
+  const lab = new Lab(t);
+  assert.deepEqual(rowsOf(lab).filter(({ run_dir: dir }) => dir === lab.runDir), []);
+  const trap = await lab.startGuest({ options: ['--name', 'status-web'] });
+  const [row, ...more] = await until('its row', () => {
+    const rows = rowsOf(lab).filter(({ run_dir: dir }) => dir === lab.runDir);
+    return rows[0]?.['guest'] === 'running' ? rows : null;
+  });
+  assert.equal(more.length, 0);
+  assert.deepEqual([row?.['event'], row?.['vm'], row?.['pid'], row?.['qemu_pid'], row?.serving], ['vm', 'status-web', trap.pid, trap.qemuPid, []]);
+  assert.ok(Number(row?.['uptime_ms']) >= 0 && Number(row?.['uptime_ms']) < 600_000);
+  assert.match(ask([]).stdout, new RegExp(`^status-web +${trap.qemuPid} +running +\\d+ s +- +- +-$`, 'm'));
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+  assert.deepEqual(rowsOf(lab).filter(({ run_dir: dir }) => dir === lab.runDir), []);
+});
+
+test('--status tells the signal in progress, what is waited for, the time left, and after the stop how it went', async (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGUSR1', `#!/bin/sh\nsleep 1000\n`);
+  const options = ['--name', 'web', '--hooks', lab.hooks, '--timeout', '1000'];
+  const trap = await lab.startGuest({ options, temper: 'stubborn' });
+  const serving = async (signal: string, waitsFor: string): Promise<Record<string, unknown>> =>
+    until(`${signal} waits for ${waitsFor}`, () => rowsOf(lab, 'web')[0]?.serving.find((each) => each['signal'] === signal && each['waits_for'] === waitsFor));
+  trap.kill('SIGUSR1');
+  await serving('SIGUSR1', 'hook');
+  trap.kill('SIGTERM');
+  const left = Number((await serving('SIGTERM', 'hook'))['left_ms']);
+  assert.ok(left > 900_000 && left <= 1_000_000, String(left));
+  assert.match(ask(['web']).stdout, /^web +\d+ +running +\S.* SIGTERM \(hook\) +\d+ s +-$/m);
+  const before = Number((await serving('SIGTERM', 'hook'))['left_ms']);
+  assert.ok(before <= left);
+  trap.kill('SIGQUIT');
+  assert.equal(await trap.status(), 124);
+
+  const [row] = rowsOf(lab, 'web');
+  assert.equal(row?.['running'], false);
+  assert.deepEqual([row?.['stops'], row?.['cut_off'], row?.['clean']], [1, 1, 0]);
+  assert.equal((row?.['last'] as Stop).status, 124);
+  const { stdout } = ask(['--state-dir', lab.file('state'), 'web']);
+  assert.match(stdout, /^web +- +stopped +- +- +- +\d{4}-\d\d-\d\d \d\d:\d\d quit, /m);
+  assert.match(stdout, /^web: last stop: SIGTERM: forced end: the wait was cut short/m);
+});
+
+test('a QEMU whose qemu-trap was killed is shown with what to do', async (t) => {
+  const lab = new Lab(t);
+  const options = ['--name', 'web', '--on-death', 'keep'];
+  const trap = await lab.startGuest({ options });
+  await until('its row', () => rowsOf(lab, 'web')[0]?.['guest'] === 'running');
+  await trap.die();
+  const [row] = rowsOf(lab, 'web');
+  assert.deepEqual([row?.['pid'], row?.['qemu_pid']], [null, trap.qemuPid]);
+  assert.match(ask(['web']).stdout, /^web: its qemu-trap was killed; the next start in \S+\/run takes the guest over/m);
+  const next = await lab.startGuest({ options });
+  await until('it is served', () => rowsOf(lab, 'web')[0]?.['pid'] === next.pid);
+  next.kill('SIGTERM');
+  assert.equal(await next.status(), 0);
+});
+
+test('a normal user sees their own VMs only, and root sees all', { skip: process.geteuid?.() !== 0 && 'needs root' }, async (t) => {
+  const lab = new Lab(t);
+  spawnSync('chmod', ['755', lab.dir]);
+  const copy = lab.ownCopy();
+  const trap = await lab.startGuest({ options: ['--name', 'roots'] });
+  await until('root sees it', () => rowsOf(lab, 'roots')[0]);
+  // Every folder on the way to the copy is open to all, and the run directory is not.
+  const asked = spawnSync(process.execPath, [copy, '--status', '--log', 'json'], { encoding: 'utf8', uid: 65534, gid: 65534, env: { PATH: process.env['PATH'] } });
+  assert.equal(asked.status, 0, asked.stderr);
+  assert.doesNotMatch(asked.stdout, /roots/);
+  trap.kill('SIGTERM');
+  await trap.status();
+});
+
+test("what another user has put where a status would be hurts nobody", async (t) => {
+  const lab = new Lab(t);
+  const bait = `/tmp/qemu-trap-bait-${process.pid}`;
+  t.after(() => spawnSync('rm', ['-rf', bait]));
+  mkdirSync(bait, { mode: 0o700 });
+  const stat = readFileSync(`/proc/${process.pid}/stat`, 'latin1');
+  writeFileSync(`${bait}/lock`, `${process.pid} ${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}`);
+  const bad: readonly (() => void)[] = [
+    () => spawnSync('mkfifo', [`${bait}/status.json`]),
+    () => symlinkSync('/etc/passwd', `${bait}/status.json`),
+    () => writeFileSync(`${bait}/status.json`, '{"vm":"\u001b[31mred\\u001b[0m\\nx","guest":"a","serving":[null,{"signal":1}],"history":7}'),
+    () => writeFileSync(`${bait}/status.json`, 'null'),
+    () => writeFileSync(`${bait}/status.json`, 'x'.repeat(100_000)),
+    () => mkdirSync(`${bait}/status.json`),
+  ];
+  for (const put of bad) {
+    put();
+    const { status, stdout, stderr } = ask(['--run-dir', bait]);
+    assert.equal(status, 0, stderr);
+    assert.doesNotMatch(stdout, /\u001b|root:/);
+    assert.match(stdout, /not started/);
+    spawnSync('rm', ['-rf', `${bait}/status.json`]);
+  }
+  assert.equal(lab.left().length, 0);
+});
+
+test('a name that nobody knows is one line and 125; no VM at all is said, with status 0', (t) => {
+  const lab = new Lab(t);
+  const none = ask(['--run-dir', lab.file('nowhere')]);
+  assert.deepEqual([none.status, none.stdout], [0, 'no VM runs under qemu-trap here\n']);
+  const unknown = ask(['--run-dir', lab.file('nowhere'), '--state-dir', lab.file('state'), 'nobody']);
+  assert.equal(unknown.status, 125);
+  assert.match(unknown.stderr, /^qemu-trap: nobody: no VM of that name runs under qemu-trap here, and none has: .*\n$/);
+});
+
+test('a wise timeout is twice the slowest clean stop, and more than one that was too short', () => {
+  const stop = (end: Stop['end'], ms: number, cause: Stop['cause'] = null): Stop => ({ time: '', vm: 'vm', end, verdict: cause === null ? 'clean' : 'forced', status: 0, signal: 'SIGTERM', cause, ms, timeout_ms: 60_000, message: '' });
+  assert.deepEqual(summarize([]), { stops: 0, clean: 0, cutOff: 0, slowestMs: null, wiseTimeout: null });
+  assert.deepEqual(summarize([stop('guest-shutdown', 8_200), stop('guest-shutdown', 300)]), { stops: 2, clean: 2, cutOff: 0, slowestMs: 8_200, wiseTimeout: 20 });
+  assert.equal(summarize([stop('guest-shutdown', 30)]).wiseTimeout, 10);
+  assert.equal(summarize([stop('guest-shutdown', 8_200), stop('quit', 60_100, 'deadline')]).wiseTimeout, 120);
+});
