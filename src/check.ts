@@ -1,14 +1,31 @@
 import { basename } from 'node:path';
+import type { Config } from './args.js';
 import { columns } from './columns.js';
 import { findFaults } from './faults.js';
-import type { HookFile } from './hook/find.js';
+import { aroundTimeoutMs } from './hook/around.js';
+import { describeHook, type Description } from './hook/describe.js';
+import { findAround, type HookFile } from './hook/find.js';
 import { isDirectoryOfSteps, stepsIn } from './hook/steps.js';
-import { allRules, isIgnored, type Rule, type RuleBook } from './rules.js';
+import { stopTime } from './notify/stop-time.js';
+import { cautionsOf } from './qemu/cautions.js';
+import { requireQemu } from './qemu/programs.js';
+import { allRules, isIgnored, ruleFor, type Rule, type RuleBook } from './rules.js';
+import { wordSeconds } from './seconds.js';
+import { UsageError } from './usage-error.js';
 
 /** What `--check` prints, and whether there is any fault. */
 export interface CheckReport {
   readonly text: string;
   readonly faulty: boolean;
+}
+
+/** What an administrator should mend or know; a fault costs a clean shutdown or a hook, a note does not. */
+interface Finding {
+  readonly severity: 'fault' | 'note';
+  readonly event: 'hook-fault' | 'qemu-caution' | 'stop-time';
+  readonly message: string;
+  readonly mend: string;
+  readonly facts: Readonly<Record<string, string>>;
 }
 
 /** A hook's path; of a directory, with the steps in braces, as a shell would expand them. */
@@ -31,20 +48,90 @@ function row(rule: Rule): readonly string[] {
   ];
 }
 
-/** The dispatch table as it would be, and every fault in every hook with its mend. */
-export function check(book: RuleBook, format: 'text' | 'json', env: NodeJS.ProcessEnv): CheckReport {
-  const rules = allRules(book);
-  const faults = findFaults(rules, book, env);
-  if (format === 'json') {
-    const lines: object[] = rules.map((rule) => ({
-      event: 'rule', signal: rule.signal, script: rule.script?.path ?? null,
-      ...(rule.script !== null && isDirectoryOfSteps(rule.script) ? { steps: stepNames(rule.script) } : {}), monitorcommand: rule.monitorCommand,
-      timeout: rule.timeoutMs / 1000, default: rule.defaultAction, source: rule.source, ignored: isIgnored(rule),
-    }));
-    for (const { path, message, mend } of faults) lines.push({ event: 'hook-fault', hook: path, message, mend });
-    return { text: lines.map((line) => `${JSON.stringify(line)}\n`).join(''), faulty: faults.length > 0 };
+/** A hook that something would run, once whoever names it. */
+interface Listed extends Description {
+  readonly path: string;
+  readonly from: 'bundled' | 'hooks directory' | 'option';
+  readonly runs: readonly string[];
+}
+
+function listHooks(rules: readonly Rule[], book: RuleBook): Listed[] {
+  const hooks = new Map<string, { readonly file: HookFile; readonly runs: string[] }>();
+  const add = (file: HookFile, runsOn: string): void => {
+    const known = hooks.get(file.path);
+    if (known) known.runs.push(runsOn);
+    else hooks.set(file.path, { file, runs: [runsOn] });
+  };
+  for (const which of ['start', 'end'] as const) for (const file of findAround(which, book.dirs).slice(0, 1)) add(file, which);
+  for (const { script, signal } of rules) if (script !== null) add(script, signal);
+  const { user } = book.dirs;
+  return [...hooks.values()].map(({ file, runs }) => ({
+    path: file.path,
+    from: file.ours ? 'bundled' : user !== null && file.path.startsWith(`${user}/`) ? 'hooks directory' : 'option',
+    runs,
+    ...describeHook(file),
+  }));
+}
+
+function qemuFindings({ qemu, onDeath }: Config, book: RuleBook, env: NodeJS.ProcessEnv): Finding[] {
+  if (qemu.length === 0) return [];
+  const { script } = ruleFor('SIGTERM', book);
+  const needsButton = script === null || (script.ours && basename(script.path) === 'powerdown');
+  const findings: Finding[] = cautionsOf(qemu, onDeath, needsButton).map(({ words, what, mend, isFault }) => ({
+    severity: isFault ? 'fault' : 'note', event: 'qemu-caution', message: `QEMU's ${words}: ${what}; mend it: ${mend}`, mend, facts: { words },
+  }));
+  try {
+    requireQemu(qemu[0] ?? '', env);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    findings.unshift({ severity: 'fault', event: 'qemu-caution', message: error.message, mend: error.message.replace(/^.*: /, ''), facts: { words: qemu[0] ?? '' } });
   }
+  return findings;
+}
+
+/** Whether the service manager waits as long as qemu-trap may need. */
+function stopTimeFindings(config: Config, book: RuleBook, env: NodeJS.ProcessEnv): Finding[] {
+  const given = stopTime(env);
+  if (given === null || given.isExtended) return [];
+  const { timeoutMs } = ruleFor('SIGTERM', book);
+  const neededMs = timeoutMs + config.killAfterMs + (findAround('end', book.dirs).length > 0 ? aroundTimeoutMs.end : 0);
+  if (given.ms > neededMs) return [];
+  const mend = `TimeoutStopSec=${Math.ceil(neededMs / 1000) + 10} in ${given.unit}, or NotifyAccess=all there`;
+  return [{
+    severity: 'fault', event: 'stop-time', mend, facts: { unit: given.unit },
+    message: `${given.unit}: systemd ends it by SIGKILL after TimeoutStopSec=${wordSeconds(given.ms).replace(' ', '')}, and a shutdown may take ${wordSeconds(neededMs)}; mend it: ${mend}`,
+  }];
+}
+
+/** The dispatch table as it would be, what each hook is, and every fault with its mend. */
+export function check(config: Config, book: RuleBook, env: NodeJS.ProcessEnv): CheckReport {
+  const rules = allRules(book);
+  const hooks = listHooks(rules, book);
+  const findings: Finding[] = [
+    ...qemuFindings(config, book, env),
+    ...stopTimeFindings(config, book, env),
+    ...findFaults(rules, book, env).map(({ path, message, mend }): Finding => ({ severity: 'fault', event: 'hook-fault', message, mend, facts: { hook: path } })),
+  ];
+  const faulty = findings.some(({ severity }) => severity === 'fault');
+  return { text: (config.log === 'json' ? asJson : asText)(rules, hooks, findings), faulty };
+}
+
+function asJson(rules: readonly Rule[], hooks: readonly Listed[], findings: readonly Finding[]): string {
+  const lines: object[] = rules.map((rule) => ({
+    event: 'rule', signal: rule.signal, script: rule.script?.path ?? null,
+    ...(rule.script !== null && isDirectoryOfSteps(rule.script) ? { steps: stepNames(rule.script) } : {}), monitorcommand: rule.monitorCommand,
+    timeout: rule.timeoutMs / 1000, default: rule.defaultAction, source: rule.source, ignored: isIgnored(rule),
+  }));
+  for (const { path, runs, from, kind, target, about } of hooks) lines.push({ event: 'hook', hook: path, runs, from, kind, target, about });
+  for (const { event, facts, severity, message, mend } of findings) lines.push({ event, ...facts, severity, message, mend });
+  return lines.map((line) => `${JSON.stringify(line)}\n`).join('');
+}
+
+function asText(rules: readonly Rule[], hooks: readonly Listed[], findings: readonly Finding[]): string {
   const table = columns([['SIGNAL', 'SCRIPT', 'MONITORCOMMAND', 'TIMEOUT', 'DEFAULT', 'FROM'], ...rules.map(row)]);
-  const words = faults.length === 0 ? 'no faults' : faults.map(({ message }) => message).join('\n');
-  return { text: `${table}\n\n${words}\n`, faulty: faults.length > 0 };
+  const described = columns([['HOOK', 'KIND', 'FROM', 'ABOUT'], ...hooks.map(({ path, from, kind, target, about }) => [target === null ? path : `${path} -> ${target}`, kind, from, about])]);
+  const of = (severity: Finding['severity']): string[] => findings.filter((each) => each.severity === severity).map(({ message }) => message);
+  const faults = of('fault');
+  const parts = [table, described, of('note').map((message) => `note: ${message}`).join('\n'), faults.length === 0 ? 'no faults' : faults.join('\n')];
+  return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
 }

@@ -65,7 +65,7 @@ async function main(argv: readonly string[]): Promise<number> {
     }
     const book = ruleBook(config);
     if (config.mode === 'check') {
-      const report = check(book, config.log, process.env);
+      const report = check(config, book, process.env);
       print(report.text);
       return report.faulty ? status.failed : 0;
     }

@@ -1,6 +1,6 @@
 /** What `--help` prints. */
 export const usage = `Usage: qemu-trap [OPTION...] [--] QEMU [QEMU-OPTION...]
-       qemu-trap --check [OPTION...]
+       qemu-trap --check [OPTION...] [-- QEMU...]
        qemu-trap --attach SOCKET [OPTION...]
        qemu-trap --status [NAME...]
 
@@ -36,8 +36,8 @@ a socket to QEMU's QMP monitor as file descriptor 3.
   --no-shield           let signals sent to QEMU itself reach it
   --attach SOCKET       stand in for a QEMU that runs already, by the socket of
                         its QMP monitor
-  --check               print what each signal would do, and every fault in the
-                        hooks; run nothing
+  --check               print what each signal would do, what each hook is, and
+                        every fault, in QEMU's command line too; run nothing
   --status              print the VMs under qemu-trap on this host, or those
                         named, and how their last stops went
   --version             print the version

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { parseSpan } from '../src/notify/stop-time.js';
 import { trappableSignals } from '../src/signals.js';
 import { Lab, program } from './lab.js';
 
@@ -116,6 +117,54 @@ test('--check finds a hook whose interpreter is not there, with the mend', (t) =
   assert.doesNotMatch(stdout, /(SIGUSR2|SIGPWR|SIGALRM|SIGVTALRM): /);
   for (const mend of stdout.matchAll(/mend it: (sed .*)$/gm)) assert.equal(spawnSync('sh', ['-c', mend[1] as string]).status, 0);
   assert.doesNotMatch(check('--hooks', lab.hooks).stdout, /(SIGTERM|SIGUSR1): /);
+});
+
+test('--check says of each hook what it is, from where, and what it says of itself', (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGHUP', '#!/usr/bin/env -S python3 -u\n# Asks the guest nicely.\n');
+  symlinkSync('/bin/true', `${lab.hooks}/SIGUSR2`);
+  mkdirSync(`${lab.hooks}/end.d`, { mode: 0o755 });
+  lab.hook('end.d/10-mail', '#!/bin/sh\n');
+  const options = ['--hooks', lab.hooks, '--signal', `USR1,script=${lab.hook('mine', '#!/bin/sh -e\n\nexit\n')}`];
+  const { stdout } = check(...options);
+  assert.match(stdout, /^\/\S+\/hooks\/powerdown +sh script +bundled +shut the guest down through its ACPI power button$/m);
+  assert.match(stdout, /^\S+\/SIGHUP +python3 script +hooks directory +Asks the guest nicely\.$/m);
+  assert.match(stdout, /^\S+\/SIGUSR2 -> \S+ +program +hooks directory$/m);
+  assert.match(stdout, /^\S+\/end\.d +directory of 1 step +hooks directory$/m);
+  const hooks = check(...options, '--log', 'json').objects().filter(({ event }) => event === 'hook');
+  assert.deepEqual(hooks.find(({ hook }) => String(hook).endsWith('/powerdown'))?.['runs'], ['SIGINT', 'SIGTERM', 'SIGPWR']);
+});
+
+test("--check says what in QEMU's command line keeps a guest from a clean stop, and what else to know of it", () => {
+  const qemu = (...words: string[]) => check('--log', 'json', '--', 'qemu-system-x86_64', ...words).objects().filter(({ event }) => event === 'qemu-caution').map(({ severity, words }) => [severity, words]);
+  assert.deepEqual(qemu('-M', 'pc', '-display', 'none', '-serial', 'stdio', '-name', 'acpi=off'), []);
+  const cases: readonly [severity: string, shown: string, ...words: string[]][] = [
+    ['fault', '-no-acpi', '-no-acpi'],
+    ['fault', '-M pc,acpi=off', '-M', 'pc,acpi=off'],
+    ['fault', '--machine acpi=off', '--machine', 'acpi=off'],
+    ['fault', '-daemonize', '-daemonize'],
+    ['note', '-no-shutdown', '-no-shutdown'],
+    ['note', '-action shutdown=pause', '-action', 'shutdown=pause'],
+    ['note', '-no-reboot', '-no-reboot'],
+    ['note', '-serial mon:stdio', '-serial', 'mon:stdio'],
+    ['note', '-nographic', '-nographic'],
+    ['note', '-chardev stdio,mux=on,id=c', '-chardev', 'stdio,mux=on,id=c'],
+    ['note', '-runas, -run-with user=', '-runas', 'nobody'],
+  ];
+  for (const [severity, shown, ...words] of cases) assert.deepEqual(qemu(...words), [[severity, shown]], shown);
+  assert.doesNotMatch(check('--on-death', 'keep', '--', 'qemu-system-x86_64', '-runas', 'nobody').stdout, /^note/m);
+  assert.equal(check('--', 'qemu-system-x86_64', '-no-reboot').status, 0);
+  const noAcpi = check('--', 'qemu-system-x86_64', '-no-acpi');
+  assert.equal(noAcpi.status, 125);
+  assert.match(noAcpi.stdout, /QEMU's -no-acpi: the guest has no ACPI, and never hears its power button: .*; mend it: /);
+  assert.equal(check('--signal', 'TERM,script=guest-shutdown', '--', 'qemu-system-x86_64', '-no-acpi').status, 0);
+  const missing = check('--', 'qemu-system-nowhere');
+  assert.equal(missing.status, 125);
+  assert.match(missing.stdout, /qemu-system-nowhere: not found: install QEMU/);
+});
+
+test('a time as systemd writes it', () => {
+  for (const [text, ms] of [['infinity', Infinity], ['1min 30s', 90_000], ['500ms', 500], ['1d 2h', 93_600_000], ['0', null], ['', null], ['x', null]] as const) assert.equal(parseSpan(text), ms, text);
 });
 
 test('--check finds a hook under a name that no signal looks for', (t) => {

@@ -5,7 +5,7 @@ import { readOpts } from '../qemu-opts.js';
  * What qemu-trap reads in QEMU's own command line. It changes none of it.
  */
 
-function isOption(word: string | undefined, name: string): boolean {
+export function isOption(word: string | undefined, name: string): boolean {
   return word === `-${name}` || word === `--${name}`;
 }
 

@@ -67,6 +67,21 @@ boxed('systemd', 'systemd', () => {
     await vm.wasClean();
   };
 
+  test('systemd: --check knows a TimeoutStopSec that is too short, where no notification extends it', () => {
+    const report = (name: string, ...properties: string[]): string => {
+      const out = `/tmp/qemu-trap-check-${name}`;
+      const path = must('command -v qemu-trap').trim();
+      writeFileSync(`/etc/systemd/system/check-${name}.service`, ['[Service]', 'Type=oneshot', `ExecStart=${path} --check --timeout 60 --kill-after 10`, 'SuccessExitStatus=125', `StandardOutput=truncate:${out}`, ...properties, ''].join('\n'));
+      must(`systemctl daemon-reload && systemctl start check-${name}`);
+      const text = read(out);
+      rmSync(out, { force: true });
+      return text;
+    };
+    assert.match(report('short', 'TimeoutStopSec=30'), /^check-short\.service: systemd ends it by SIGKILL after TimeoutStopSec=30s, and a shutdown may take 70 s; mend it: TimeoutStopSec=80 in check-short\.service/m);
+    assert.match(report('long', 'TimeoutStopSec=71'), /no faults\n$/);
+    assert.match(report('extended', 'TimeoutStopSec=30', 'NotifyAccess=all'), /no faults\n$/);
+  });
+
   test('systemd: systemctl status says how the VM is, and how long a stop may take yet', async () => {
     await start('stubborn', '--timeout 30');
     await until('running', () => property('StatusText') === 'running');

@@ -1,0 +1,62 @@
+import { closeSync, constants, openSync, readSync, realpathSync } from 'node:fs';
+import { basename } from 'node:path';
+import { isDirectoryOfSteps, stepsIn } from './steps.js';
+import type { HookFile } from './find.js';
+
+/** Where a script says of itself what it is: its first lines. */
+const headBytes = 4_096;
+
+/** What a hook is, for people. */
+export interface Description {
+  /** `sh script`, say, or `program`. */
+  readonly kind: string;
+  /** The file that links lead to; `null` where none does. */
+  readonly target: string | null;
+  /** What its first comment says; `''` where it says nothing. */
+  readonly about: string;
+}
+
+function head(path: string): string | null {
+  try {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      const bytes = Buffer.alloc(headBytes);
+      return bytes.toString('utf8', 0, readSync(fd, bytes));
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return null;
+  }
+}
+
+function kindOf(text: string | null): string {
+  if (text === null) return 'unreadable';
+  const [, interpreter, first] = /^#![ \t]*(\S+)(?:[ \t]+(?:-S[ \t]+)?([^\s-]\S*))?/.exec(text) ?? [];
+  if (interpreter === undefined) return text.startsWith('\x7fELF') ? 'program' : 'file';
+  const name = basename(interpreter);
+  return `${name === 'env' && first !== undefined ? basename(first) : name} script`;
+}
+
+/** The first comment after `#!`, without the name that it may begin with (`powerdown - shut the guest down`). */
+function aboutOf(text: string | null, name: string): string {
+  const comment = text?.startsWith('#!') ? (/^#![^\n]*\n#+[ \t]*([^\n]*)/.exec(text)?.[1] ?? '') : '';
+  return (comment.startsWith(`${name} - `) ? comment.slice(name.length + 3) : comment).replaceAll(/\p{Cc}/gu, ' ').trim();
+}
+
+export function describeHook(hook: HookFile): Description {
+  const { path } = hook;
+  let real = path;
+  try {
+    real = realpathSync(path);
+  } catch {
+    // It leads nowhere: that is a fault, and said as one.
+  }
+  const target = real === path ? null : real;
+  if (isDirectoryOfSteps(hook)) {
+    const { length } = stepsIn(hook).run;
+    return { kind: `directory of ${length} ${length === 1 ? 'step' : 'steps'}`, target, about: '' };
+  }
+  const text = head(path);
+  return { kind: kindOf(text), target, about: aboutOf(text, basename(real)) };
+}
