@@ -26,8 +26,19 @@ const afterMs = 3;
 
 const lineFeed = 0x0a;
 
-/** A log that writes `text` or `json` lines to `write`, each with the VM's name. */
-export function openLog(format: 'text' | 'json', vm: string, write: (line: string | Buffer, author: Author) => void): Log {
+/** Priorities of syslog(3) in the form of sd-daemon(3), which journald takes off the line. */
+const journalPrefix = { info: '<6>', warning: '<4>', error: '<3>' } as const;
+
+export interface LogForm {
+  readonly format: 'text' | 'json';
+  /** Each line says its priority, for journald. */
+  readonly priorities: boolean;
+  /** The name that each line has. */
+  readonly vm: string;
+}
+
+/** A log that writes its lines to `write`. */
+export function openLog({ format, priorities, vm }: LogForm, write: (line: string | Buffer, author: Author) => void): Log {
   let midLine = false;
   let told: (() => void)[] = [];
   let timer: NodeJS.Timeout | null = null;
@@ -45,11 +56,12 @@ export function openLog(format: 'text' | 'json', vm: string, write: (line: strin
   const name = vm.replaceAll(/\p{Cc}/gu, '_');
   const say = ({ event, level, message, facts }: LogEvent, time: Date, author: Author): void => {
     const line = message.replaceAll(/\s*\n\s*/g, ' | ');
+    const priority = priorities ? journalPrefix[level] : '';
     if (format === 'json') {
-      write(`${JSON.stringify({ time: time.toISOString(), event, level, vm, ...facts, message: line })}\n`, author);
+      write(`${priority}${JSON.stringify({ time: time.toISOString(), event, level, vm, ...facts, message: line })}\n`, author);
     } else {
       // What a hook wrote last may not have ended its line.
-      write(`${midLine ? '\n' : ''}qemu-trap: ${name}: ${level === 'info' ? '' : `${level}: `}${line}\n`, author);
+      write(`${midLine ? '\n' : ''}${priority}qemu-trap: ${name}: ${level === 'info' ? '' : `${level}: `}${line}\n`, author);
       midLine = false;
     }
   };

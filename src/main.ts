@@ -8,7 +8,7 @@ import { openLog, type Log } from './log.js';
 import { vmName } from './qemu/command-line.js';
 import type { RuleBook } from './rules.js';
 import { report } from './status/report.js';
-import { openStderr } from './stderr.js';
+import { isJournal, openStderr } from './stderr.js';
 import { standIn, supervise } from './supervise.js';
 import { reachQemu } from './takeover.js';
 import { usage } from './usage.js';
@@ -71,12 +71,12 @@ async function main(argv: readonly string[]): Promise<number> {
     }
     const qemu = config.attach === null ? null : await reachQemu(config.attach);
     const vm = config.name ?? vmName(qemu?.commandLine ?? config.qemu);
-    log = openLog(config.log, vm, stderr.write);
+    log = openLog({ format: config.log, priorities: isJournal(process.env), vm }, stderr.write);
     return await (qemu === null ? supervise(config, vm, book, log) : standIn(config, qemu, vm, book, log));
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     log?.flush();
-    stderr.write(`qemu-trap: ${error.message.replaceAll(/\s*\n\s*/g, ' ')}\n`, 'qemu-trap');
+    stderr.write(`${isJournal(process.env) ? '<3>' : ''}qemu-trap: ${error.message.replaceAll(/\s*\n\s*/g, ' ')}\n`, 'qemu-trap');
     return error.status;
   } finally {
     log?.flush();

@@ -1,6 +1,18 @@
 import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 
+/** Whether stderr leads to journald, which says so in `$JOURNAL_STREAM` (systemd.exec(5)). */
+export function isJournal(env: NodeJS.ProcessEnv): boolean {
+  const stream = env['JOURNAL_STREAM'];
+  if (!stream) return false;
+  try {
+    const { dev, ino } = fstatSync(2, { bigint: true });
+    return stream === `${dev}:${ino}`;
+  } catch {
+    return false;
+  }
+}
+
 /** Where this much waits for a slow reader, what comes is counted and dropped. */
 const queueLimit = 64 * 1024;
 /** What qemu-trap's own lines have besides: a hook's flood must not hide how it ended. */

@@ -305,7 +305,7 @@ export class VmRun {
     if (guest === 'paused' && existsSync(runDir.file(runFiles.resuming))) await this.#letGo();
     // The state is under its name, and QEMU was to go: a guest that went on now would spoil it.
     if (guest === 'postmigrate' && this.stateFile !== null && existsSync(this.stateFile.path)) {
-      this.log({ event: 'saved', level: 'info', message: `the guest was saved by a qemu-trap that was killed (${this.stateFile.path}): telling QEMU to quit` });
+      this.log({ event: 'saved', level: 'info', message: `the guest was saved by a qemu-trap that was killed (${this.stateFile.path}): telling QEMU to quit`, facts: { path: this.stateFile.path } });
       return void (await this.#client.execute('quit'));
     }
     const wasSaving = this.#isSaving();
@@ -501,8 +501,9 @@ export class VmRun {
     this.#feed({ kind: 'hook-end', signal, outcome });
   }
 
-  #hookFailed(signal: SignalName, hook: string, why: string): HookOutcome {
-    this.log({ event: 'hook-end', level: 'warning', message: `${signal}: hook ${hook} ${why}`, facts: { signal, hook, outcome: 'failed', why } });
+  /** @param ms how long it ran; `null` where it did not */
+  #hookFailed(signal: SignalName, hook: string, why: string, ms: number | null = null): HookOutcome {
+    this.log({ event: 'hook-end', level: 'warning', message: `${signal}: hook ${hook} ${why}`, facts: { signal, hook, outcome: 'failed', why, ms } });
     return { kind: 'failed', why };
   }
 
@@ -540,8 +541,8 @@ export class VmRun {
     // Not every change of a guest that stands still is an event: a hook may have made it run, or migrated it.
     else if (this.#state.guest !== 'running') await within(askWithinMs, this.#refreshGuest());
     if (this.#over || this.#hooks.get(signal) !== run) return null;
-    if (outcome.kind === 'failed') return this.#hookFailed(signal, hook, outcome.why);
     const ms = Math.round(performance.now() - startedAt);
+    if (outcome.kind === 'failed') return this.#hookFailed(signal, hook, outcome.why, run.pid === undefined ? null : ms);
     this.log({
       event: 'hook-end', level: 'info',
       message: `${signal}: hook ${hook} ${outcome.kind === 'done' ? 'ended well' : 'says not now'} after ${wordSeconds(ms)}`,

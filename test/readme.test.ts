@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { dispatchTable } from '../src/dispatch.js';
 import { status } from '../src/exit-status.js';
@@ -36,6 +36,14 @@ test('every option of the help is in the table, and no other', () => {
   const inReadme = table('option').flatMap(([cell]) => (cell ?? '').match(/--[a-z-]+/g) ?? []);
   const inHelp = [...usage.matchAll(/^ {2}(--[a-z-]+)/gm)].map(([, option]) => option);
   assert.deepEqual(inReadme.sort(), inHelp.sort());
+});
+
+test('every event of the log, of --check and of --status is in the table, and no other', () => {
+  const sources = (readdirSync('src', { recursive: true }) as string[]).filter((name) => name.endsWith('.ts')).map((name) => readFileSync(`src/${name}`, 'utf8')).join('\n');
+  const inSource = new Set([...sources.matchAll(/\bevent: '([a-z-]+)'[,;} |]/g)].map(([, event]) => event as string).filter((event) => event !== 'event'));
+  const inReadme = table('event').flatMap(([events]) => (events as string).split(', '));
+  assert.deepEqual([...inReadme].sort(), [...inSource].sort());
+  assert.equal(new Set(inReadme).size, inReadme.length);
 });
 
 test('the exit statuses', () => {

@@ -87,9 +87,9 @@ async function runStep(call: AroundCall, file: { path: string; ours: boolean }, 
   const outcome = await run.ended;
   clearTimeout(timer);
   await run.cleared;
-  if (isLate) return failed(call, hook, `has not ended within ${wordSeconds(aroundTimeoutMs[which])}`);
-  if (outcome.kind === 'failed') return failed(call, hook, outcome.why);
   const ms = Math.round(performance.now() - startedAt);
+  if (isLate) return failed(call, hook, `has not ended within ${wordSeconds(aroundTimeoutMs[which])}`, ms);
+  if (outcome.kind === 'failed') return failed(call, hook, outcome.why, run.pid === undefined ? null : ms);
   log({
     event: 'hook-end', level: 'info',
     message: `hook ${hook} ${outcome.kind === 'done' ? 'ended well' : 'says not now'} after ${wordSeconds(ms)}`,
@@ -98,7 +98,8 @@ async function runStep(call: AroundCall, file: { path: string; ours: boolean }, 
   return outcome;
 }
 
-function failed({ which, log }: AroundCall, hook: string, why: string): HookOutcome {
-  log({ event: 'hook-end', level: 'warning', message: `hook ${hook} ${why}`, facts: { occasion: which, hook, outcome: 'failed', why } });
+/** @param ms how long it ran; `null` where it did not */
+function failed({ which, log }: AroundCall, hook: string, why: string, ms: number | null = null): HookOutcome {
+  log({ event: 'hook-end', level: 'warning', message: `hook ${hook} ${why}`, facts: { occasion: which, hook, outcome: 'failed', why, ms } });
   return { kind: 'failed', why };
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { read, until } from '../lab.js';
 import { boxed, insideAgain, isInside, runBox, whyNoBox } from './box.js';
@@ -80,6 +80,29 @@ boxed('systemd', 'systemd', () => {
     assert.match(report('short', 'TimeoutStopSec=30'), /^check-short\.service: systemd ends it by SIGKILL after TimeoutStopSec=30s, and a shutdown may take 70 s; mend it: TimeoutStopSec=80 in check-short\.service/m);
     assert.match(report('long', 'TimeoutStopSec=71'), /no faults\n$/);
     assert.match(report('extended', 'TimeoutStopSec=30', 'NotifyAccess=all'), /no faults\n$/);
+  });
+
+  test('systemd: the journal has each line with its priority, and a line of JSON as it is', async () => {
+    background('/lib/systemd/systemd-journald');
+    await until('journald listens', () => existsSync('/run/systemd/journal/stdout'));
+    dropIn('test', 'StandardError=journal', 'PrivateTmp=no', 'ReadWritePaths=/tmp /var/tmp');
+    const journal = (): { message: string; priority: string }[] => sh(`journalctl -o json -u ${unit}`).output.trim().split('\n').filter((line) => line.startsWith('{')).map((line) => {
+      const entry = JSON.parse(line) as Record<string, string>;
+      return { message: entry['MESSAGE'] ?? '', priority: entry['PRIORITY'] ?? '' };
+    });
+    const said = (what: RegExp): Promise<{ priority: string }> => until(`the journal says ${what}`, () => journal().find(({ message }) => what.test(message)));
+    await start('stubborn', '--timeout 1');
+    must(`systemctl stop ${unit}`);
+    assert.equal((await said(/^qemu-trap: web: the VM runs$/)).priority, '6');
+    assert.equal((await said(/^qemu-trap: web: warning: SIGTERM: forced end: /)).priority, '4');
+    must(`systemctl reset-failed ${unit}`);
+    await start('obedient', '--log json');
+    must(`systemctl stop ${unit}`);
+    assert.equal(property('Result'), 'success');
+    await vm.gone();
+    assert.equal((await said(/^\{.*"event":"exit".*\}$/)).priority, '6');
+    assert.deepEqual(journal().filter(({ message }) => message.startsWith('<')), []);
+    setUp(log);
   });
 
   test('systemd: systemctl status says how the VM is, and how long a stop may take yet', async () => {
