@@ -4,6 +4,7 @@ import { version } from '../package.json';
 import { parseArgs, type Config } from './args.js';
 import { check } from './check.js';
 import { status } from './exit-status.js';
+import { openLiveLine } from './live-line.js';
 import { openLog, type Log } from './log.js';
 import { vmName } from './qemu/command-line.js';
 import type { RuleBook } from './rules.js';
@@ -71,8 +72,10 @@ async function main(argv: readonly string[]): Promise<number> {
     }
     const qemu = config.attach === null ? null : await reachQemu(config.attach);
     const vm = config.name ?? vmName(qemu?.commandLine ?? config.qemu);
-    log = openLog({ format: config.log, priorities: isJournal(process.env), vm }, stderr.write);
-    return await (qemu === null ? supervise(config, vm, book, log) : standIn(config, qemu, vm, book, log));
+    const live = openLiveLine(stderr, config.qemu, process.env);
+    log = openLog({ format: config.log, priorities: isJournal(process.env), vm }, (text, author) => (live ?? stderr).write(text, author));
+    const service = { config, vm, book, log, live };
+    return await (qemu === null ? supervise(service) : standIn(service, qemu));
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     log?.flush();

@@ -26,6 +26,8 @@ export type Author = 'qemu-trap' | 'hook';
 
 export interface Stderr {
   write(text: string | Buffer, author: Author): void;
+  /** Whether something waits for a slow reader. */
+  isBusy(): boolean;
   /** Gives a slow reader of the last lines up to `ms` milliseconds. */
   drain(ms: number): Promise<void>;
 }
@@ -39,7 +41,7 @@ export function openStderr(): Stderr {
   try {
     stats = fstatSync(2);
   } catch {
-    return { write: () => undefined, drain: async () => undefined };
+    return { write: () => undefined, isBusy: () => false, drain: async () => undefined };
   }
   if (!stats.isSocket()) return fileStderr(reopened(stats.isFile()));
   try {
@@ -140,6 +142,7 @@ function fileStderr(fd: number): Stderr {
       append(typeof text === 'string' ? Buffer.from(text) : text, author);
       if (timer === null && !flush()) retry();
     },
+    isBusy: () => queued > 0,
     drain: (ms) =>
       new Promise((resolve) => {
         const until = performance.now() + ms;
@@ -175,6 +178,7 @@ function socketStderr(): Stderr {
       dropped = 0;
       socket.write(text);
     },
+    isBusy: () => socket.writableLength > 0,
     drain: (ms) =>
       new Promise((resolve) => {
         if (socket.destroyed || socket.writableLength === 0) return resolve();

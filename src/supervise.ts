@@ -8,6 +8,7 @@ import { helperEnvironment, inheritedEnvironment } from './hook/environment.js';
 import { runAround, type AroundRun } from './hook/around.js';
 import { libDir, type Around } from './hook/find.js';
 import { historyFile, remember, type Stop } from './history.js';
+import type { LiveLine } from './live-line.js';
 import type { Log } from './log.js';
 import { ServiceManager } from './notify/service-manager.js';
 import { endOf, notExecuted, verdict, wordEnding, type Ending, type Prevention } from './outcome.js';
@@ -25,9 +26,10 @@ import { wordSeconds } from './seconds.js';
 import type { SignalName } from './signals.js';
 import { clearedOf, requireOwnGround, takeOver } from './takeover.js';
 import { rememberTerminal } from './terminal.js';
+import { StatusFile } from './status/file.js';
 import { keep, onTrapped } from './trap.js';
 import { errorText, UsageError } from './usage-error.js';
-import { VmRun, type Adoption, type Charge } from './vm-run.js';
+import { VmRun, type Adoption, type Charge, type Follower, type Setting } from './vm-run.js';
 
 /** The sockets in the run directory: a hook's own for each signal that has one, and the spare ones. */
 function placeMonitors(hooked: readonly SignalName[], file: (name: string) => string): Monitors {
@@ -158,48 +160,62 @@ function warnOfFaults(book: RuleBook, env: NodeJS.ProcessEnv, log: Log): void {
   }
 }
 
+/** What a VM is to be run with. */
+export interface Service {
+  readonly config: Config;
+  readonly vm: string;
+  readonly book: RuleBook;
+  readonly log: Log;
+  /** `null` where nobody looks at it. */
+  readonly live: LiveLine | null;
+}
+
 /** All that is left to do once a QEMU runs, be it this qemu-trap's or another's. */
 class Watch {
-  readonly #manager: ServiceManager;
+  readonly #setting: Setting;
+  readonly #history: string | null;
   #vmRun: VmRun | null = null;
   #startedAt = performance.now();
   /** A QEMU runs that goes on without qemu-trap: whoever takes it over needs its sockets. */
   #leaves = false;
 
+  /** @param cleared settled when nothing is left of the hooks of a qemu-trap that was killed */
   constructor(
-    private readonly config: Config,
-    private readonly vm: string,
-    private readonly book: RuleBook,
-    private readonly log: Log,
+    service: Service,
     private readonly runDir: RunDir,
-    private readonly stateFile: StateFile | null,
-    private readonly readyFd: number | null,
-    /** Settled when nothing is left of the hooks of a qemu-trap that was killed. */
+    stateFile: StateFile | null,
+    readyFd: number | null,
     private readonly cleared: Promise<void>,
   ) {
-    this.#manager = new ServiceManager(helperEnvironment(process.env), log);
+    const { config, vm, book, log, live } = service;
+    this.#history = historyFile(config.stateDir, vm, process.env);
+    const followers: Follower[] = [new StatusFile(runDir.file, vm, this.#history)];
+    if (live !== null) followers.push(live);
+    const manager = new ServiceManager(helperEnvironment(process.env), log);
+    this.#setting = { config, vm, book, log, stateFile, manager, readyFd, followers };
     // Whatever ends the program before its time: no socket and no lock is left behind that nobody needs.
     onExit(() => (this.#leaves ? runDir.release() : runDir.remove()));
   }
 
   #around(which: Around, occasion: Readonly<Record<string, string>>): AroundRun | null {
-    const { config, book, runDir } = this;
+    const { config, book, vm, log, stateFile } = this.#setting;
+    const { runDir } = this;
     return runAround({
       which,
       dirs: book.dirs,
       facts: {
         occasion,
-        vm: this.vm,
+        vm,
         hooksDir: book.dirs.user ?? book.dirs.bundled,
         libDir: libDir(book.dirs),
         press: config.press,
         agent: config.agent,
         runDir: runDir.path,
-        stateFile: this.stateFile?.path ?? null,
+        stateFile: stateFile?.path ?? null,
       },
       inherited: inheritedEnvironment(process.env),
       file: runDir.file,
-      log: this.log,
+      log,
     });
   }
 
@@ -213,7 +229,7 @@ class Watch {
     if (run === null) return null;
     let stop: Prevention['stop'] = null;
     const untrap = onTrapped((trapped) => {
-      if (ruleFor(trapped.signal, this.book).defaultAction === 'none') return keep(trapped);
+      if (ruleFor(trapped.signal, this.#setting.book).defaultAction === 'none') return keep(trapped);
       stop ??= { signal: trapped.signal, since: trapped.at };
       run.cut();
     });
@@ -229,14 +245,14 @@ class Watch {
     this.#leaves = outlives;
     this.#startedAt = performance.now() - (adoption?.ageMs ?? 0);
     const isFirst = this.#vmRun === null;
-    const vmRun = new VmRun(this.config, this.vm, this.book, this.log, charge, this.stateFile, this.#manager, this.readyFd);
+    const vmRun = new VmRun(this.#setting, charge);
     this.#vmRun = vmRun;
     if (isFirst) {
       // From here on nothing ends qemu-trap but its QEMU's end.
       const survive = (error: unknown): void => this.#vmRun?.survive(error);
       process.on('uncaughtException', survive).on('unhandledRejection', survive);
       // Now that nothing waits for it: what is wrong with a hook is no reason to start later.
-      vmRun.attempt(() => warnOfFaults(this.book, process.env, this.log));
+      vmRun.attempt(() => warnOfFaults(this.#setting.book, process.env, this.#setting.log));
     }
     const exit = await vmRun.untilGone();
     // One that not even SIGKILL has ended is still there for whoever comes next.
@@ -247,15 +263,16 @@ class Watch {
   /** Says how it ended: to the hook `end`, to the history, and last of all in the log. */
   async conclude(ending: Ending): Promise<number> {
     await this.cleared;
+    const { vm, log, stateFile } = this.#setting;
     const code = exitStatus(ending);
     const shutdown: { readonly signal: SignalName; readonly since: number; readonly timeoutMs?: number } | null = this.#vmRun?.shutdown ?? ending.prevented?.stop ?? null;
     const signal = shutdown?.signal ?? null;
     const ms = Math.round(performance.now() - (shutdown?.since ?? this.#startedAt));
-    const saved = this.stateFile !== null && existsSync(this.stateFile.path) ? this.stateFile.path : null;
+    const saved = stateFile !== null && existsSync(stateFile.path) ? stateFile.path : null;
     const message = `${signal === null ? '' : `${signal}: `}${wordEnding(ending)}${saved === null ? '' : `; the guest is saved in ${saved}, and the next start resumes it`}; ${wordSeconds(ms)} after ${signal ?? 'the start'}, exit status ${code}`;
     const how = { end: endOf(ending), verdict: verdict(ending), status: code, signal, cause: ending.cause, ms };
-    await this.#pass({ time: new Date().toISOString(), vm: this.vm, ...how, timeout_ms: shutdown?.timeoutMs ?? null, message });
-    this.log({
+    await this.#pass({ time: new Date().toISOString(), vm, ...how, timeout_ms: shutdown?.timeoutMs ?? null, message });
+    log({
       event: 'exit',
       level: ['clean', 'by-itself'].includes(how.verdict) ? 'info' : 'warning',
       message,
@@ -267,7 +284,7 @@ class Watch {
   /** Says that QEMU could not even be executed, to all but the log: that has `error` itself as its last line. */
   async fail({ message, status }: UsageError): Promise<void> {
     const ms = Math.round(performance.now() - this.#startedAt);
-    await this.#pass({ time: new Date().toISOString(), vm: this.vm, end: 'start-failed', verdict: 'failed-to-start', status, signal: null, cause: null, ms, timeout_ms: null, message });
+    await this.#pass({ time: new Date().toISOString(), vm: this.#setting.vm, end: 'start-failed', verdict: 'failed-to-start', status, signal: null, cause: null, ms, timeout_ms: null, message });
   }
 
   /** Passes on how it ended: to the hook `end`, and to the history. */
@@ -281,13 +298,13 @@ class Watch {
       QEMU_TRAP_MESSAGE: stop.message,
     });
     await run?.ended;
-    this.#manager.close();
-    const path = historyFile(this.config.stateDir, this.vm, process.env);
+    this.#setting.manager.close();
+    const path = this.#history;
     if (path === null) return;
     try {
       remember(path, stop);
     } catch (error) {
-      this.log({ event: 'history-failed', level: 'info', message: `${path}: how this run ended cannot be kept there (${errorText(error)}): qemu-trap --status will not know of it`, facts: { path } });
+      this.#setting.log({ event: 'history-failed', level: 'info', message: `${path}: how this run ended cannot be kept there (${errorText(error)}): qemu-trap --status will not know of it`, facts: { path } });
     }
   }
 }
@@ -297,7 +314,8 @@ class Watch {
  * @returns the exit status
  * @throws {UsageError} before QEMU was started
  */
-export async function supervise(config: Config, vm: string, book: RuleBook, log: Log): Promise<number> {
+export async function supervise(service: Service): Promise<number> {
+  const { config, vm, book, log } = service;
   const env = process.env;
   const readyFd = checkCall(config, env);
   const file = stateFile(config.stateDir, vm, env);
@@ -307,7 +325,7 @@ export async function supervise(config: Config, vm: string, book: RuleBook, log:
   const { runDir } = ground;
   const wish = { runDir, monitors: ground.monitors, qemu: config.qemu, state: file, fds: ground.fds };
   const { left, cleared } = runDir.isFresh ? nothingLeft : await takeOver(wish);
-  const watch = new Watch(config, vm, book, log, runDir, file, readyFd, cleared);
+  const watch = new Watch(service, runDir, file, readyFd, cleared);
   if (left !== null) return watch.conclude((await watch.over(left, true)).ending);
 
   if (!runDir.isFresh) runDir.clear();
@@ -341,7 +359,8 @@ export async function supervise(config: Config, vm: string, book: RuleBook, log:
  * @returns the exit status
  * @throws {UsageError} before it is served
  */
-export async function standIn(config: Config, qemu: AdoptedQemu, vm: string, book: RuleBook, log: Log): Promise<number> {
+export async function standIn(service: Service, qemu: AdoptedQemu): Promise<number> {
+  const { config, vm } = service;
   const readyFd = checkCall(config, process.env);
   const { runDir, monitors } = prepare(config, vm, readyFd, [], process.env);
   requireOwnGround(runDir, config.attach ?? '', qemu.pid);
@@ -351,7 +370,7 @@ export async function standIn(config: Config, qemu: AdoptedQemu, vm: string, boo
   noteQemu(runDir, qemu.pid);
   const cleared = clearedOf(runDir);
   const adoption: Adoption = { ageMs: qemu.ageMs, isOther: false, sharesMonitor: true, cleared };
-  const watch = new Watch(config, vm, book, log, runDir, null, readyFd, cleared);
+  const watch = new Watch(service, runDir, null, readyFd, cleared);
   // What it leaves is nothing that whoever comes next would need: that one attaches anew.
   const { ending } = await watch.over({ qemu, monitors, runDir, saved: null, fds: [], adoption }, false);
   return watch.conclude(ending);

@@ -1,10 +1,9 @@
 import { closeSync, existsSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Config } from './args.js';
-import { initialState, linkOf, nextTick, step, type Action, type Input } from './dispatch.js';
+import { initialState, linkOf, nextTick, step, type Action, type Input, type State } from './dispatch.js';
 import { isOfTreeWalk, markHooksToCome } from './hook/descendants.js';
 import { inheritedEnvironment, signalOccasion } from './hook/environment.js';
-import { historyFile } from './history.js';
 import { libDir, type HookFile } from './hook/find.js';
 import { OutputPipes } from './hook/output-pipes.js';
 import { readyHook, runHook, type HookCall, type HookRun } from './hook/run.js';
@@ -30,7 +29,6 @@ import { allRules, isIgnored, ruleFor, type Rule, type RuleBook } from './rules.
 import { wordSeconds } from './seconds.js';
 import type { SignalName } from './signals.js';
 import { widenSignalPipe } from './signal-pipe.js';
-import { StatusFile } from './status/file.js';
 import { atTerminal } from './terminal.js';
 import { onTrapped, rehearsalSignal, rehearse, type Trapped } from './trap.js';
 import { errorText } from './usage-error.js';
@@ -92,6 +90,25 @@ export interface Shutdown {
   readonly timeoutMs: number;
 }
 
+/** Is shown each state, after what it led to has been done. */
+export interface Follower {
+  follow(state: State): void;
+  /** QEMU has gone. */
+  close(): void;
+}
+
+/** What a VM is run with, each time its QEMU is started. */
+export interface Setting {
+  readonly config: Config;
+  readonly vm: string;
+  readonly book: RuleBook;
+  readonly log: Log;
+  readonly stateFile: StateFile | null;
+  readonly manager: ServiceManager;
+  readonly readyFd: number | null;
+  readonly followers: readonly Follower[];
+}
+
 /** One run of QEMU: takes facts to the core, and does what the core decides. */
 export class VmRun {
   /** The shutdown that is under way. */
@@ -106,7 +123,6 @@ export class VmRun {
   /** Copied once: process.env is read variable by variable. */
   readonly #inherited = inheritedEnvironment(process.env);
   readonly #untrap: () => void;
-  readonly #statusFile: StatusFile;
   /** QEMU loads a saved guest, which must not run before its state is gone. */
   #resuming: boolean;
   #hookMonitors: HookMonitors | null = null;
@@ -126,20 +142,15 @@ export class VmRun {
   readonly #abandoned = new Promise<QemuExit>((resolve) => (this.#abandon = resolve));
 
   constructor(
-    private readonly config: Config,
-    private readonly vm: string,
-    private readonly book: RuleBook,
-    private readonly log: Log,
+    private readonly setting: Setting,
     private readonly charge: Charge,
-    private readonly stateFile: StateFile | null,
-    private readonly manager: ServiceManager,
-    private readonly readyFd: number | null,
   ) {
+    const { config } = setting;
     const { qemu, runDir } = charge;
     this.#resuming = charge.saved !== null;
     // A QEMU that refuses its saved state is started once more, and needs them again.
     if (!this.#resuming) this.#closeInherited();
-    this.#freezeGuard = new FreezeGuard(config.agent, runDir.file(runFiles.frozen), log);
+    this.#freezeGuard = new FreezeGuard(config.agent, runDir.file(runFiles.frozen), setting.log);
     this.#state = initialState({ killAfterMs: config.killAfterMs, pressGaps: config.pressGaps });
     let close!: () => void;
     this.#closed = new Promise((resolve) => (close = resolve));
@@ -151,7 +162,6 @@ export class VmRun {
         void this.#reap();
       },
     });
-    this.#statusFile = new StatusFile(runDir.file, vm, historyFile(config.stateDir, vm, process.env));
     keepSpareDescriptor();
     // It has run before, whatever it says now.
     this.#started = charge.adoption !== null;
@@ -175,7 +185,7 @@ export class VmRun {
    */
   #rehearse(): void {
     const { state } = step(initialState(this.#state.limits), { kind: 'monitor-up', guest: 'running' }, 0);
-    for (const rule of allRules(this.book)) {
+    for (const rule of allRules(this.setting.book)) {
       const stepped = step(state, { kind: 'signal', rule, times: 1, atTerminal }, 0);
       for (const action of stepped.actions) if (action.do === 'tell') wordTelling(action.telling);
       nextTick(stepped.state);
@@ -196,7 +206,7 @@ export class VmRun {
   /** An error of qemu-trap's own: said, and survived, for QEMU still runs. */
   survive(error: unknown): void {
     if (isOfTreeWalk(error)) return;
-    this.log({ event: 'internal-error', level: 'error', message: `qemu-trap itself: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}` });
+    this.setting.log({ event: 'internal-error', level: 'error', message: `qemu-trap itself: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}` });
   }
 
   /** Does what QEMU does not depend on; what it throws is survived. */
@@ -216,7 +226,7 @@ export class VmRun {
     this.#over = true;
     this.#untrap();
     this.#freezeGuard.close();
-    this.#statusFile.close();
+    for (const follower of this.setting.followers) follower.close();
     if (this.#timer) clearTimeout(this.#timer);
     for (const hook of this.#hooks.values()) hook.end();
     await Promise.all([...this.#hooks.values()].map((hook) => hook.cleared));
@@ -248,7 +258,7 @@ export class VmRun {
   #rule(signal: SignalName): Rule {
     const { stop, runs } = this.#state;
     if (stop?.rule.signal === signal) return stop.rule;
-    return runs.get(signal)?.rule ?? ruleFor(signal, this.book);
+    return runs.get(signal)?.rule ?? ruleFor(signal, this.setting.book);
   }
 
   async #connect(): Promise<void> {
@@ -275,7 +285,7 @@ export class VmRun {
       // Where QEMU has gone, its end is handled where it is reaped.
       if (error instanceof MonitorClosed) return;
       if (!(error instanceof QmpError)) return this.survive(error);
-      this.log({ event: 'monitor-refused', level: 'error', message: `QEMU refuses to be spoken to on its control monitor (${error.desc}): the next shutdown can end it by SIGKILL only` });
+      this.setting.log({ event: 'monitor-refused', level: 'error', message: `QEMU refuses to be spoken to on its control monitor (${error.desc}): the next shutdown can end it by SIGKILL only` });
     }
   }
 
@@ -287,13 +297,13 @@ export class VmRun {
     try {
       await relay.listen([lateHooks, qmp], human);
     } catch (error) {
-      this.log({ event: 'monitors-failed', level: 'error', message: `hooks get no monitor, for its sockets cannot be made (${errorText(error)}): the button is pressed without them` });
+      this.setting.log({ event: 'monitors-failed', level: 'error', message: `hooks get no monitor, for its sockets cannot be made (${errorText(error)}): the button is pressed without them` });
     }
   }
 
   #tellAdoption({ ageMs, isOther }: Adoption, guest: string): void {
     const { pid } = this.charge.qemu;
-    this.log({
+    this.setting.log({
       event: 'takeover', level: 'info', facts: { pid, guest, age_ms: Math.round(ageMs), other_command: isOther },
       message: `QEMU taken over (pid ${pid}, there for ${wordSeconds(ageMs)}; its guest is ${guest})${isOther ? ': its command line is not the one asked for now, which counts from its next start on' : ''}`,
     });
@@ -304,8 +314,8 @@ export class VmRun {
     const { runDir } = this.charge;
     if (guest === 'paused' && existsSync(runDir.file(runFiles.resuming))) await this.#letGo();
     // The state is under its name, and QEMU was to go: a guest that went on now would spoil it.
-    if (guest === 'postmigrate' && this.stateFile !== null && existsSync(this.stateFile.path)) {
-      this.log({ event: 'saved', level: 'info', message: `the guest was saved by a qemu-trap that was killed (${this.stateFile.path}): telling QEMU to quit`, facts: { path: this.stateFile.path } });
+    if (guest === 'postmigrate' && this.setting.stateFile !== null && existsSync(this.setting.stateFile.path)) {
+      this.setting.log({ event: 'saved', level: 'info', message: `the guest was saved by a qemu-trap that was killed (${this.setting.stateFile.path}): telling QEMU to quit`, facts: { path: this.setting.stateFile.path } });
       return void (await this.#client.execute('quit'));
     }
     const wasSaving = this.#isSaving();
@@ -318,7 +328,7 @@ export class VmRun {
 
   /** Lets a guest go on that was loaded from a state which is gone now. */
   async #letGo(): Promise<void> {
-    if (!startsPaused(this.config.qemu)) await this.#client.execute('cont');
+    if (!startsPaused(this.setting.config.qemu)) await this.#client.execute('cont');
     rmSync(this.charge.runDir.file(runFiles.resuming), { force: true });
   }
 
@@ -336,7 +346,7 @@ export class VmRun {
   }
 
   #isSaving(): boolean {
-    return this.stateFile !== null && existsSync(this.stateFile.part);
+    return this.setting.stateFile !== null && existsSync(this.setting.stateFile.part);
   }
 
   /** Lets the saved guest go on when QEMU has loaded it; before that, its state is removed. */
@@ -349,13 +359,13 @@ export class VmRun {
     try {
       saved.discard();
     } catch (error) {
-      this.log({ event: 'state-kept', level: 'error', message: `${saved.path}: cannot be removed (${errorText(error)}): remove it before the next start, for the guest it holds goes on now`, facts: { path: saved.path } });
+      this.setting.log({ event: 'state-kept', level: 'error', message: `${saved.path}: cannot be removed (${errorText(error)}): remove it before the next start, for the guest it holds goes on now`, facts: { path: saved.path } });
     }
     this.#resuming = false;
     markHooksToCome();
     this.#closeInherited();
     await this.#letGo();
-    this.log({ event: 'resumed', level: 'info', message: `the guest goes on where it was saved (${saved.path})`, facts: { path: saved.path } });
+    this.setting.log({ event: 'resumed', level: 'info', message: `the guest goes on where it was saved (${saved.path})`, facts: { path: saved.path } });
     await this.#refreshGuest();
   }
 
@@ -371,15 +381,15 @@ export class VmRun {
   #tellReady(): void {
     if (this.#ready || this.#state.guest !== 'running') return;
     this.#ready = true;
-    this.log({ event: 'ready', level: 'info', message: 'the VM runs' });
-    this.manager.ready();
-    const { readyFd } = this;
+    this.setting.log({ event: 'ready', level: 'info', message: 'the VM runs' });
+    this.setting.manager.ready();
+    const { readyFd } = this.setting;
     if (readyFd === null) return;
     try {
       writeSync(readyFd, '\n');
       closeSync(readyFd);
     } catch (error) {
-      this.log({ event: 'ready-failed', level: 'warning', message: `--ready-fd ${readyFd}: cannot be written (${errorText(error)})` });
+      this.setting.log({ event: 'ready-failed', level: 'warning', message: `--ready-fd ${readyFd}: cannot be written (${errorText(error)})` });
     }
   }
 
@@ -391,7 +401,7 @@ export class VmRun {
       this.charge.qemu.reap();
     }
     if (!this.#over) {
-      this.log({ event: 'monitor-lost', level: 'error', message: 'the control monitor has closed while QEMU runs on: the next shutdown can end it by SIGKILL only' });
+      this.setting.log({ event: 'monitor-lost', level: 'error', message: 'the control monitor has closed while QEMU runs on: the next shutdown can end it by SIGKILL only' });
     }
   }
 
@@ -407,9 +417,9 @@ export class VmRun {
       this.shutdown = { signal: rule.signal, since, timeoutMs: rule.timeoutMs };
       this.#freezeGuard.stopBegins();
     }
-    for (const action of actions) if (action.do === 'tell') this.log(() => wordTelling(action.telling));
-    this.#statusFile.follow(state);
-    this.manager.follow(state, state.stop !== null || this.#resuming);
+    for (const action of actions) if (action.do === 'tell') this.setting.log(() => wordTelling(action.telling));
+    for (const follower of this.setting.followers) follower.follow(state);
+    this.setting.manager.follow(state, state.stop !== null || this.#resuming);
     this.#arm();
   }
 
@@ -465,7 +475,7 @@ export class VmRun {
     }
     const shown = shownCommand(command);
     const output = result.output === '' ? '' : `: ${result.output}`;
-    this.log({
+    this.setting.log({
       event: 'command', level: result.ok ? 'info' : 'warning',
       message: `${signal}: ${shown} ${result.ok ? 'done' : 'failed'}${output}`,
       facts: { signal, command: shown, ok: result.ok, output: result.output },
@@ -503,7 +513,7 @@ export class VmRun {
 
   /** @param ms how long it ran; `null` where it did not */
   #hookFailed(signal: SignalName, hook: string, why: string, ms: number | null = null): HookOutcome {
-    this.log({ event: 'hook-end', level: 'warning', message: `${signal}: hook ${hook} ${why}`, facts: { signal, hook, outcome: 'failed', why, ms } });
+    this.setting.log({ event: 'hook-end', level: 'warning', message: `${signal}: hook ${hook} ${why}`, facts: { signal, hook, outcome: 'failed', why, ms } });
     return { kind: 'failed', why };
   }
 
@@ -524,13 +534,13 @@ export class VmRun {
     }
     if (monitor === null) return this.#hookFailed(signal, hook, 'cannot be run: QEMU gives it no monitor');
 
-    const run = runHook({ ...this.#callOf(signal, file, deadline), monitor, output, onOutput: (chunk) => this.log.hookOutput(hook, chunk) });
+    const run = runHook({ ...this.#callOf(signal, file, deadline), monitor, output, onOutput: (chunk) => this.setting.log.hookOutput(hook, chunk) });
     this.#hooks.set(signal, run);
     this.#clearing.add(run.cleared);
     void run.cleared.finally(() => this.#clearing.delete(run.cleared));
     await whatLedHereIsTold;
     if (run.pid !== undefined) {
-      this.log({ event: 'hook-start', level: 'info', message: `${signal}: running hook ${hook} (pid ${run.pid})`, facts: { signal, hook, pid: run.pid } });
+      this.setting.log({ event: 'hook-start', level: 'info', message: `${signal}: running hook ${hook} (pid ${run.pid})`, facts: { signal, hook, pid: run.pid } });
     }
     const outcome = await run.ended;
     const stopping = this.#state.stop === null ? null : toShutDown;
@@ -543,7 +553,7 @@ export class VmRun {
     if (this.#over || this.#hooks.get(signal) !== run) return null;
     const ms = Math.round(performance.now() - startedAt);
     if (outcome.kind === 'failed') return this.#hookFailed(signal, hook, outcome.why, run.pid === undefined ? null : ms);
-    this.log({
+    this.setting.log({
       event: 'hook-end', level: 'info',
       message: `${signal}: hook ${hook} ${outcome.kind === 'done' ? 'ended well' : 'says not now'} after ${wordSeconds(ms)}`,
       facts: { signal, hook, outcome: outcome.kind, ms },
@@ -552,33 +562,34 @@ export class VmRun {
   }
 
   #callOf(signal: SignalName, file: HookFile, deadline: number): Pick<HookCall, 'file' | 'argument' | 'inherited' | 'facts'> {
-    const { charge, book, config } = this;
+    const { charge } = this;
+    const { book, config } = this.setting;
     return {
       file,
       argument: signal,
       inherited: this.#inherited,
       facts: {
         occasion: signalOccasion(signal, charge.qemu.pid, charge.monitors),
-        vm: this.vm,
+        vm: this.setting.vm,
         hooksDir: book.dirs.user ?? book.dirs.bundled,
         libDir: libDir(book.dirs),
         leftMs: deadline - performance.now(),
         press: config.press,
         agent: config.agent,
         runDir: charge.runDir.path,
-        stateFile: this.stateFile?.path ?? null,
+        stateFile: this.setting.stateFile?.path ?? null,
       },
     };
   }
 
   async #abandonSave(hook: string): Promise<void> {
-    if (this.stateFile === null) return;
-    this.log({ event: 'save-abandoned', level: 'warning', message: `hook ${hook} has ended with a guest half saved: the guest goes on`, facts: { hook } });
+    if (this.setting.stateFile === null) return;
+    this.setting.log({ event: 'save-abandoned', level: 'warning', message: `hook ${hook} has ended with a guest half saved: the guest goes on`, facts: { hook } });
     try {
-      await abandonSave(this.stateFile, this.#client);
+      await abandonSave(this.setting.stateFile, this.#client);
     } catch (error) {
       if (error instanceof MonitorClosed) return;
-      this.log({ event: 'save-stuck', level: 'error', message: `the guest that was half saved cannot go on: ${errorText(error)}` });
+      this.setting.log({ event: 'save-stuck', level: 'error', message: `the guest that was half saved cannot go on: ${errorText(error)}` });
     }
     await this.#refreshGuest();
   }
@@ -588,14 +599,14 @@ export class VmRun {
     const { event, data } = happened;
     switch (event) {
       case 'POWERDOWN':
-        this.log({ event: 'powerdown', level: 'info', message: 'the power button was pressed' });
+        this.setting.log({ event: 'powerdown', level: 'info', message: 'the power button was pressed' });
         this.#feed({ kind: 'powerdown' });
         return;
       case 'SHUTDOWN': {
         const reason = String(data['reason'] ?? '');
         this.#reason = reason;
         this.#guestWent = reason === 'guest-shutdown' || reason === 'guest-reset';
-        this.log({ event: 'guest-shutdown', level: 'info', message: `QEMU goes: ${reason}`, facts: { reason } });
+        this.setting.log({ event: 'guest-shutdown', level: 'info', message: `QEMU goes: ${reason}`, facts: { reason } });
         if (this.#guestWent) this.#feed({ kind: 'shutdown', byGuest: true });
         else if (reason === 'guest-panic') this.#feed({ kind: 'guest', guest: 'guest-panicked' });
         return;

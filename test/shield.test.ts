@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
-import { test, type TestContext } from 'node:test';
+import { test } from 'node:test';
 import { shellQuote } from '../src/ownership.js';
 import { guestSays } from '../demo/guest.js';
 import { isAlive, Lab, program, read, until } from './lab.js';
+import { atTerminal, stdioGuest } from './terminal.js';
 
 const shielded = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 
@@ -58,33 +59,9 @@ test("where env(1) has no --block-signal, QEMU gets a session of its own, and a 
   assert.equal(lab.said('bye'), 1);
 });
 
-/** qemu-trap in a pseudo-terminal of its own, its log in a file; `script` of util-linux is the terminal. */
-function atTerminal(t: TestContext, lab: Lab, guest: readonly string[], options: readonly string[]) {
-  const log = lab.file('log');
-  const words = [process.execPath, program, '--run-dir', lab.runDir, '--log', 'json', ...options, '--', ...guest];
-  const child = spawn('script', ['-qec', `exec ${words.map(shellQuote).join(' ')} 2>${log}`, '/dev/null'], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-    env: { ...process.env, QEMU_TRAP_HOOKS: '' },
-  });
-  t.after(() => {
-    const pid = Number(/"pid":(\d+)/.exec(read(log))?.[1] ?? 0);
-    child.kill('SIGKILL');
-    if (pid > 0 && isAlive(pid)) process.kill(pid, 'SIGKILL');
-  });
-  const seen = { text: '' };
-  child.stdout.on('data', (chunk) => (seen.text += chunk));
-  const exited = new Promise<number | null>((resolve) => child.on('exit', resolve));
-  return { child, seen, exited, log: () => read(log), type: (text: string) => child.stdin.write(text) };
-}
-
-/** The guest with its serial line on the terminal. */
-function stdioGuest(lab: Lab, ...args: Parameters<Lab['guest']>): string[] {
-  return lab.guest(...args).map((word) => (word.startsWith('file:') ? 'stdio' : word));
-}
-
 test('Ctrl-C at a terminal with -serial stdio: the guest still talks there, and is shut down', async (t) => {
   const lab = new Lab(t);
-  const terminal = atTerminal(t, lab, stdioGuest(lab), []);
+  const terminal = atTerminal(t, lab, stdioGuest(lab));
   await until('the guest is up, on the terminal', () => terminal.seen.text.includes(guestSays.up));
   terminal.type('\x03');
   assert.equal(await terminal.exited, 0);
@@ -94,7 +71,7 @@ test('Ctrl-C at a terminal with -serial stdio: the guest still talks there, and 
 
 test('a second Ctrl-C after a second cuts the wait; one sooner does not', async (t) => {
   const lab = new Lab(t);
-  const terminal = atTerminal(t, lab, stdioGuest(lab, 'stubborn'), []);
+  const terminal = atTerminal(t, lab, stdioGuest(lab, 'stubborn'));
   await until('the guest is up, on the terminal', () => terminal.seen.text.includes(guestSays.up));
   terminal.type('\x03');
   await until('it waits', () => terminal.log().includes('again-to-force'));
@@ -110,7 +87,7 @@ test('a second Ctrl-C after a second cuts the wait; one sooner does not', async 
 
 test('Ctrl-\\ at a terminal ends QEMU at once', async (t) => {
   const lab = new Lab(t);
-  const terminal = atTerminal(t, lab, stdioGuest(lab), []);
+  const terminal = atTerminal(t, lab, stdioGuest(lab));
   await until('the guest is up, on the terminal', () => terminal.seen.text.includes(guestSays.up));
   terminal.type('\x1c');
   assert.equal(await terminal.exited, 124);
@@ -120,7 +97,7 @@ test('Ctrl-\\ at a terminal ends QEMU at once', async (t) => {
 test('-nographic keeps its monitor on Ctrl-A c, and Ctrl-C goes to the guest', async (t) => {
   const lab = new Lab(t);
   const guest = lab.guest().filter((word, i, all) => word !== '-display' && word !== 'none' && word !== '-serial' && all[i - 1] !== '-serial');
-  const terminal = atTerminal(t, lab, [...guest.filter((word) => word !== '-net'), '-nographic', '-nic', 'none'], []);
+  const terminal = atTerminal(t, lab, [...guest.filter((word) => word !== '-net'), '-nographic', '-nic', 'none']);
   await until('the guest is up, on the terminal', () => terminal.seen.text.includes(guestSays.up));
   terminal.type('\x03');
   terminal.type('\x01cinfo status\r');
@@ -133,7 +110,7 @@ test('-nographic keeps its monitor on Ctrl-A c, and Ctrl-C goes to the guest', a
 test('a terminal that QEMU has changed is set back where QEMU had to be killed', async (t) => {
   const lab = new Lab(t);
   const modes = lab.file('modes');
-  const words = [process.execPath, program, '--run-dir', lab.runDir, '--timeout', '0.5', '--kill-after', '0.5', '--', ...stdioGuest(lab)].map(shellQuote).join(' ');
+  const words = [process.execPath, program, '--run-dir', lab.runDir, '--state-dir', lab.file('state'), '--timeout', '0.5', '--kill-after', '0.5', '--', ...stdioGuest(lab)].map(shellQuote).join(' ');
   // Ctrl-C goes to the whole foreground group: a shell that did not trap it would end before its last stty.
   const child = spawn('script', ['-qec', `trap : INT; stty -g >${modes}; ${words} 2>${lab.file('log')}; stty -g >>${modes}`, '/dev/null'], {
     stdio: ['pipe', 'pipe', 'inherit'],

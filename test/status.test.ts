@@ -41,10 +41,10 @@ test('--status tells the signal in progress, what is waited for, the time left, 
   trap.kill('SIGUSR1');
   await serving('SIGUSR1', 'hook');
   trap.kill('SIGTERM');
-  const left = Number((await serving('SIGTERM', 'hook'))['left_ms']);
+  const left = Number((await serving('SIGTERM', 'guest'))['left_ms']);
   assert.ok(left > 900_000 && left <= 1_000_000, String(left));
-  assert.match(ask(['web']).stdout, /^web +\d+ +running +\S.* SIGTERM \(hook\) +\d+ s +-$/m);
-  const before = Number((await serving('SIGTERM', 'hook'))['left_ms']);
+  assert.match(ask(['web']).stdout, /^web +\d+ +running +\S.* SIGTERM \(guest\) +\d+ s +-$/m);
+  const before = Number((await serving('SIGTERM', 'guest'))['left_ms']);
   assert.ok(before <= left);
   trap.kill('SIGQUIT');
   assert.equal(await trap.status(), 124);

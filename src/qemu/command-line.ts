@@ -29,6 +29,16 @@ export function daemonizes(qemu: readonly string[]): boolean {
   return qemu.some((word) => isOption(word, 'daemonize'));
 }
 
+/** True where the guest, or QEMU's monitor, is on the terminal that qemu-trap has too. */
+export function usesTerminal(qemu: readonly string[]): boolean {
+  return qemu.some(
+    (word, i) =>
+      isOption(word, 'nographic') ||
+      isOption(word, 'curses') ||
+      (['serial', 'monitor', 'qmp', 'chardev', 'parallel', 'debugcon', 'display'].some((name) => isOption(word, name)) && /^(mon:|chardev:)?(stdio|curses)\b/.test(qemu[i + 1] ?? '')),
+  );
+}
+
 /** The option by which QEMU's own command line says where its guest comes from, or `null`. */
 export function guestSource(qemu: readonly string[]): '-incoming' | '-loadvm' | null {
   if (qemu.some((word) => isOption(word, 'incoming'))) return '-incoming';

@@ -1,7 +1,7 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import type { State } from '../dispatch.js';
 import { runFiles } from '../qemu/run-files.js';
-import type { SignalName } from '../signals.js';
+import type { DefaultAction, SignalName } from '../signals.js';
 
 /*
  * How a VM is, in a file of its run directory, for `qemu-trap --status`. Its times are of the monotonic clock of the
@@ -24,6 +24,8 @@ export interface Serving {
   readonly since: number;
   /** `null`: for as long as it takes. */
   readonly until: number | null;
+  /** What comes then. */
+  readonly next: DefaultAction;
 }
 
 /** Now, on the clock of the file. */
@@ -35,13 +37,14 @@ const waits = { 'start': 'qemu', 'script': 'hook', 'command': 'guest', 'wait': '
 
 /** What is being waited for, the shutdown first; its times on the clock of the state. */
 export function servingOf({ stop, end, runs }: State): Serving[] {
-  const all: Serving[] = [...runs.values()].map((run) => ({ signal: run.rule.signal, waitsFor: waits[run.link], since: run.since, until: run.deadline }));
+  const all: Serving[] = [...runs.values()].map((run) => ({ signal: run.rule.signal, waitsFor: waits[run.link], since: run.since, until: run.deadline, next: 'none' }));
   if (stop === null) return all;
   const { since } = stop;
   all.unshift(
     end === null
-      ? { signal: stop.rule.signal, waitsFor: waits[stop.link], since, until: stop.deadline }
-      : { signal: stop.rule.signal, waitsFor: end.killed ? 'kill' : 'quit', since, until: end.killed ? null : end.killAt },
+      // A hook that has pressed the button, and stays to press it again, waits for the guest as well.
+      ? { signal: stop.rule.signal, waitsFor: stop.powerdown ? 'guest' : waits[stop.link], since, until: stop.deadline, next: stop.rule.defaultAction }
+      : { signal: stop.rule.signal, waitsFor: end.killed ? 'kill' : 'quit', since, until: end.killed ? null : end.killAt, next: end.killed ? 'none' : 'kill' },
   );
   return all;
 }
