@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
-import { bootSector, guestSays } from './guest.js';
+import { bootSector, guestSays } from '../src/try/guest.js';
 
 /*
  * The main job, shown: SIGTERM to a real QEMU under qemu-trap, and the same SIGTERM to a bare one.

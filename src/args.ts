@@ -8,7 +8,7 @@ import { UsageError } from './usage-error.js';
 
 /** What the command line asks for, normalised once and trusted after. */
 export interface Config {
-  readonly mode: 'run' | 'attach' | 'check' | 'status' | 'help' | 'version';
+  readonly mode: 'run' | 'attach' | 'check' | 'status' | 'new-hook' | 'try' | 'help' | 'version';
   /** As given by `--hooks` or `$QEMU_TRAP_HOOKS`; `null`: the default directory where it exists. */
   readonly hooksDir: string | null;
   readonly specs: ReadonlyMap<SignalName, SignalSpec>;
@@ -30,11 +30,15 @@ export interface Config {
   readonly agent: string | null;
   /** Where saved guests are kept; `null`: the default directory. */
   readonly stateDir: string | null;
+  /** What `--new-hook` is to write a hook for. */
+  readonly newHook: string | null;
+  /** The signal that `--try` tries. */
+  readonly tried: string | null;
   /** QEMU and its options, untouched; of `--status` the names of VMs. */
   readonly qemu: readonly string[];
 }
 
-const valued = ['hooks', 'signal', 'timeout', 'kill-after', 'name', 'run-dir', 'ready-fd', 'log', 'press', 'on-death', 'attach', 'agent', 'state-dir'];
+const valued = ['hooks', 'signal', 'timeout', 'kill-after', 'name', 'run-dir', 'ready-fd', 'log', 'press', 'on-death', 'attach', 'agent', 'state-dir', 'new-hook', 'try'];
 const flags = ['check', 'status', 'help', 'version', 'no-shield'];
 const options = new Set([...valued, ...flags].map((name) => `--${name}`));
 
@@ -109,7 +113,7 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Conf
     specs.set(spec.signal, spec);
   }
 
-  const mode = (['help', 'version', 'check', 'status'] as const).find((flag) => parsed[flag]) ?? (last('attach') !== undefined ? 'attach' : 'run');
+  const mode = (['help', 'version', 'check', 'status'] as const).find((flag) => parsed[flag]) ?? (['new-hook', 'try', 'attach'] as const).find((option) => last(option) !== undefined) ?? 'run';
   const readyFd = last('ready-fd');
   if (readyFd !== undefined && !/^\d{1,9}$/.test(readyFd)) {
     throw new UsageError(`--ready-fd ${readyFd}: write the number of an open file descriptor, such as 3`);
@@ -132,11 +136,14 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Conf
     onDeath: oneOf('on-death', last('on-death') ?? 'kill', ['kill', 'keep']),
     attach: socketPath('attach', last('attach') ?? null),
     agent: socketPath('agent', last('agent') ?? (env['QEMU_TRAP_AGENT'] || null)),
+    newHook: last('new-hook') ?? null,
+    tried: last('try') ?? null,
     qemu,
   };
   if (mode === 'run' && qemu.length === 0) {
     throw new UsageError('no QEMU to run: write qemu-trap [OPTION...] -- qemu-system-x86_64 ... (qemu-trap --help says more)');
   }
+  if (mode === 'new-hook' && qemu.length > 0) throw new UsageError(`--new-hook: runs no QEMU: leave '${qemu[0]}' and what follows out`);
   if (mode === 'attach') {
     if (qemu.length > 0) throw new UsageError(`--attach: a QEMU that runs already needs no command: leave '${qemu[0]}' and what follows out`);
     if (last('on-death') === 'kill') throw new UsageError('--on-death kill: cannot be had with --attach, for QEMU is no child of qemu-trap then: leave it out');

@@ -6,12 +6,14 @@ import { check } from './check.js';
 import { status } from './exit-status.js';
 import { openLiveLine } from './live-line.js';
 import { openLog, type Log } from './log.js';
+import { newHook } from './new-hook.js';
 import { vmName } from './qemu/command-line.js';
 import type { RuleBook } from './rules.js';
 import { report } from './status/report.js';
 import { isJournal, openStderr } from './stderr.js';
 import { standIn, supervise } from './supervise.js';
 import { reachQemu } from './takeover.js';
+import { tryOut } from './try/try.js';
 import { usage } from './usage.js';
 import { UsageError } from './usage-error.js';
 
@@ -64,7 +66,12 @@ async function main(argv: readonly string[]): Promise<number> {
       print(report({ names: config.qemu, runDir: config.runDir, stateDir: config.stateDir, format: config.log }, process.env));
       return 0;
     }
+    if (config.mode === 'new-hook') {
+      print(newHook(config.newHook ?? '', resolve(config.hooksDir ?? defaultHooksDir)));
+      return 0;
+    }
     const book = ruleBook(config);
+    if (config.mode === 'try') return await tryOut(config, book, print);
     if (config.mode === 'check') {
       const report = check(config, book, process.env);
       print(report.text);
@@ -74,7 +81,7 @@ async function main(argv: readonly string[]): Promise<number> {
     const vm = config.name ?? vmName(qemu?.commandLine ?? config.qemu);
     const live = openLiveLine(stderr, config.qemu, process.env);
     log = openLog({ format: config.log, priorities: isJournal(process.env), vm }, (text, author) => (live ?? stderr).write(text, author));
-    const service = { config, vm, book, log, live };
+    const service = { config, vm, book, log, followers: live === null ? [] : [live], tap: null };
     return await (qemu === null ? supervise(service) : standIn(service, qemu));
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;

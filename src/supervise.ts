@@ -8,7 +8,6 @@ import { helperEnvironment, inheritedEnvironment } from './hook/environment.js';
 import { runAround, type AroundRun } from './hook/around.js';
 import { libDir, type Around } from './hook/find.js';
 import { historyFile, remember, type Stop } from './history.js';
-import type { LiveLine } from './live-line.js';
 import type { Log } from './log.js';
 import { ServiceManager } from './notify/service-manager.js';
 import { endOf, notExecuted, verdict, wordEnding, type Ending, type Prevention } from './outcome.js';
@@ -29,7 +28,7 @@ import { rememberTerminal } from './terminal.js';
 import { StatusFile } from './status/file.js';
 import { keep, onTrapped } from './trap.js';
 import { errorText, UsageError } from './usage-error.js';
-import { VmRun, type Adoption, type Charge, type Follower, type Setting } from './vm-run.js';
+import { VmRun, type Adoption, type Charge, type Follower, type Setting, type Tap } from './vm-run.js';
 
 /** The sockets in the run directory: a hook's own for each signal that has one, and the spare ones. */
 function placeMonitors(hooked: readonly SignalName[], file: (name: string) => string): Monitors {
@@ -166,8 +165,9 @@ export interface Service {
   readonly vm: string;
   readonly book: RuleBook;
   readonly log: Log;
-  /** `null` where nobody looks at it. */
-  readonly live: LiveLine | null;
+  /** Besides those that every VM has. */
+  readonly followers: readonly Follower[];
+  readonly tap: Tap | null;
 }
 
 /** All that is left to do once a QEMU runs, be it this qemu-trap's or another's. */
@@ -187,12 +187,11 @@ class Watch {
     readyFd: number | null,
     private readonly cleared: Promise<void>,
   ) {
-    const { config, vm, book, log, live } = service;
+    const { config, vm, book, log, tap } = service;
     this.#history = historyFile(config.stateDir, vm, process.env);
-    const followers: Follower[] = [new StatusFile(runDir.file, vm, this.#history)];
-    if (live !== null) followers.push(live);
+    const followers = [new StatusFile(runDir.file, vm, this.#history), ...service.followers];
     const manager = new ServiceManager(helperEnvironment(process.env), log);
-    this.#setting = { config, vm, book, log, stateFile, manager, readyFd, followers };
+    this.#setting = { config, vm, book, log, stateFile, manager, readyFd, followers, tap };
     // Whatever ends the program before its time: no socket and no lock is left behind that nobody needs.
     onExit(() => (this.#leaves ? runDir.release() : runDir.remove()));
   }

@@ -3,6 +3,8 @@ export const usage = `Usage: qemu-trap [OPTION...] [--] QEMU [QEMU-OPTION...]
        qemu-trap --check [OPTION...] [-- QEMU...]
        qemu-trap --attach SOCKET [OPTION...]
        qemu-trap --status [NAME...]
+       qemu-trap --new-hook SIGNAL|start|end [--hooks DIR]
+       qemu-trap --try SIGNAL [OPTION...] [-- QEMU...]
 
 Runs QEMU as a service. On SIGTERM, SIGINT, SIGHUP and SIGPWR the guest is shut
 down through its ACPI power button; on any signal a hook of yours may run, with
@@ -40,6 +42,11 @@ a socket to QEMU's QMP monitor as file descriptor 3.
                         every fault, in QEMU's command line too; run nothing
   --status              print the VMs under qemu-trap on this host, or those
                         named, and how their last stops went
+  --new-hook SIGNAL|start|end
+                        write a commented hook to begin with into the hooks
+                        directory
+  --try SIGNAL          rehearse a hook with a throw-away guest: print what
+                        happens when, and all that goes over its descriptor 3
   --version             print the version
   --help                print this
 

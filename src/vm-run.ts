@@ -107,7 +107,12 @@ export interface Setting {
   readonly manager: ServiceManager;
   readonly readyFd: number | null;
   readonly followers: readonly Follower[];
+  /** Puts something between hooks and their monitors; `null` where hooks have QEMU's own. */
+  readonly tap: Tap | null;
 }
+
+/** @returns the monitors that hooks are to have in the place of these */
+export type Tap = (monitors: Monitors) => Promise<Monitors>;
 
 /** One run of QEMU: takes facts to the core, and does what the core decides. */
 export class VmRun {
@@ -269,7 +274,9 @@ export class VmRun {
       if (adoption !== null && this.#resuming) this.#resuming = waitsToResume.includes(await queryGuest(this.#client));
       if (adoption?.sharesMonitor) await this.#share();
       // What a hook needs, and may be had or not: the button is pressed without any of it.
-      this.attempt(() => (this.#hookMonitors = new HookMonitors(this.charge.monitors)));
+      const { tap } = this.setting;
+      const monitors = tap === null ? this.charge.monitors : await tap(this.charge.monitors);
+      this.attempt(() => (this.#hookMonitors = new HookMonitors(monitors)));
       this.attempt(() => (this.#outputPipes = new OutputPipes(this.charge.runDir.file)));
       // A QEMU that refuses its saved state is started again, and must not be taken for what a hook has left.
       if (!this.#resuming) this.attempt(markHooksToCome);
@@ -552,6 +559,11 @@ export class VmRun {
     else if (this.#state.guest !== 'running') await within(askWithinMs, this.#refreshGuest());
     if (this.#over || this.#hooks.get(signal) !== run) return null;
     const ms = Math.round(performance.now() - startedAt);
+    // As it is with one that stays to press again.
+    if (outcome.kind === 'failed' && this.#state.end?.cause === 'powered-off') {
+      this.setting.log({ event: 'hook-end', level: 'info', message: `${signal}: hook ${hook} ended with its guest after ${wordSeconds(ms)}`, facts: { signal, hook, outcome: 'ended', ms } });
+      return outcome;
+    }
     if (outcome.kind === 'failed') return this.#hookFailed(signal, hook, outcome.why, run.pid === undefined ? null : ms);
     this.setting.log({
       event: 'hook-end', level: 'info',

@@ -5,7 +5,7 @@ import { createConnection } from 'node:net';
 import { basename } from 'node:path';
 import { test } from 'node:test';
 import { shellQuote } from '../src/ownership.js';
-import type { Temper } from '../demo/guest.js';
+import type { Temper } from '../src/try/guest.js';
 import { execute, isAlive, Lab, monitor, read, until, type Trap } from './lab.js';
 
 /** A QEMU that somebody else started, with one QMP monitor. */

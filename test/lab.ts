@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { TestContext } from 'node:test';
 import { QmpClient } from '../src/qmp/client.js';
-import { bootSector, guestSays, type Temper } from '../demo/guest.js';
+import { bootSector, guestSays, type Temper } from '../src/try/guest.js';
 
 /*
  * Real QEMUs under the real qemu-trap, in a folder of their own; what a test leaves behind is found, and ended by pid.

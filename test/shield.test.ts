@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { shellQuote } from '../src/ownership.js';
-import { guestSays } from '../demo/guest.js';
+import { guestSays } from '../src/try/guest.js';
 import { isAlive, Lab, program, read, until } from './lab.js';
 import { atTerminal, stdioGuest } from './terminal.js';
 

@@ -3,7 +3,7 @@ import { chmodSync, chownSync, closeSync, constants, copyFileSync, existsSync, m
 import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { guestSays } from '../../demo/guest.js';
+import { guestSays } from '../../src/try/guest.js';
 import { isAlive, Lab, program, read, until, type LogLine, type Trap } from '../lab.js';
 import { Random, type Fault, type Plan, type Powers } from './plan.js';
 

@@ -1,0 +1,113 @@
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { findAround, findForSignal, type HookDirs } from './hook/find.js';
+import { shellQuote } from './ownership.js';
+import { builtinRule, parseSignal, type SignalName } from './signals.js';
+import { UsageError } from './usage-error.js';
+
+const contract = `# qemu-trap runs it as itself. File descriptor 3 is a socket to QEMU's QMP monitor, on which the command qmp speaks
+# (qmp query-status). What this script writes goes to qemu-trap's log. The environment has QEMU_TRAP_VM, the VM's name,
+# and more: man qemu-trap-hooks.`;
+
+function shutdownStarter(signal: SignalName): string {
+  return `#!/bin/sh
+# ${signal} - shut the guest down, with what has to be done before
+#
+${contract}
+#
+# It has QEMU_TRAP_TIMEOUT seconds. Where it fails, hangs or does nothing, qemu-trap presses the power button itself; at
+# the end of its time QEMU is told to quit. Exit status: 0, it did its part; 75, not now, and the VM runs on; any other,
+# it failed.
+
+echo "$QEMU_TRAP_VM: $1, $QEMU_TRAP_TIMEOUT seconds left"
+
+# While the guest still runs:
+# ssh -o ConnectTimeout=5 "root@$QEMU_TRAP_VM" systemctl stop myapp
+
+# The power button; and again until the guest goes, for firmware and boot loaders drop a press. With the guest goes
+# QEMU, and qemu-trap ends this script.
+qmp system_powerdown || exit
+[ "$QEMU_TRAP_PRESS" = once ] && exit
+while sleep "\${QEMU_TRAP_PRESS##*,}" && qmp system_powerdown 2>/dev/null; do :; done
+`;
+}
+
+function otherStarter(signal: SignalName): string {
+  return `#!/bin/sh
+# ${signal} - what the VM does on this signal; its guest runs on
+#
+${contract}
+#
+# It has QEMU_TRAP_TIMEOUT seconds. Exit status: 0, it did its part; 75, not now; any other, it failed.
+
+echo "$QEMU_TRAP_VM: $1"
+qmp query-status
+
+# Such as:
+# qmp system_reset                                     the reset button
+# qmp stop                                             pause; qmp cont lets the guest go on
+# qmp human-monitor-command '{"command-line":"info block"}'
+`;
+}
+
+const startStarter = `#!/bin/sh
+# start - runs before QEMU does, and may keep it from being started
+#
+# qemu-trap runs it as itself, with 30 seconds. There is no QEMU yet, and no monitor. What this script writes goes to
+# qemu-trap's log. Where it fails, QEMU is not started. man qemu-trap-hooks says what the environment has.
+
+echo "$QEMU_TRAP_VM is about to start"
+
+# Such as:
+# mountpoint -q /srv/vm || exit 1
+`;
+
+const endStarter = `#!/bin/sh
+# end - runs when QEMU has gone, and is told how
+#
+# qemu-trap runs it as itself, with 10 seconds. There is no monitor any more. QEMU_TRAP_END is guest-shutdown,
+# guest-reset, quit, kill, crash or start-failed; man qemu-trap-hooks says what else the environment has.
+
+case $QEMU_TRAP_VERDICT in
+    forced | killed | host-signal | unknown)
+        echo "$QEMU_TRAP_VM was cut off: $QEMU_TRAP_MESSAGE"
+        # echo "$QEMU_TRAP_MESSAGE" | mail -s "$QEMU_TRAP_VM was cut off" root
+        ;;
+esac
+`;
+
+/** A commented hook to begin with, and the name it is for. */
+function starterFor(asked: string, dirs: HookDirs): { readonly name: string; readonly text: string; readonly there: string | undefined } {
+  if (asked === 'start' || asked === 'end') {
+    return { name: asked, text: asked === 'start' ? startStarter : endStarter, there: findAround(asked, dirs)[0]?.path };
+  }
+  const parsed = parseSignal(asked);
+  if ('error' in parsed) throw new UsageError(`--new-hook ${asked}: ${parsed.error}, or write start or end`);
+  const { signal } = parsed;
+  const ends = builtinRule(signal).defaultAction !== 'none';
+  return { name: signal, text: (ends ? shutdownStarter : otherStarter)(signal), there: findForSignal(signal, dirs)[0]?.path };
+}
+
+/**
+ * Writes a starter into the hooks directory, which is made where it is not there.
+ * @param asked a signal, `start` or `end`
+ * @returns what to do next
+ * @throws {UsageError} where there is one already, or it cannot be written
+ */
+export function newHook(asked: string, directory: string): string {
+  const { name, text, there } = starterFor(asked, { user: directory, bundled: directory });
+  if (there !== undefined) throw new UsageError(`--new-hook ${asked}: ${there} is there already: edit that one, or move it away`);
+  const path = join(directory, name);
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o755 });
+    writeFileSync(path, text, { flag: 'wx', mode: 0o755 });
+    // Whatever the umask has left of it.
+    chmodSync(path, 0o755);
+  } catch (error) {
+    throw new UsageError(`--new-hook ${asked}: ${path} cannot be written (${(error as NodeJS.ErrnoException).code}): run it as root, or name a directory of your own with --hooks`);
+  }
+  const hooks = `--hooks ${shellQuote(directory)}`;
+  const next = [`${path} is written: edit it, then`, `  qemu-trap --check ${hooks}`];
+  if (name !== 'start' && name !== 'end') next.push(`  qemu-trap --try ${name} ${hooks}`);
+  return `${next.join('\n')}\n`;
+}

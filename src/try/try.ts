@@ -1,0 +1,168 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Config } from '../args.js';
+import type { State } from '../dispatch.js';
+import { openLog, type LogEvent } from '../log.js';
+import { usesTerminal } from '../qemu/command-line.js';
+import type { Monitors } from '../qemu/launch.js';
+import { tapMonitor } from '../qmp/tap.js';
+import { isIgnored, ruleFor, type Rule, type RuleBook } from '../rules.js';
+import { parseSignal, type SignalName } from '../signals.js';
+import { supervise } from '../supervise.js';
+import { atTerminal } from '../terminal.js';
+import { UsageError } from '../usage-error.js';
+import type { Follower } from '../vm-run.js';
+import { bootSector, guestSays } from './guest.js';
+import { Timeline } from './timeline.js';
+
+/** How long the guest has to say that it is up, in milliseconds. */
+const upWithinMs = 60_000;
+/** What qemu-trap itself has to say on a hook's monitor when the hook has ended. */
+const ownSpeech = 'qemu-trap-drain';
+/** How long a guest that runs on is looked at: it may have been reset, say. */
+const aftermathMs = 1_000;
+
+/** A value in QEMU's option style (util/qemu-option.c). */
+function optValue(text: string): string {
+  return text.replaceAll(',', ',,');
+}
+
+/** A guest of 512 bytes that hears its power button, and nothing else. */
+function throwAwayGuest(dir: string): string[] {
+  const image = join(dir, 'guest.img');
+  writeFileSync(image, bootSector());
+  return [
+    'qemu-system-x86_64', '-M', 'pc', '-m', '16', '-display', 'none', '-net', 'none',
+    '-serial', `unix:${optValue(join(dir, 'serial'))}`, '-drive', `file=${optValue(image)},format=raw,snapshot=on`,
+  ];
+}
+
+/** Tells when what began on `signal` is over, and the VM runs on. */
+class Watcher implements Follower {
+  #hasBegun = false;
+
+  constructor(
+    private readonly signal: SignalName,
+    private readonly over: () => void,
+  ) {}
+
+  follow({ stop, end, runs }: State): void {
+    const isServed = stop?.rule.signal === this.signal || runs.has(this.signal);
+    if (isServed) this.#hasBegun = true;
+    else if (this.#hasBegun && end === null) this.over();
+  }
+
+  close(): void {
+    // There is nothing to undo.
+  }
+}
+
+/** The rule to be tried. */
+function tried(asked: string, book: RuleBook): Rule {
+  const parsed = parseSignal(asked);
+  if ('error' in parsed) throw new UsageError(`--try ${asked}: ${parsed.error}`);
+  const rule = ruleFor(parsed.signal, book);
+  if (isIgnored(rule)) throw new UsageError(`--try ${asked}: no rule and no hook is for ${parsed.signal}: write one with --new-hook ${parsed.signal}, or name its directory with --hooks`);
+  return rule;
+}
+
+/** Settled when the user at the terminal has pressed Enter; at once where nobody is there. */
+function enterPressed(): Promise<void> {
+  if (!atTerminal) return Promise.resolve();
+  return new Promise((resolve) => process.stdin.once('data', () => resolve()));
+}
+
+/**
+ * Rehearses what a signal does: starts a throw-away guest under qemu-trap, sends the signal, and tells all that
+ * happens, what goes over the hook's file descriptor 3 included.
+ * @param print takes the words for people
+ * @returns 0 where the hook did its part and the guest was not cut off, else 125
+ * @throws {UsageError} where there is nothing to be tried
+ */
+export async function tryOut(config: Config, book: RuleBook, print: (text: string) => void): Promise<number> {
+  const rule = tried(config.tried ?? '', book);
+  const { signal } = rule;
+  const dir = mkdtempSync(join(tmpdir(), 'qemu-trap-try-'));
+  const timeline = new Timeline(print);
+  const servers: Server[] = [];
+  const isOurs = config.qemu.length === 0;
+  let isSent = false;
+  let hookFailed = false;
+  let ranOn = false;
+  let said = { hook: 0, QEMU: 0 };
+
+  const send = (): void => {
+    if (isSent) return;
+    isSent = true;
+    clearTimeout(patience);
+    timeline.tell('you', `kill -${signal.slice('SIG'.length)} ${process.pid}`);
+    process.kill(process.pid, signal);
+  };
+  const quit = (why: string): void => {
+    timeline.tell('you', `kill -QUIT ${process.pid}: ${why}`);
+    process.kill(process.pid, 'SIGQUIT');
+  };
+  const patience = setTimeout(() => quit(`the guest has not said that it is up within ${upWithinMs / 1000} s`), upWithinMs);
+  if (!isOurs) clearTimeout(patience);
+
+  const onEvent = ({ event, message, time, outcome }: LogEvent & { readonly time: string; readonly outcome?: string }): void => {
+    const at = Date.parse(time);
+    if (event === 'hook-end' && outcome === 'failed') hookFailed = true;
+    timeline.tell(event === 'hook-output' ? 'hook' : 'qemu-trap', message, at);
+    if (event !== 'ready' || isOurs) return;
+    if (atTerminal) timeline.tell('qemu-trap', `press Enter when the guest is up: ${signal} comes then`);
+    void enterPressed().then(send);
+  };
+  const log = openLog({ format: 'json', priorities: false, vm: 'try' }, (line) => onEvent(JSON.parse(line.toString()) as Parameters<typeof onEvent>[0]));
+
+  const tap = async (monitors: Monitors): Promise<Monitors> => {
+    const path = join(dir, 'fd3');
+    servers.push(await tapMonitor(monitors.hooks.get(signal) ?? monitors.lateHooks, path, (speaker, line) => {
+      // The next connection is made when this one's hook has ended.
+      if (ranOn) return;
+      said = { ...said, [speaker]: said[speaker] + 1 };
+      timeline.tell(speaker === 'hook' ? 'fd 3  >' : 'fd 3  <', line);
+    }, (line) => line.includes(ownSpeech)));
+    return { ...monitors, hooks: new Map([...monitors.hooks, [signal, path]]) };
+  };
+
+  try {
+    const qemu = isOurs ? throwAwayGuest(dir) : [...config.qemu, '-snapshot'];
+    if (isOurs) {
+      const serial = createServer((socket) =>
+        createInterface(socket.on('error', () => undefined)).on('line', (line) => {
+          timeline.tell('guest', line.trim().replace(/^guest: /, ''));
+          if (line.includes(guestSays.up)) send();
+        }));
+      await new Promise<void>((resolve) => serial.listen(join(dir, 'serial'), resolve));
+      servers.push(serial);
+    } else if (atTerminal && usesTerminal(config.qemu)) {
+      throw new UsageError('--try: the guest has the terminal, where Enter is to be pressed: leave -nographic and stdio out');
+    }
+    print(`${signal}: ${rule.script?.path ?? rule.monitorCommand ?? 'no hook'}, ${isOurs ? 'with a throw-away guest that hears nothing but its power button' : 'with the QEMU named, and -snapshot'}\n\n`);
+    const status = await supervise({
+      config: { ...config, mode: 'run', qemu, name: 'try', runDir: join(dir, 'run'), stateDir: join(dir, 'state'), onDeath: 'kill', readyFd: null },
+      vm: 'try', book, log, tap,
+      followers: [new Watcher(signal, () => {
+        if (ranOn) return;
+        ranOn = true;
+        setTimeout(() => quit('the rehearsal is over'), aftermathMs);
+      })],
+    });
+    log.flush();
+    timeline.flush();
+    const wasCutOff = !ranOn && status !== 0;
+    const guest = ranOn ? 'The guest ran on.' : wasCutOff ? 'The guest was cut off.' : 'The guest shut itself down.';
+    print(`\n${rule.script === null ? '' : hookFailed ? 'The hook failed. ' : 'The hook did its part. '}${guest} Over file descriptor 3 went ${said.hook} lines to QEMU and ${said.QEMU} from it.\n`);
+    return hookFailed || wasCutOff || !isSent ? 125 : 0;
+  } finally {
+    clearTimeout(patience);
+    log.flush();
+    timeline.flush();
+    for (const server of servers) server.close();
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
