@@ -2,19 +2,14 @@ import { statSync, writeSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { version } from '../package.json';
 import { parseArgs, type Config } from './args.js';
-import { check } from './check.js';
 import { status } from './exit-status.js';
 import { openLiveLine } from './live-line.js';
 import { openLog, type Log } from './log.js';
-import { newHook } from './new-hook.js';
 import { vmName } from './qemu/command-line.js';
 import type { RuleBook } from './rules.js';
-import { report } from './status/report.js';
 import { isJournal, openStderr } from './stderr.js';
 import { standIn, supervise } from './supervise.js';
 import { reachQemu } from './takeover.js';
-import { tryOut } from './try/try.js';
-import { usage } from './usage.js';
 import { UsageError } from './usage-error.js';
 
 const defaultHooksDir = '/etc/qemu-trap/hooks';
@@ -49,34 +44,40 @@ function print(text: string): void {
   }
 }
 
+/** Does what runs no VM as a service. */
+async function useTool(mode: Exclude<Config['mode'], 'run' | 'attach'>, config: Config): Promise<number> {
+  if (mode === 'version') {
+    print(`${version}\n`);
+    return 0;
+  }
+  const tools = await import('./tools.js');
+  switch (mode) {
+    case 'help':
+      print(tools.usage);
+      return 0;
+    case 'status':
+      print(tools.report({ names: config.qemu, runDir: config.runDir, stateDir: config.stateDir, format: config.log }, process.env));
+      return 0;
+    case 'new-hook':
+      print(tools.newHook(config.newHook ?? '', resolve(config.hooksDir ?? defaultHooksDir)));
+      return 0;
+    case 'check': {
+      const { text, faulty } = tools.check(config, ruleBook(config), process.env);
+      print(text);
+      return faulty ? status.failed : 0;
+    }
+    case 'try':
+      return tools.tryOut(config, ruleBook(config), print);
+  }
+}
+
 async function main(argv: readonly string[]): Promise<number> {
   const stderr = openStderr();
   let log: Log | null = null;
   try {
     const config = parseArgs(argv, process.env);
-    if (config.mode === 'help') {
-      print(usage);
-      return 0;
-    }
-    if (config.mode === 'version') {
-      print(`${version}\n`);
-      return 0;
-    }
-    if (config.mode === 'status') {
-      print(report({ names: config.qemu, runDir: config.runDir, stateDir: config.stateDir, format: config.log }, process.env));
-      return 0;
-    }
-    if (config.mode === 'new-hook') {
-      print(newHook(config.newHook ?? '', resolve(config.hooksDir ?? defaultHooksDir)));
-      return 0;
-    }
+    if (config.mode !== 'run' && config.mode !== 'attach') return await useTool(config.mode, config);
     const book = ruleBook(config);
-    if (config.mode === 'try') return await tryOut(config, book, print);
-    if (config.mode === 'check') {
-      const report = check(config, book, process.env);
-      print(report.text);
-      return report.faulty ? status.failed : 0;
-    }
     const qemu = config.attach === null ? null : await reachQemu(config.attach);
     const vm = config.name ?? vmName(qemu?.commandLine ?? config.qemu);
     const live = openLiveLine(stderr, config.qemu, process.env);
