@@ -1,6 +1,6 @@
 #!/bin/sh
 # npm run build: types checked, and dist/ made anew: qemu-trap.cjs, which sets the traps, and the rest of the program,
-# which it loads then; and qga.cjs of the hooks.
+# which it loads then; qga.cjs of the hooks; and the manual pages and completions, of the README.
 set -eu
 cd "$(dirname "$0")"
 tsc
@@ -13,3 +13,5 @@ trap 'rm -rf "$parts"' EXIT
 $bundle qemu-trap=src/cli.ts --format=esm --splitting --outdir="$parts"
 esbuild "$parts"/*.cjs --platform=node --target=node18 --format=cjs --supported:dynamic-import=false --log-level=warning --outdir=dist --out-extension:.js=.cjs
 chmod 755 dist/qemu-trap.cjs
+esbuild man/make.ts --bundle --platform=node --target=node18 --format=esm --packages=external --log-level=warning --outfile=node_modules/.cache/make-man.mjs
+node node_modules/.cache/make-man.mjs dist

@@ -1,4 +1,5 @@
 import minimist from 'minimist';
+import { options } from './options.js';
 import { parsePress, type PressGaps } from './press.js';
 import { parseSeconds } from './seconds.js';
 import { parseSignalSpec, type SignalSpec } from './signal-spec.js';
@@ -38,9 +39,9 @@ export interface Config {
   readonly qemu: readonly string[];
 }
 
-const valued = ['hooks', 'signal', 'timeout', 'kill-after', 'name', 'run-dir', 'ready-fd', 'log', 'press', 'on-death', 'attach', 'agent', 'state-dir', 'new-hook', 'try'];
-const flags = ['check', 'status', 'help', 'version', 'no-shield'];
-const options = new Set([...valued, ...flags].map((name) => `--${name}`));
+const valued = options.filter(({ value }) => value !== null).map(({ name }) => name);
+const flags = options.filter(({ value }) => value === null).map(({ name }) => name);
+const known = new Set(options.map(({ name }) => `--${name}`));
 
 /** QEMU's command line begins at `--`, or at the first word that is neither an option nor an option's value. */
 function splitAtQemu(argv: readonly string[]): { own: string[]; qemu: string[] } {
@@ -53,7 +54,7 @@ function splitAtQemu(argv: readonly string[]): { own: string[]; qemu: string[] }
     const option = word === '-signal' ? '--signal' : word;
     // Asked here, for minimist trips over names that every object has (--constructor).
     const [name = ''] = option.split('=', 1);
-    if (!options.has(name)) throw new UsageError(`unknown option '${name}': qemu-trap --help lists them (QEMU's own come after --)`);
+    if (!known.has(name)) throw new UsageError(`unknown option '${name}': qemu-trap --help lists them (QEMU's own come after --)`);
     own.push(option);
     if (valued.includes(option.slice(2)) && i + 1 < argv.length && argv[i + 1] !== '--') own.push(argv[++i] as string);
   }

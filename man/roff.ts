@@ -1,0 +1,134 @@
+import { marked, type Token, type Tokens } from 'marked';
+
+/*
+ * Markdown, as far as the README uses it, in the macros of man(7).
+ */
+
+const longestLine = 78;
+
+function escapeText(text: string): string {
+  return text.replaceAll('\\', '\\e');
+}
+
+/** Characters that a reader may want to copy as they are (groff_char(7)). */
+function escapeCode(text: string): string {
+  return escapeText(text).replaceAll('-', '\\-').replaceAll("'", '\\(aq').replaceAll('`', '\\(ga').replaceAll('^', '\\(ha').replaceAll('~', '\\(ti');
+}
+
+const bold = (text: string): string => `\\fB${text}\\fR`;
+
+function inline(tokens: readonly Token[]): string {
+  return tokens
+    .map((token): string => {
+      switch (token.type) {
+        case 'codespan':
+          return bold(escapeCode(token.raw.replace(/^`+|`+$/g, '')));
+        case 'strong':
+          return bold(inline((token as Tokens.Strong).tokens));
+        case 'em':
+          return `\\fI${inline((token as Tokens.Em).tokens)}\\fR`;
+        case 'link':
+          return inline((token as Tokens.Link).tokens);
+        case 'image':
+          return '';
+        case 'escape':
+          return escapeText((token as Tokens.Escape).text);
+        case 'text':
+          return escapeText(token.raw);
+        default:
+          throw new Error(`a manual page has no form for ${token.type}: ${token.raw}`);
+      }
+    })
+    .join('');
+}
+
+/** A line that begins with one of these would be a request (groff(7)). */
+function guard(line: string): string {
+  return /^[.']/.test(line) ? `\\&${line}` : line;
+}
+
+/** Filled text: a sentence begins a line, and none is too long. */
+function fill(text: string): string {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(/\s+/)) {
+    const endsSentence = /[.!?](\\fR)?[)"]?$/.test(line);
+    if (line !== '' && (endsSentence || line.length + 1 + word.length > longestLine)) {
+      lines.push(line);
+      line = word;
+    } else line = line === '' ? word : `${line} ${word}`;
+  }
+  if (line !== '') lines.push(line);
+  return lines.map(guard).join('\n');
+}
+
+function tag(label: string): string {
+  return `.TP\n${guard(label)}`;
+}
+
+/** A table as a list: the first cell, and what the others say of it, each under its heading where there are several. */
+function table({ header, rows }: Tokens.Table): string {
+  const entries = rows.map(([first, ...rest]) => {
+    const cells = rest.flatMap((cell, i) => {
+      const text = inline(cell.tokens);
+      if (text === '') return [];
+      const heading = escapeText(header[i + 1]?.text ?? '');
+      const labelled = rest.length > 1 && i > 0 && heading !== '';
+      return labelled ? `${heading[0]?.toUpperCase()}${heading.slice(1)}: ${text}.` : /[.:]$/.test(text) ? text : `${text}.`;
+    });
+    return `${tag(inline(first?.tokens ?? []))}\n${cells.length > 0 ? fill(cells.join(' ')) : '\\&'}`;
+  });
+  return entries.join('\n');
+}
+
+function code({ text }: Tokens.Code): string {
+  const lines = text.split('\n').map((line) => guard(escapeCode(line)) || '\\&');
+  return ['.PP', '.in +4n', '.EX', ...lines, '.EE', '.in'].join('\n');
+}
+
+function list({ items }: Tokens.List): string {
+  return items
+    .map(({ tokens }) => {
+      const [first, ...rest] = tokens;
+      const inlines = first !== undefined && 'tokens' in first && first.tokens ? first.tokens : [];
+      return [`.IP \\(bu 2\n${fill(inline(inlines))}`, ...rest.filter(({ type }) => type !== 'space').map((each) => `.RS 2\n${block(each)}\n.RE`)].join('\n');
+    })
+    .join('\n');
+}
+
+/** One block in man(7). */
+export function block(token: Token): string {
+  switch (token.type) {
+    case 'paragraph': {
+      const text = inline((token as Tokens.Paragraph).tokens).trim();
+      return text === '' ? '' : `.PP\n${fill(text)}`;
+    }
+    case 'table':
+      return table(token as Tokens.Table);
+    case 'code':
+      return code(token as Tokens.Code);
+    case 'list':
+      return list(token as Tokens.List);
+    case 'heading':
+      return `.SS ${inline((token as Tokens.Heading).tokens)}`;
+    case 'space':
+      return '';
+    default:
+      throw new Error(`a manual page has no form for ${token.type}: ${token.raw}`);
+  }
+}
+
+export interface Section {
+  readonly title: string;
+  readonly blocks: readonly Token[];
+}
+
+/** The sections of the second level, and what is before the first of them under the title ''. */
+export function sectionsOf(markdown: string): Section[] {
+  const sections: { title: string; blocks: Token[] }[] = [{ title: '', blocks: [] }];
+  for (const token of marked.lexer(markdown)) {
+    if (token.type === 'heading' && token['depth'] === 2) sections.push({ title: String(token['text']), blocks: [] });
+    else if (token.type !== 'heading' || token['depth'] !== 1) sections.at(-1)?.blocks.push(token);
+  }
+  return sections;
+}
