@@ -53,6 +53,15 @@ if [ "$1" = test ]; then
     mkdir -p .cache
     cc -O2 -shared -fPIC -o .cache/clock.so test/endurance/clock.c
     $bundle test/*.test.ts test/managers/*.test.ts --outbase=test --outdir=build/test
+    # Every Node that qemu-trap is for, as the registry has them; Node's own architecture names.
+    if [ ! -e .cache/nodes/node_modules/.package-lock.json ]; then
+        nodes=''
+        for major in 18 20 22 24; do nodes="$nodes node$major@npm:node-linux-$(node -p process.arch)@$major"; done
+        mkdir -p .cache/nodes
+        # shellcheck disable=SC2086 # a list of packages
+        npm install --prefix .cache/nodes --no-save --no-package-lock --ignore-scripts --no-audit --no-fund $nodes >&2 ||
+            echo 'other versions of Node cannot be had: their tests are skipped' >&2
+    fi
     if command -v apt-get >/dev/null 2>&1; then
         sh test/linux-guest/make.sh .cache/linux-guest
         [ "$(id -u)" != 0 ] || sh test/managers/fetch.sh .cache/managers runit daemontools s6 supervisor openrc insserv \
