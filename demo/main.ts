@@ -1,14 +1,18 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
+import minimist from 'minimist';
 import { bootSector, guestSays } from '../src/try/guest.js';
+import { Timeline, type Moment } from '../src/try/timeline.js';
+import { draw } from './picture.js';
 
 /*
- * The main job, shown: SIGTERM to a real QEMU under qemu-trap, and the same SIGTERM to a bare one.
+ * The main job, shown: SIGTERM to a real QEMU under qemu-trap, and the same SIGTERM to a bare one. `--svg FILE` draws it.
  */
 
+const { svg } = minimist(process.argv.slice(2), { string: ['svg'] });
 const dir = mkdtempSync(join(tmpdir(), 'qemu-trap-demo-'));
 const image = join(dir, 'guest.img');
 writeFileSync(image, bootSector());
@@ -21,7 +25,7 @@ const patienceMs = 60_000;
 /** Events of qemu-trap's log that the timeline shows, in words for people. */
 const shown: Readonly<Record<string, (line: Record<string, unknown>) => string>> = {
   'start': (line) => `QEMU started (pid ${line['pid']})`,
-  'hook-start': (line) => `hook running: ${line['hook']}`,
+  'hook-start': (line) => `hook running: ${relative('.', String(line['hook']))}`,
   'powerdown': () => 'POWERDOWN: QEMU has pressed the power button',
   'guest-shutdown': (line) => `SHUTDOWN: ${line['reason']}`,
 };
@@ -29,12 +33,13 @@ const shown: Readonly<Record<string, (line: Record<string, unknown>) => string>>
 interface Outcome {
   readonly status: number | null;
   readonly heard: boolean;
+  readonly moments: readonly Moment[];
 }
 
 /** Runs `command` with the guest in it, sends SIGTERM once the guest is up, and tells what happens when. */
 async function show(command: readonly string[]): Promise<Outcome> {
-  const began = performance.now();
-  const tell = (who: string, what: string): void => console.log(`${(performance.now() - began).toFixed(0).padStart(7)} ms  ${who.padEnd(10)} ${what}`);
+  const timeline = new Timeline((line) => void writeSync(1, line));
+  const tell = (who: string, what: string): void => timeline.tell(who, what);
   const [program = '', ...args] = command;
   const child: ChildProcess = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, QEMU_TRAP_HOOKS: '' } });
   const giveUp = setTimeout(() => child.kill('SIGKILL'), patienceMs);
@@ -70,12 +75,13 @@ async function show(command: readonly string[]): Promise<Outcome> {
   });
   clearTimeout(giveUp);
   tell('exit', `status ${status}`);
-  return { status, heard };
+  timeline.flush();
+  return { status, heard, moments: timeline.moments };
 }
 
 try {
   console.log('SIGTERM to QEMU under qemu-trap, with the bundled hooks:\n');
-  const trapped = await show([process.execPath, resolve('dist/qemu-trap.cjs'), '--log', 'json', '--run-dir', join(dir, 'run'), '--', ...qemu]);
+  const trapped = await show([process.execPath, resolve('dist/qemu-trap.cjs'), '--log', 'json', '--run-dir', join(dir, 'run'), '--state-dir', join(dir, 'state'), '--', ...qemu]);
   console.log('\nThe same SIGTERM to a bare QEMU:\n');
   const bare = await show(qemu);
   const works = trapped.heard && trapped.status === 0 && !bare.heard;
@@ -84,6 +90,12 @@ try {
       ? '\nUnder qemu-trap the guest heard its power button and said goodbye. The guest of the bare QEMU never heard\nof it: for a real one that is a power failure.'
       : '\nThis is not what the demo should show.',
   );
+  if (svg) {
+    writeFileSync(svg, draw([
+      { title: 'SIGTERM to QEMU under qemu-trap', moments: trapped.moments, outcome: 'The guest heard its power button, and shut itself down.', isGood: trapped.heard },
+      { title: 'The same SIGTERM to a bare QEMU', moments: bare.moments, outcome: 'The guest heard nothing: for a real one that is a power failure.', isGood: bare.heard },
+    ]));
+  }
   process.exitCode = works ? 0 : 1;
 } finally {
   rmSync(dir, { recursive: true, force: true });

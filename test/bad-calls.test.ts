@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
-import { test } from 'node:test';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
 import { usage } from '../src/usage.js';
 import { Lab, program } from './lab.js';
 
@@ -11,8 +13,11 @@ interface Result {
   readonly stdout: string;
 }
 
+const stateDir = mkdtempSync(join(tmpdir(), 'qemu-trap-state-'));
+after(() => rmSync(stateDir, { recursive: true, force: true }));
+
 function call(...words: string[]): Result {
-  const { status, stderr, stdout } = spawnSync(process.execPath, [program, ...words], { encoding: 'utf8', env: { ...process.env, QEMU_TRAP_HOOKS: '' }, timeout: 20_000 });
+  const { status, stderr, stdout } = spawnSync(process.execPath, [program, '--state-dir', stateDir, ...words], { encoding: 'utf8', env: { ...process.env, QEMU_TRAP_HOOKS: '' }, timeout: 20_000 });
   return { status, stderr, stdout };
 }
 
