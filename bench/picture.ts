@@ -1,13 +1,10 @@
 import { figure, median, type Table } from './table.js';
+import { escape, picture } from '../demo/svg.js';
 
 /** How the titles begin of the tables that are drawn, one below the other. */
 const drawn: readonly string[] = ['From SIGTERM', '100 guests at once, to the last POWERDOWN', '100 guests at once, to the last exit', 'Start', 'Proportional memory'];
 
 const [left, bar, row, gap] = [210, 330, 24, 46] as const;
-
-function escape(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
-}
 
 function heightOf({ rows }: Table): number {
   return gap + rows.length * row;
@@ -40,11 +37,5 @@ export function draw(tables: readonly Table[]): string {
     lines.push(...panel(table, top));
     top += heightOf(table);
   }
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${left + bar + 150}" height="${top + 10}" font-family="sans-serif" font-size="13">`,
-    '<rect width="100%" height="100%" fill="#ffffff"/>',
-    ...lines,
-    '</svg>',
-    '',
-  ].join('\n');
+  return picture(left + bar + 150, top + 10, lines);
 }

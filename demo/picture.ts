@@ -1,4 +1,5 @@
 import type { Moment } from '../src/try/timeline.js';
+import { escape, picture } from './svg.js';
 
 /** One run of the demo: what it shows, and what happened. */
 export interface Scene {
@@ -16,10 +17,6 @@ const [character, margin] = [6.6, 24] as const;
 const [times, lanes, lane, words] = [86, 116, 34, 262] as const;
 const colours: Readonly<Record<string, string>> = { 'you': '#b45309', 'qemu-trap': '#2563a8', 'QEMU': '#64748b', 'guest': '#15803d', 'exit': '#111827' };
 const actors = Object.keys(colours);
-
-function escape(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
-}
 
 function heightOf({ moments }: Scene): number {
   return head + moments.length * row + foot;
@@ -59,11 +56,5 @@ export function draw(scenes: readonly Scene[]): string {
   }
   const longest = Math.max(...scenes.flatMap(({ moments }) => moments.map(({ who, what }) => who.length + what.length + 2)));
   const width = Math.ceil(words + longest * character + margin);
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${top}" font-family="sans-serif" font-size="13">`,
-    '<rect width="100%" height="100%" fill="#ffffff"/>',
-    ...lines,
-    '</svg>',
-    '',
-  ].join('\n');
+  return picture(width, top, lines);
 }

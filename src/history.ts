@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import type { End, EndCause, Verdict } from './outcome.js';
 import { asFileName } from './qemu/run-dir.js';
 import type { SignalName } from './signals.js';
+import { readSmallFile } from './small-file.js';
 import { stateDirectory } from './state-directory.js';
 
 /*
@@ -60,17 +61,7 @@ export function remember(path: string, stop: Stop): void {
 
 /** The stops in a history file, the last one last; none where there is no such file, or not for this user. */
 export function recall(path: string): Stop[] {
-  let text: string;
-  try {
-    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    try {
-      text = fstatSync(fd).isFile() ? readFileSync(fd, 'utf8') : '';
-    } finally {
-      closeSync(fd);
-    }
-  } catch {
-    return [];
-  }
+  const text = readSmallFile(path, 2 * longestBytes) ?? '';
   return text.split('\n').flatMap((line) => {
     try {
       const stop = JSON.parse(line) as Partial<Stop> | null;

@@ -1,7 +1,8 @@
-import { closeSync, constants, fstatSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
 import type { State } from '../dispatch.js';
 import { runFiles } from '../qemu/run-files.js';
 import type { DefaultAction, SignalName } from '../signals.js';
+import { readSmallFile } from '../small-file.js';
 
 /*
  * How a VM is, in a file of its run directory, for `qemu-trap --status`. Its times are of the monotonic clock of the
@@ -100,17 +101,10 @@ export class StatusFile {
 /** What the file at `path` says; `null` where there is none, or none of qemu-trap's. It may be another user's. */
 export function readStatus(path: string): VmStatus | null {
   try {
-    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    try {
-      const stats = fstatSync(fd);
-      if (!stats.isFile() || stats.size > longestBytes) return null;
-      const status = JSON.parse(readFileSync(fd, 'utf8')) as Partial<VmStatus> | null;
-      const { vm, guest, serving, history } = status ?? {};
-      if (typeof vm !== 'string' || typeof guest !== 'string' || !Array.isArray(serving)) return null;
-      return { vm, guest, serving: serving.filter(isServing), history: typeof history === 'string' ? history : null };
-    } finally {
-      closeSync(fd);
-    }
+    const status = JSON.parse(readSmallFile(path, longestBytes) ?? 'null') as Partial<VmStatus> | null;
+    const { vm, guest, serving, history } = status ?? {};
+    if (typeof vm !== 'string' || typeof guest !== 'string' || !Array.isArray(serving)) return null;
+    return { vm, guest, serving: serving.filter(isServing), history: typeof history === 'string' ? history : null };
   } catch {
     return null;
   }

@@ -2,9 +2,13 @@ import { lstatSync, readdirSync, realpathSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { recall, type Stop } from '../history.js';
-import { ageMs, commandLine, isIdentityAlive, listProcesses, pidOf, readIdentity, readProcess } from '../proc.js';
+import { ageMs, commandLine, isIdentityAlive, listProcesses, pidOf, readProcess } from '../proc.js';
 import { runFiles } from '../qemu/run-files.js';
+import { readSmallFile } from '../small-file.js';
 import { readStatus, type VmStatus } from './file.js';
+
+/** More than a pid and a start time have. */
+const longestIdentity = 100;
 
 /** A VM that runs, with what is known of it. */
 export interface FoundVm {
@@ -64,8 +68,8 @@ function placesOfQemus(): string[] {
 }
 
 function look(runDir: string): FoundVm | null {
-  const holder = quietIdentity(join(runDir, runFiles.lock));
-  const qemu = quietIdentity(join(runDir, runFiles.qemu));
+  const holder = readSmallFile(join(runDir, runFiles.lock), longestIdentity) ?? '';
+  const qemu = readSmallFile(join(runDir, runFiles.qemu), longestIdentity) ?? '';
   const served = isIdentityAlive(holder);
   const runs = isIdentityAlive(qemu);
   if (!served && !runs) return null;
@@ -79,15 +83,6 @@ function look(runDir: string): FoundVm | null {
     status,
     stops: status?.history ? recall(status.history) : [],
   };
-}
-
-function quietIdentity(path: string): string {
-  try {
-    // Of another user's, root reads no more than a file.
-    return lstatSync(path).isFile() ? readIdentity(path) : '';
-  } catch {
-    return '';
-  }
 }
 
 /**
