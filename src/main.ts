@@ -80,7 +80,7 @@ async function main(argv: readonly string[]): Promise<number> {
     const book = ruleBook(config);
     const qemu = config.attach === null ? null : await reachQemu(config.attach);
     const vm = config.name ?? vmName(qemu?.commandLine ?? config.qemu);
-    const live = openLiveLine(stderr, config.qemu, process.env);
+    const live = config.log === 'text' ? openLiveLine(stderr, config.qemu, process.env) : null;
     log = openLog({ format: config.log, priorities: isJournal(process.env), vm }, (text, author) => (live ?? stderr).write(text, author));
     const service = { config, vm, book, log, followers: live === null ? [] : [live], tap: null };
     return await (qemu === null ? supervise(service) : standIn(service, qemu));
