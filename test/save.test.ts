@@ -9,6 +9,11 @@ import { Linux, needsLinux, says, type LinuxOptions } from './linux.js';
  * Hibernation: SIGTERM saves, SIGINT shuts down.
  */
 
+/** What a state directory holds besides the histories. */
+function savedIn(directory: string): string[] {
+  return readdirSync(directory).filter((name) => !name.endsWith('.history'));
+}
+
 class SavingLab extends Lab {
   readonly linux: Linux;
   readonly stateDir = this.file('state');
@@ -73,7 +78,7 @@ test('save: the next start resumes the guest where it was, and the state is gone
   assert.deepEqual(lab.uptimes, [...lab.uptimes].sort((a, b) => a - b), 'its clock went on from where it was');
   assert.equal(lab.linux.said(says.up), 1, 'it did not boot again');
   await lab.shutDown(resuming);
-  assert.deepEqual(readdirSync(lab.stateDir), []);
+  assert.deepEqual(savedIn(lab.stateDir), []);
 });
 
 test('save and resume three times: one boot, and a clean disk at the end', needsLinux, async (t) => {
@@ -126,7 +131,7 @@ kill -KILL $$
   assert.equal(trap.events('save-abandoned').length, 1);
   assert.equal(lab.linux.said(says.pressed), 1);
   lab.linux.assertClean();
-  assert.deepEqual(readdirSync(lab.stateDir), []);
+  assert.deepEqual(savedIn(lab.stateDir), []);
 });
 
 test('a save that is not done when its time is up: it is undone, and the button is pressed', needsLinux, async (t) => {
@@ -164,7 +169,7 @@ for (const [what, spoil, linux] of spoilers) {
     const [, again] = trap.events('start');
     assert.match(read(`/proc/${again?.['pid']}/limits`), /^Max file locks +unlimited/m, 'it is not taken for what a hook has left');
     assert.equal(lab.linux.said(says.recovered), 1, 'what the saved guest had not written is lost, as after a power failure');
-    assert.deepEqual(readdirSync(lab.stateDir), ['web.state.refused']);
+    assert.deepEqual(savedIn(lab.stateDir), ['web.state.refused']);
     trap.kill('SIGINT');
     assert.equal(await trap.status(), 0);
     lab.linux.assertClean();
@@ -195,7 +200,7 @@ test('a QEMU that does not start for another reason leaves the state in its plac
   assert.equal(await wrong.status(), 1);
   assert.equal(wrong.verdict['verdict'], 'failed-to-start');
   assert.equal(statSync(lab.state).size, size);
-  assert.deepEqual(readdirSync(lab.stateDir), ['web.state']);
+  assert.deepEqual(savedIn(lab.stateDir), ['web.state']);
 });
 
 test('a state that is not ours to trust, or that QEMU is not asked for, is set aside without being loaded', async (t) => {
@@ -215,7 +220,7 @@ test('a state that is not ours to trust, or that QEMU is not asked for, is set a
     make();
     const trap = lab.start({ qemu: ['-name', 'web', ...options], options: ['--state-dir', stateDir] });
     assert.match((await trap.event('state-refused')).message, words, what);
-    assert.deepEqual(readdirSync(stateDir), ['web.state.refused']);
+    assert.deepEqual(savedIn(stateDir), ['web.state.refused']);
     trap.kill('SIGQUIT');
     await trap.status();
   }
@@ -226,7 +231,7 @@ test('what a save that was cut short has left is removed at the next start, and 
   mkdirSync(lab.file('state'));
   for (const name of ['web.state.part', 'web.state.part.cat']) writeFileSync(`${lab.file('state')}/${name}`, 'half');
   const trap = await lab.startGuest({ qemu: ['-name', 'web'], options: ['--state-dir', lab.file('state')] });
-  assert.deepEqual(readdirSync(lab.file('state')), []);
+  assert.deepEqual(savedIn(lab.file('state')), []);
   assert.doesNotMatch(readFileSync(`/proc/${trap.qemuPid}/cmdline`, 'latin1'), /incoming/);
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
@@ -282,7 +287,7 @@ sleep 600
   await until('it goes on', () => lab.uptimes.length > before);
   await lab.shutDown(next);
   assert.equal(lab.linux.said(says.up), 1);
-  assert.deepEqual(readdirSync(lab.stateDir), []);
+  assert.deepEqual(savedIn(lab.stateDir), []);
 });
 
 test('qemu-trap killed while QEMU loads a saved guest: the one that takes over lets it go on, once', needsLinux, async (t) => {

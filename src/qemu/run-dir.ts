@@ -144,6 +144,23 @@ function lock(directory: string): number | null {
   }
 }
 
+const raceTries = 20;
+
+/**
+ * Where another qemu-trap ends just now, or takes the lock, the directory may go, or what this one has put there to
+ * take the lock with: then all is done again.
+ */
+function openAndLock(path: string): number | null {
+  for (let tries = 1; ; tries++) {
+    try {
+      open(path);
+      return lock(path);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || tries === raceTries) throw error;
+    }
+  }
+}
+
 /** link(2), which one caller only can succeed with. */
 function linked(file: string, as: string): boolean {
   try {
@@ -183,8 +200,7 @@ export function openRunDir(asked: string | null, vm: string, env: NodeJS.Process
   let predecessor: number | null;
   try {
     check(path, socketNames);
-    open(path);
-    predecessor = lock(path);
+    predecessor = openAndLock(path);
   } catch (error) {
     if (place.made) quietly(() => rmdirSync(path));
     throw error instanceof UsageError
