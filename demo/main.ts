@@ -39,7 +39,7 @@ interface Outcome {
 /** Runs `command` with the guest in it, sends SIGTERM once the guest is up, and tells what happens when. */
 async function show(command: readonly string[]): Promise<Outcome> {
   const timeline = new Timeline((line) => void writeSync(1, line));
-  const tell = (who: string, what: string): void => timeline.tell(who, what);
+  const tell = (who: string, what: string, time?: number): void => timeline.tell(who, what, time);
   const [program = '', ...args] = command;
   const child: ChildProcess = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, QEMU_TRAP_HOOKS: '' } });
   const giveUp = setTimeout(() => child.kill('SIGKILL'), patienceMs);
@@ -65,8 +65,9 @@ async function show(command: readonly string[]): Promise<Outcome> {
         return tell('QEMU', line);
       }
       const words = shown[String(event['event'])];
-      if (words) tell('qemu-trap', words(event));
-      else if (event['event'] === 'exit') tell('qemu-trap', String(event['message']));
+      const time = Date.parse(String(event['time']));
+      if (words) tell('qemu-trap', words(event), time);
+      else if (event['event'] === 'exit') tell('qemu-trap', String(event['message']), time);
     });
   }
   const status = await new Promise<number | null>((done, fail) => {
