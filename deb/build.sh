@@ -40,6 +40,8 @@ compressed README.md "$doc/README.md"
 put 644 LICENSE "$doc/copyright"
 cp -r examples "$root/$doc/"
 
+# Whatever the umask was that the sources came with.
+chmod -R u=rwX,go=rX "$root/usr" "$root/etc"
 mkdir "$root/DEBIAN"
 for script in postinst prerm postrm; do put 755 "deb/$script" "DEBIAN/$script"; done
 echo /etc/qemu-trap/hooks/README >"$root/DEBIAN/conffiles"

@@ -18,7 +18,8 @@ function wordsOf(value: ValueKind): readonly string[] | null {
   return value === 'hook name' ? [...trappableSignals, ...around] : null;
 }
 
-const names = "qemu-trap --status --log json 2>/dev/null | sed -n 's/.*\"vm\":\"\\([^\"\\\\]*\\)\".*/\\1/p'";
+/** Names that are no more than names: those of another user's VMs may be anything, and a shell would expand them. */
+const names = "qemu-trap --status --log json 2>/dev/null | sed -n 's/^{\"event\":\"vm\",\"vm\":\"\\([A-Za-z0-9._-]*\\)\",.*/\\1/p'";
 
 export function bash(options: readonly Described[]): string {
   const cases = options.flatMap(({ name, value }) => {

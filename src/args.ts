@@ -43,13 +43,18 @@ const valued = options.filter(({ value }) => value !== null).map(({ name }) => n
 const flags = options.filter(({ value }) => value === null).map(({ name }) => name);
 const known = new Set(options.map(({ name }) => `--${name}`));
 
-/** QEMU's command line begins at `--`, or at the first word that is neither an option nor an option's value. */
+/** QEMU's command line begins at `--`, or at the first word that is neither an option nor an option's value; after `--status` such words are names of VMs. */
 function splitAtQemu(argv: readonly string[]): { own: string[]; qemu: string[] } {
   const own: string[] = [];
+  const names: string[] = [];
   for (let i = 0; i < argv.length; i++) {
     const word = argv[i] as string;
     if (word === '--') return { own, qemu: argv.slice(i + 1) };
-    if (!word.startsWith('-')) return { own, qemu: argv.slice(i) };
+    if (!word.startsWith('-')) {
+      if (!own.includes('--status')) return { own, qemu: argv.slice(i) };
+      names.push(word);
+      continue;
+    }
     // The proposal to QEMU wrote the option with one dash, as QEMU's own are.
     const option = word === '-signal' ? '--signal' : word;
     // Asked here, for minimist trips over names that every object has (--constructor).
@@ -58,7 +63,7 @@ function splitAtQemu(argv: readonly string[]): { own: string[]; qemu: string[] }
     own.push(option);
     if (valued.includes(option.slice(2)) && i + 1 < argv.length && argv[i + 1] !== '--') own.push(argv[++i] as string);
   }
-  return { own, qemu: [] };
+  return { own, qemu: names };
 }
 
 /**

@@ -2,15 +2,14 @@ import { basename } from 'node:path';
 import type { Config } from './args.js';
 import { columns } from './columns.js';
 import { findFaults } from './faults.js';
-import { aroundTimeoutMs } from './hook/around.js';
+import { longestStopMs } from './hook/around.js';
 import { describeHook, type Description } from './hook/describe.js';
 import { findAround, type HookFile } from './hook/find.js';
 import { isDirectoryOfSteps, stepsIn } from './hook/steps.js';
-import { stopTime } from './notify/stop-time.js';
+import { findStopTimeFault } from './notify/stop-time.js';
 import { cautionsOf } from './qemu/cautions.js';
 import { requireQemu } from './qemu/programs.js';
 import { allRules, isIgnored, ruleFor, type Rule, type RuleBook } from './rules.js';
-import { wordSeconds } from './seconds.js';
 import { UsageError } from './usage-error.js';
 
 /** What `--check` prints, and whether there is any fault. */
@@ -90,26 +89,18 @@ function qemuFindings({ qemu, onDeath }: Config, book: RuleBook, env: NodeJS.Pro
 }
 
 /** Whether the service manager waits as long as qemu-trap may need. */
-function stopTimeFindings(config: Config, book: RuleBook, env: NodeJS.ProcessEnv): Finding[] {
-  const given = stopTime(env);
-  if (given === null || given.isExtended) return [];
-  const { timeoutMs } = ruleFor('SIGTERM', book);
-  const neededMs = timeoutMs + config.killAfterMs + (findAround('end', book.dirs).length > 0 ? aroundTimeoutMs.end : 0);
-  if (given.ms > neededMs) return [];
-  const mend = `TimeoutStopSec=${Math.ceil(neededMs / 1000) + 10} in ${given.unit}, or NotifyAccess=all there`;
-  return [{
-    severity: 'fault', event: 'stop-time', mend, facts: { unit: given.unit },
-    message: `${given.unit}: systemd ends it by SIGKILL after TimeoutStopSec=${wordSeconds(given.ms).replace(' ', '')}, and a shutdown may take ${wordSeconds(neededMs)}; mend it: ${mend}`,
-  }];
+async function stopTimeFindings(config: Config, book: RuleBook, env: NodeJS.ProcessEnv): Promise<Finding[]> {
+  const fault = await findStopTimeFault(longestStopMs(config, book), env);
+  return fault === null ? [] : [{ severity: 'fault', event: 'stop-time', message: fault.message, mend: fault.mend, facts: { unit: fault.unit } }];
 }
 
 /** The dispatch table as it would be, what each hook is, and every fault with its mend. */
-export function check(config: Config, book: RuleBook, env: NodeJS.ProcessEnv): CheckReport {
+export async function check(config: Config, book: RuleBook, env: NodeJS.ProcessEnv): Promise<CheckReport> {
   const rules = allRules(book);
   const hooks = listHooks(rules, book);
   const findings: Finding[] = [
     ...qemuFindings(config, book, env),
-    ...stopTimeFindings(config, book, env),
+    ...(await stopTimeFindings(config, book, env)),
     ...findFaults(rules, book, env).map(({ path, message, mend }): Finding => ({ severity: 'fault', event: 'hook-fault', message, mend, facts: { hook: path } })),
   ];
   const faulty = findings.some(({ severity }) => severity === 'fault');

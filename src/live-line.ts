@@ -43,6 +43,8 @@ export function wordLive({ signal, waitsFor: what, since, until, next }: Serving
 export class LiveLine {
   #serving: Serving | null = null;
   #isDrawn = false;
+  /** A hook may have written half a line: nothing is drawn into it. */
+  #isLineOver = true;
   #timer: NodeJS.Timeout | null = null;
 
   constructor(
@@ -54,6 +56,7 @@ export class LiveLine {
   write(text: string | Buffer, author: Author): void {
     this.#erase();
     this.stderr.write(text, author);
+    this.#isLineOver = text.at(-1) === '\n' || text.at(-1) === 0x0a;
   }
 
   follow(state: State): void {
@@ -71,7 +74,7 @@ export class LiveLine {
 
   #draw(): void {
     // A terminal that has been stopped (Ctrl-S) must not fill up with it.
-    if (this.#serving === null || this.stderr.isBusy()) return;
+    if (this.#serving === null || !this.#isLineOver || this.stderr.isBusy()) return;
     this.stderr.write(`${eraseLine}${noWrap}${wordLive(this.#serving, performance.now(), this.isColoured)}${wrap}`, 'qemu-trap');
     this.#isDrawn = true;
   }

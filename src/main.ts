@@ -44,6 +44,13 @@ function print(text: string): void {
   }
 }
 
+/** The one line for a call that is wrong, or cannot be served. */
+function wordUsageError({ message }: UsageError, format: Config['log'], priorities: boolean): string {
+  const line = message.replaceAll(/\s*\n\s*/g, ' ');
+  const words = format === 'json' ? JSON.stringify({ time: new Date().toISOString(), event: 'not-run', level: 'error', message: line }) : `qemu-trap: ${line}`;
+  return `${priorities ? '<3>' : ''}${words}\n`;
+}
+
 /** Does what runs no VM as a service. */
 async function useTool(mode: Exclude<Config['mode'], 'run' | 'attach'>, config: Config): Promise<number> {
   if (mode === 'version') {
@@ -62,7 +69,7 @@ async function useTool(mode: Exclude<Config['mode'], 'run' | 'attach'>, config: 
       print(tools.newHook(config.newHook ?? '', resolve(config.hooksDir ?? defaultHooksDir)));
       return 0;
     case 'check': {
-      const { text, faulty } = tools.check(config, ruleBook(config), process.env);
+      const { text, faulty } = await tools.check(config, ruleBook(config), process.env);
       print(text);
       return faulty ? status.failed : 0;
     }
@@ -74,20 +81,22 @@ async function useTool(mode: Exclude<Config['mode'], 'run' | 'attach'>, config: 
 async function main(argv: readonly string[]): Promise<number> {
   const stderr = openStderr();
   let log: Log | null = null;
+  let format: Config['log'] = 'text';
   try {
     const config = parseArgs(argv, process.env);
+    format = config.log;
     if (config.mode !== 'run' && config.mode !== 'attach') return await useTool(config.mode, config);
     const book = ruleBook(config);
     const qemu = config.attach === null ? null : await reachQemu(config.attach);
     const vm = config.name ?? vmName(qemu?.commandLine ?? config.qemu);
     const live = config.log === 'text' ? openLiveLine(stderr, config.qemu, process.env) : null;
     log = openLog({ format: config.log, priorities: isJournal(process.env), vm }, (text, author) => (live ?? stderr).write(text, author));
-    const service = { config, vm, book, log, followers: live === null ? [] : [live], tap: null };
+    const service = { config, vm, book, log, followers: live === null ? [] : [live], tap: null, isRehearsal: false };
     return await (qemu === null ? supervise(service) : standIn(service, qemu));
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     log?.flush();
-    stderr.write(`${isJournal(process.env) ? '<3>' : ''}qemu-trap: ${error.message.replaceAll(/\s*\n\s*/g, ' ')}\n`, 'qemu-trap');
+    stderr.write(wordUsageError(error, format, isJournal(process.env)), 'qemu-trap');
     return error.status;
   } finally {
     log?.flush();

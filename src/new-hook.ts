@@ -24,17 +24,17 @@ echo "$QEMU_TRAP_VM: $1, $QEMU_TRAP_TIMEOUT seconds left"
 # While the guest still runs:
 # ssh -o ConnectTimeout=5 "root@$QEMU_TRAP_VM" systemctl stop myapp
 
-# The power button; and again until the guest goes, for firmware and boot loaders drop a press. With the guest goes
-# QEMU, and qemu-trap ends this script.
-qmp system_powerdown || exit
-[ "$QEMU_TRAP_PRESS" = once ] && exit
-while sleep "\${QEMU_TRAP_PRESS##*,}" && qmp system_powerdown 2>/dev/null; do :; done
+# The power button, as the bundled hook presses it: a paused guest is resumed, a sleeping one woken, and what firmware
+# drops is pressed again. With the guest goes QEMU, and qemu-trap ends this script.
+exec "$QEMU_TRAP_BUNDLED/powerdown" "$1"
 `;
 }
 
 function otherStarter(signal: SignalName): string {
+  // It means: now, and never mind the guest. So a hook for it has to end QEMU as well.
+  const isQuit = signal === 'SIGQUIT';
   return `#!/bin/sh
-# ${signal} - what the VM does on this signal; its guest runs on
+# ${signal} - ${isQuit ? 'what is done before QEMU quits, with its guest cut off' : 'what the VM does on this signal; its guest runs on'}
 #
 ${contract}
 #
@@ -44,9 +44,8 @@ echo "$QEMU_TRAP_VM: $1"
 qmp query-status
 
 # Such as:
-# qmp system_reset                                     the reset button
-# qmp stop                                             pause; qmp cont lets the guest go on
 # qmp human-monitor-command '{"command-line":"info block"}'
+${isQuit ? '\nqmp quit' : "# qmp system_reset                                     the reset button\n# qmp stop                                             pause; qmp cont lets the guest go on"}
 `;
 }
 
@@ -54,7 +53,8 @@ const startStarter = `#!/bin/sh
 # start - runs before QEMU does, and may keep it from being started
 #
 # qemu-trap runs it as itself, with 30 seconds. There is no QEMU yet, and no monitor. What this script writes goes to
-# qemu-trap's log. Where it fails, QEMU is not started. man qemu-trap-hooks says what the environment has.
+# qemu-trap's log. Where it fails, QEMU is not started; what it leaves running is ended. man qemu-trap-hooks says what the
+# environment has.
 
 echo "$QEMU_TRAP_VM is about to start"
 
@@ -68,12 +68,10 @@ const endStarter = `#!/bin/sh
 # qemu-trap runs it as itself, with 10 seconds. There is no monitor any more. QEMU_TRAP_END is guest-shutdown,
 # guest-reset, quit, kill, crash or start-failed; man qemu-trap-hooks says what else the environment has.
 
-case $QEMU_TRAP_VERDICT in
-    forced | killed | host-signal | unknown)
-        echo "$QEMU_TRAP_VM was cut off: $QEMU_TRAP_MESSAGE"
-        # echo "$QEMU_TRAP_MESSAGE" | mail -s "$QEMU_TRAP_VM was cut off" root
-        ;;
-esac
+if [ "$QEMU_TRAP_CUT_OFF" = yes ]; then
+    echo "$QEMU_TRAP_VM was cut off: $QEMU_TRAP_MESSAGE"
+    # logger -p daemon.err "$QEMU_TRAP_VM was cut off: $QEMU_TRAP_MESSAGE"
+fi
 `;
 
 /** A commented hook to begin with, and the name it is for. */
@@ -84,7 +82,7 @@ function starterFor(asked: string, dirs: HookDirs): { readonly name: string; rea
   const parsed = parseSignal(asked);
   if ('error' in parsed) throw new UsageError(`--new-hook ${asked}: ${parsed.error}, or write start or end`);
   const { signal } = parsed;
-  const ends = builtinRule(signal).defaultAction !== 'none';
+  const ends = builtinRule(signal).monitorCommand !== null;
   return { name: signal, text: (ends ? shutdownStarter : otherStarter)(signal), there: findForSignal(signal, dirs)[0]?.path };
 }
 

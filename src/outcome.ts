@@ -118,6 +118,11 @@ export function verdict(ending: Ending): Verdict {
   return isOthersChild(ending) && ending.reason === null ? 'unknown' : 'by-itself';
 }
 
+/** Whether the guest was cut off, by whomever: it did not end by itself, nor because there was nothing to wait for. */
+export function wasCutOff(ending: Ending): boolean {
+  return ['forced', 'host-signal'].includes(verdict(ending)) || ['kill', 'crash'].includes(endOf(ending));
+}
+
 /** How QEMU ended, in words. */
 export function wordEnding(ending: Ending): string {
   const how = isOthersChild(ending) ? 'no child of this qemu-trap' : ending.signal === null ? `status ${ending.code}` : `ended by ${ending.signal}`;

@@ -1,16 +1,19 @@
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 
 /**
- * What a file says that may be somebody else's: no link is followed, no pipe waited for, and none read that is longer
- * than `longestBytes`.
+ * What a file says that may be somebody else's: no link is followed, no pipe waited for, and no more than `longestBytes`
+ * read.
  * @returns `null` where there is none such
  */
 export function readSmallFile(path: string, longestBytes: number): string | null {
   try {
     const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     try {
-      const stats = fstatSync(fd);
-      return stats.isFile() && stats.size <= longestBytes ? readFileSync(fd, 'utf8') : null;
+      if (!fstatSync(fd).isFile()) return null;
+      const bytes = Buffer.alloc(longestBytes + 1);
+      let length = 0;
+      for (let got = -1; got !== 0 && length < bytes.length; length += got) got = readSync(fd, bytes, length, bytes.length - length, null);
+      return length > longestBytes ? null : bytes.toString('utf8', 0, length);
     } finally {
       closeSync(fd);
     }

@@ -5,12 +5,13 @@ import { closeUnmarked, isInheritedFd, isWritable, withoutInheritance } from './
 import { exitStatus } from './exit-status.js';
 import { findFaults } from './faults.js';
 import { helperEnvironment, inheritedEnvironment } from './hook/environment.js';
-import { runAround, type AroundRun } from './hook/around.js';
+import { longestStopMs, runAround, type AroundRun } from './hook/around.js';
 import { libDir, type Around } from './hook/find.js';
 import { historyFile, remember, type Stop } from './history.js';
 import type { Log } from './log.js';
+import { findStopTimeFault } from './notify/stop-time.js';
 import { ServiceManager } from './notify/service-manager.js';
-import { endOf, notExecuted, verdict, wordEnding, type Ending, type Prevention } from './outcome.js';
+import { endOf, notExecuted, verdict, wasCutOff, wordEnding, type Ending, type Prevention } from './outcome.js';
 import type { AdoptedQemu } from './qemu/adopt.js';
 import { changesUser, daemonizes, guestSource, namedFds } from './qemu/command-line.js';
 import { identify } from './proc.js';
@@ -24,7 +25,7 @@ import { allRules, ruleFor, type RuleBook } from './rules.js';
 import { wordSeconds } from './seconds.js';
 import type { SignalName } from './signals.js';
 import { clearedOf, requireOwnGround, takeOver } from './takeover.js';
-import { rememberTerminal } from './terminal.js';
+import { atTerminal, rememberTerminal } from './terminal.js';
 import { StatusFile } from './status/file.js';
 import { keep, onTrapped } from './trap.js';
 import { errorText, UsageError } from './usage-error.js';
@@ -168,6 +169,8 @@ export interface Service {
   /** Besides those that every VM has. */
   readonly followers: readonly Follower[];
   readonly tap: Tap | null;
+  /** Of one signal, with a throw-away guest: `start` and `end` are not run. */
+  readonly isRehearsal: boolean;
 }
 
 /** All that is left to do once a QEMU runs, be it this qemu-trap's or another's. */
@@ -187,11 +190,11 @@ class Watch {
     readyFd: number | null,
     private readonly cleared: Promise<void>,
   ) {
-    const { config, vm, book, log, tap } = service;
+    const { config, vm, book, log, tap, isRehearsal } = service;
     this.#history = historyFile(config.stateDir, vm, process.env);
     const followers = [new StatusFile(runDir.file, vm, this.#history), ...service.followers];
     const manager = new ServiceManager(helperEnvironment(process.env), log);
-    this.#setting = { config, vm, book, log, stateFile, manager, readyFd, followers, tap };
+    this.#setting = { config, vm, book, log, stateFile, manager, readyFd, followers, tap, isRehearsal };
     // Whatever ends the program before its time: no socket and no lock is left behind that nobody needs.
     onExit(() => (this.#leaves ? runDir.release() : runDir.remove()));
   }
@@ -199,6 +202,7 @@ class Watch {
   #around(which: Around, occasion: Readonly<Record<string, string>>): AroundRun | null {
     const { config, book, vm, log, stateFile } = this.#setting;
     const { runDir } = this;
+    if (this.#setting.isRehearsal) return null;
     return runAround({
       which,
       dirs: book.dirs,
@@ -252,11 +256,18 @@ class Watch {
       process.on('uncaughtException', survive).on('unhandledRejection', survive);
       // Now that nothing waits for it: what is wrong with a hook is no reason to start later.
       vmRun.attempt(() => warnOfFaults(this.#setting.book, process.env, this.#setting.log));
+      this.#warnOfStopTime().catch(survive);
     }
     const exit = await vmRun.untilGone();
     // One that not even SIGKILL has ended is still there for whoever comes next.
     this.#leaves = vmRun.hasAbandoned;
     return { exit, ending: vmRun.ending(exit), refusedState: vmRun.hasRefused(exit) };
+  }
+
+  async #warnOfStopTime(): Promise<void> {
+    const { config, book, log } = this.#setting;
+    const fault = await findStopTimeFault(longestStopMs(config, book), helperEnvironment(process.env));
+    if (fault !== null) log({ event: 'stop-time', level: 'warning', message: fault.message, facts: { unit: fault.unit, mend: fault.mend } });
   }
 
   /** Says how it ended: to the hook `end`, to the history, and last of all in the log. */
@@ -269,11 +280,11 @@ class Watch {
     const ms = Math.round(performance.now() - (shutdown?.since ?? this.#startedAt));
     const saved = stateFile !== null && existsSync(stateFile.path) ? stateFile.path : null;
     const message = `${signal === null ? '' : `${signal}: `}${wordEnding(ending)}${saved === null ? '' : `; the guest is saved in ${saved}, and the next start resumes it`}; ${wordSeconds(ms)} after ${signal ?? 'the start'}, exit status ${code}`;
-    const how = { end: endOf(ending), verdict: verdict(ending), status: code, signal, cause: ending.cause, ms };
+    const how = { end: endOf(ending), verdict: verdict(ending), cut_off: wasCutOff(ending), status: code, signal, cause: ending.cause, ms };
     await this.#pass({ time: new Date().toISOString(), vm, ...how, timeout_ms: shutdown?.timeoutMs ?? null, message });
     log({
       event: 'exit',
-      level: ['clean', 'by-itself'].includes(how.verdict) ? 'info' : 'warning',
+      level: ['clean', 'by-itself'].includes(how.verdict) && !how.cut_off ? 'info' : 'warning',
       message,
       facts: { ...how, action: ending.action, reason: ending.reason, qemu_status: ending.code, qemu_signal: ending.signal, ...(saved !== null && { saved }) },
     });
@@ -282,8 +293,9 @@ class Watch {
 
   /** Says that QEMU could not even be executed, to all but the log: that has `error` itself as its last line. */
   async fail({ message, status }: UsageError): Promise<void> {
+    await this.cleared;
     const ms = Math.round(performance.now() - this.#startedAt);
-    await this.#pass({ time: new Date().toISOString(), vm: this.#setting.vm, end: 'start-failed', verdict: 'failed-to-start', status, signal: null, cause: null, ms, timeout_ms: null, message });
+    await this.#pass({ time: new Date().toISOString(), vm: this.#setting.vm, end: 'start-failed', verdict: 'failed-to-start', cut_off: false, status, signal: null, cause: null, ms, timeout_ms: null, message });
   }
 
   /** Passes on how it ended: to the hook `end`, and to the history. */
@@ -291,12 +303,19 @@ class Watch {
     const run = this.#around('end', {
       QEMU_TRAP_END: stop.end,
       QEMU_TRAP_VERDICT: stop.verdict,
+      QEMU_TRAP_CUT_OFF: stop.cut_off ? 'yes' : 'no',
       QEMU_TRAP_STATUS: String(stop.status),
       QEMU_TRAP_SIGNAL: stop.signal ?? '',
       QEMU_TRAP_SECONDS: (stop.ms / 1000).toFixed(2),
       QEMU_TRAP_MESSAGE: stop.message,
     });
-    await run?.ended;
+    if (run !== null) {
+      const untrap = onTrapped(({ signal }) => {
+        if (signal === 'SIGQUIT' || (signal === 'SIGINT' && atTerminal)) run.cut();
+      });
+      await run.ended;
+      untrap();
+    }
     this.#setting.manager.close();
     const path = this.#history;
     if (path === null) return;

@@ -40,6 +40,8 @@ const longestTimeoutMs = 2 ** 31 - 1;
 const lastEventsMs = 500;
 /** How long mkfifo(1) is waited for, so that nothing is left in the run directory. */
 const lastPipesMs = 500;
+/** How long hooks are waited for that are being ended: longer than this, the kernel holds them. */
+const lastHooksMs = 15_000;
 const reapEveryMs = 100;
 const reapTries = 50;
 const resumePollMs = 20;
@@ -109,6 +111,7 @@ export interface Setting {
   readonly followers: readonly Follower[];
   /** Puts something between hooks and their monitors; `null` where hooks have QEMU's own. */
   readonly tap: Tap | null;
+  readonly isRehearsal: boolean;
 }
 
 /** @returns the monitors that hooks are to have in the place of these */
@@ -231,11 +234,10 @@ export class VmRun {
     this.#over = true;
     this.#untrap();
     this.#freezeGuard.close();
-    for (const follower of this.setting.followers) follower.close();
+    for (const follower of this.setting.followers) this.attempt(() => follower.close());
     if (this.#timer) clearTimeout(this.#timer);
     for (const hook of this.#hooks.values()) hook.end();
-    await Promise.all([...this.#hooks.values()].map((hook) => hook.cleared));
-    await Promise.all(this.#clearing);
+    await within(lastHooksMs, Promise.all([...[...this.#hooks.values()].map((hook) => hook.cleared), ...this.#clearing]));
     this.#hookMonitors?.close();
     this.#relay?.close();
     await within(lastPipesMs, Promise.resolve(this.#outputPipes?.close()));
@@ -425,7 +427,7 @@ export class VmRun {
       this.#freezeGuard.stopBegins();
     }
     for (const action of actions) if (action.do === 'tell') this.setting.log(() => wordTelling(action.telling));
-    for (const follower of this.setting.followers) follower.follow(state);
+    for (const follower of this.setting.followers) this.attempt(() => follower.follow(state));
     this.setting.manager.follow(state, state.stop !== null || this.#resuming);
     this.#arm();
   }
@@ -553,24 +555,24 @@ export class VmRun {
     const stopping = this.#state.stop === null ? null : toShutDown;
     this.#freezeGuard.hookEnded(outcome.kind === 'done' ? stopping : 'the hook that froze it has failed', deadline);
     void this.#hookMonitors?.giveBack(signal, monitor);
+    const ms = Math.round(performance.now() - startedAt);
+    // One that stays to press again ends with its guest.
+    const wasEnded = outcome.kind === 'failed' && run.pid !== undefined && linkOf(this.#state, signal) !== 'script';
+    if (wasEnded || this.#over) this.#tellHookEnd(signal, hook, wasEnded ? 'ended' : outcome.kind, ms);
     if (this.#over) return null;
     if (this.#isSaving()) await within(abandonWithinMs, this.#abandonSave(hook));
     // Not every change of a guest that stands still is an event: a hook may have made it run, or migrated it.
     else if (this.#state.guest !== 'running') await within(askWithinMs, this.#refreshGuest());
     if (this.#over || this.#hooks.get(signal) !== run) return null;
-    const ms = Math.round(performance.now() - startedAt);
-    // As it is with one that stays to press again.
-    if (outcome.kind === 'failed' && this.#state.end?.cause === 'powered-off') {
-      this.setting.log({ event: 'hook-end', level: 'info', message: `${signal}: hook ${hook} ended with its guest after ${wordSeconds(ms)}`, facts: { signal, hook, outcome: 'ended', ms } });
-      return outcome;
-    }
+    if (wasEnded) return outcome;
     if (outcome.kind === 'failed') return this.#hookFailed(signal, hook, outcome.why, run.pid === undefined ? null : ms);
-    this.setting.log({
-      event: 'hook-end', level: 'info',
-      message: `${signal}: hook ${hook} ${outcome.kind === 'done' ? 'ended well' : 'says not now'} after ${wordSeconds(ms)}`,
-      facts: { signal, hook, outcome: outcome.kind, ms },
-    });
+    this.#tellHookEnd(signal, hook, outcome.kind, ms);
     return outcome;
+  }
+
+  #tellHookEnd(signal: SignalName, hook: string, outcome: HookOutcome['kind'] | 'ended', ms: number): void {
+    const words = { 'done': 'ended well', 'not-now': 'says not now', 'failed': 'has failed', 'ended': 'was ended: its guest has gone, or its time' }[outcome];
+    this.setting.log({ event: 'hook-end', level: 'info', message: `${signal}: hook ${hook} ${words} after ${wordSeconds(ms)}`, facts: { signal, hook, outcome, ms } });
   }
 
   #callOf(signal: SignalName, file: HookFile, deadline: number): Pick<HookCall, 'file' | 'argument' | 'inherited' | 'facts'> {

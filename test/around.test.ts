@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { recall, type Stop } from '../src/history.js';
 import { Lab, isAlive, read, until } from './lab.js';
@@ -10,7 +10,7 @@ import { Lab, isAlive, read, until } from './lab.js';
 
 /** A hook that writes down what it is told, one line a run. */
 function note(lab: Lab): string {
-  return `#!/bin/sh\necho "$1 $QEMU_TRAP_VM $QEMU_TRAP_END $QEMU_TRAP_VERDICT $QEMU_TRAP_STATUS \${QEMU_TRAP_SIGNAL:--} $QEMU_TRAP_SECONDS" >>"${lab.file('noted')}"\n`;
+  return `#!/bin/sh\necho "$1 $QEMU_TRAP_VM $QEMU_TRAP_END $QEMU_TRAP_CUT_OFF $QEMU_TRAP_VERDICT $QEMU_TRAP_STATUS \${QEMU_TRAP_SIGNAL:--} $QEMU_TRAP_SECONDS" >>"${lab.file('noted')}"\n`;
 }
 
 function history(lab: Lab): readonly Stop[] {
@@ -28,7 +28,7 @@ const endings: Readonly<Record<string, { readonly how: (lab: Lab, options: strin
       assert.equal(await trap.status(), 0);
       assert.equal(trap.verdict['end'], 'guest-shutdown');
     },
-    noted: /^end vm guest-shutdown clean 0 SIGTERM \d+\.\d\d$/,
+    noted: /^end vm guest-shutdown no clean 0 SIGTERM \d+\.\d\d$/,
   },
   'guest-reset': {
     how: async (lab, options) => {
@@ -36,7 +36,7 @@ const endings: Readonly<Record<string, { readonly how: (lab: Lab, options: strin
       trap.kill('SIGTERM');
       assert.equal(await trap.status(), 0);
     },
-    noted: /^end vm guest-reset clean 0 SIGTERM /,
+    noted: /^end vm guest-reset no clean 0 SIGTERM /,
   },
   'quit': {
     how: async (lab, options) => {
@@ -44,7 +44,7 @@ const endings: Readonly<Record<string, { readonly how: (lab: Lab, options: strin
       trap.kill('SIGTERM');
       assert.equal(await trap.status(), 124);
     },
-    noted: /^end vm quit forced 124 SIGTERM /,
+    noted: /^end vm quit yes forced 124 SIGTERM /,
   },
   'kill': {
     how: async (lab, options) => {
@@ -53,21 +53,22 @@ const endings: Readonly<Record<string, { readonly how: (lab: Lab, options: strin
       trap.kill('SIGTERM');
       assert.equal(await trap.status(), 137);
     },
-    noted: /^end vm kill killed 137 SIGTERM /,
+    noted: /^end vm kill yes killed 137 SIGTERM /,
   },
   'crash': {
     how: async (lab, options) => {
       const trap = await lab.startGuest({ options });
       process.kill(trap.qemuPid, 'SIGSEGV');
       assert.equal(await trap.status(), 139);
+      assert.equal(trap.verdict.level, 'warning');
     },
-    noted: /^end vm crash by-itself 139 - /,
+    noted: /^end vm crash yes by-itself 139 - /,
   },
   'start-failed': {
     how: async (lab, options) => {
       assert.equal(await lab.start({ options, qemu: ['-nonsense'] }).status(), 1);
     },
-    noted: /^end vm start-failed failed-to-start 1 - /,
+    noted: /^end vm start-failed no failed-to-start 1 - /,
   },
 };
 
@@ -121,7 +122,7 @@ test('a start that fails, says not now or cannot be trusted keeps QEMU from bein
     assert.match(trap.verdict.message, why);
     assert.equal(trap.events('start').length, 0);
     assert.equal(read(lab.serial), '');
-    assert.match(read(lab.file('noted')), /^end vm start-failed not-started 125 - /);
+    assert.match(read(lab.file('noted')), /^end vm start-failed no not-started 125 - /);
     await lab.assertNothingLeft();
   }
 });
@@ -138,6 +139,32 @@ test('SIGTERM while start runs ends it, QEMU is not started, and that is status 
   assert.match(trap.verdict.message, /^SIGTERM: QEMU was not started: its hook start still ran/);
   assert.equal(isAlive(child), false);
   assert.equal(trap.events('start').length, 0);
+  await lab.assertNothingLeft();
+});
+
+test('a SIGTERM that comes before start runs ends it, too', async (t) => {
+  const lab = new Lab(t);
+  lab.hook('start', '#!/bin/sh\nsleep 1000\n');
+  for (let round = 0; round < 5; round++) {
+    const trap = lab.start({ options: named(lab) });
+    await until('it has its run directory', () => existsSync(`${lab.runDir}/lock`));
+    trap.kill('SIGTERM');
+    assert.equal(await trap.status(), 0);
+    assert.doesNotMatch(trap.stderr, /has not ended within/);
+    assert.equal(trap.events('start').length, 0);
+    await lab.assertNothingLeft();
+  }
+});
+
+test('SIGQUIT ends an end that hangs', async (t) => {
+  const lab = new Lab(t);
+  lab.hook('end', `#!/bin/sh\necho here >"${lab.file('noted')}"\nsleep 1000\n`);
+  const trap = await lab.startGuest({ options: named(lab) });
+  trap.kill('SIGTERM');
+  await until('end runs', () => read(lab.file('noted')) || null);
+  trap.kill('SIGQUIT');
+  assert.equal(await trap.status(), 0);
+  assert.doesNotMatch(trap.stderr, /has not ended within/);
   await lab.assertNothingLeft();
 });
 
@@ -163,7 +190,7 @@ test('--check finds what is wrong with start and end', async (t) => {
 test('a history keeps the last hundred stops, survives a line that was cut short, and one that cannot be written stops nothing', async (t) => {
   const lab = new Lab(t);
   mkdirSync(lab.file('state'));
-  const old = JSON.stringify({ time: '2026-01-01T00:00:00.000Z', vm: 'vm', end: 'quit', verdict: 'forced', status: 124, signal: 'SIGTERM', cause: 'deadline', ms: 60_000, timeout_ms: 60_000, message: 'x'.repeat(2_000) });
+  const old = JSON.stringify({ time: '2026-01-01T00:00:00.000Z', vm: 'vm', end: 'quit', verdict: 'forced', cut_off: true, status: 124, signal: 'SIGTERM', cause: 'deadline', ms: 60_000, timeout_ms: 60_000, message: 'x'.repeat(2_000) });
   writeFileSync(lab.file('state/vm.history'), `${`${old}\n`.repeat(90)}{"time":`);
   const stop = async (): Promise<void> => {
     const trap = await lab.startGuest({ options: named(lab) });
@@ -172,8 +199,6 @@ test('a history keeps the last hundred stops, survives a line that was cut short
   };
   await stop();
   assert.ok(read(lab.file('state/vm.history')).split('\n').length <= 101);
-  assert.equal(lab.left().length, 0);
-  await stop();
   assert.equal(history(lab).at(-1)?.end, 'guest-shutdown');
 
   writeFileSync(lab.file('blocked'), '');

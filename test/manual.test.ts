@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { test } from 'node:test';
 import { options } from '../src/options.js';
 import { usage } from '../src/usage.js';
-import { Lab } from './lab.js';
+import { Lab, program } from './lab.js';
 
 /*
  * The manual pages and the completions, by the programs that people read and use them with.
@@ -70,6 +71,25 @@ test('bash completes options, their values, QEMU, and its files', (t) => {
   lab.guest();
   assert.deepEqual(bash(lab.dir, '--', 'qemu-system-x86_64', 'obed'), ['obedient.img']);
   assert.deepEqual(bash(lab.dir, 'qemu-system-x86_64', '--'), []);
+});
+
+test("another user's VM with a command for a name is completed by nobody, and runs nothing", (t) => {
+  const lab = new Lab(t);
+  const bait = `/tmp/qemu-trap-bait-${process.pid}`;
+  t.after(() => spawnSync('rm', ['-rf', bait]));
+  mkdirSync(bait, { mode: 0o700 });
+  const stat = readFileSync(`/proc/${process.pid}/stat`, 'latin1');
+  writeFileSync(`${bait}/lock`, `${process.pid} ${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}`);
+  writeFileSync(`${bait}/status.json`, JSON.stringify({ vm: `$(touch ${lab.file('run')})`, guest: 'running', serving: [], history: null }));
+  writeFileSync(lab.file('qemu-trap'), `#!/bin/sh\nexec '${process.execPath}' '${program}' "$@"\n`, { mode: 0o755 });
+  const script = `PATH='${lab.dir}':$PATH; source '${resolve('dist/completions/qemu-trap.bash')}'; COMP_WORDS=(qemu-trap --status ''); COMP_CWORD=2; _qemu_trap; printf '%s\\n' "\${COMPREPLY[@]}"`;
+  const { stdout, stderr } = spawnSync('bash', ['-c', script], { encoding: 'utf8' });
+  assert.equal(stderr, '');
+  assert.doesNotMatch(stdout, /touch/);
+  assert.ok(!existsSync(lab.file('run')));
+  // The negative control: it is there to be completed.
+  writeFileSync(`${bait}/status.json`, JSON.stringify({ vm: 'baited', guest: 'running', serving: [], history: null }));
+  assert.match(spawnSync('bash', ['-c', script], { encoding: 'utf8' }).stdout, /^baited$/m);
 });
 
 test('fish completes options, their values, and QEMU', () => {

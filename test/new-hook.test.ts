@@ -12,7 +12,7 @@ function call(...options: string[]) {
 test('--new-hook writes a hook that passes --check, shellcheck and its rehearsal, for a signal of either kind', (t) => {
   const lab = new Lab(t);
   const hooks = lab.file('new/hooks');
-  for (const name of ['SIGTERM', 'usr1']) {
+  for (const name of ['SIGTERM', 'usr1', 'SIGQUIT']) {
     const { status, stdout } = call('--new-hook', name, '--hooks', hooks);
     assert.equal(status, 0);
     const long = name === 'usr1' ? 'SIGUSR1' : name;
@@ -25,7 +25,7 @@ test('--new-hook writes a hook that passes --check, shellcheck and its rehearsal
   }
   for (const name of ['start', 'end']) assert.equal(call('--new-hook', name, '--hooks', hooks).status, 0);
   execFileSync('shellcheck', ['start', 'end'].map((name) => `${hooks}/${name}`), { stdio: 'inherit' });
-  assert.deepEqual(readdirSync(hooks), ['SIGTERM', 'SIGUSR1', 'end', 'start']);
+  assert.deepEqual(readdirSync(hooks), ['SIGQUIT', 'SIGTERM', 'SIGUSR1', 'end', 'start']);
   const check = call('--check', '--hooks', hooks);
   assert.equal(check.status, 0, check.stdout);
 });
@@ -98,6 +98,30 @@ test('--try tells a hook that fails, and one that leaves its guest running', (t)
   const notNow = call('--try', 'TERM', '--hooks', lab.hooks);
   assert.equal(notNow.status, 0, notNow.stdout);
   assert.match(notNow.stdout, /The guest ran on\./);
+});
+
+test('--try ends whatever the user has for SIGQUIT, and runs neither start nor end', (t) => {
+  const lab = new Lab(t);
+  for (const name of ['start', 'end']) lab.hook(name, `#!/bin/sh\necho ${name} >>"${lab.file('ran')}"\nexit 1\n`);
+  lab.hook('SIGQUIT', '#!/bin/sh\nexit 0\n');
+  lab.hook('SIGUSR1', '#!/bin/sh\nqmp query-status\n');
+  const { status, stdout } = call('--try', 'USR1', '--hooks', lab.hooks, '--signal', 'QUIT,script=SIGQUIT,default=none');
+  assert.equal(status, 0, stdout);
+  assert.equal(read(lab.file('ran')), '');
+});
+
+test('--try says where a hook did nothing, and qemu-trap did its part; and where -snapshot would keep nothing as it is', (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGTERM', '#!/bin/sh\nexit 0\n');
+  const lazy = call('--try', 'TERM', '--hooks', lab.hooks, '--timeout', '2');
+  assert.equal(lazy.status, 125);
+  assert.match(lazy.stdout, /The hook did not do its part, and qemu-trap did it\. The guest shut itself down\./);
+  const blockdev = call('--try', 'TERM', '--', 'qemu-system-x86_64', '-blockdev', 'driver=null-co,node-name=d');
+  assert.equal(blockdev.status, 125);
+  assert.match(blockdev.stderr, /^qemu-trap: --try: -snapshot does not keep what -blockdev names as it is: [^\n]*\n$/);
+  const failing = call('--try', 'TERM', '--', 'qemu-system-x86_64', '-nonsense');
+  assert.equal(failing.status, 125);
+  assert.match(failing.stdout, /QEMU ended before the signal was sent: nothing was tried\./);
 });
 
 test('--try without anything to try is one line, and it leaves nothing behind', (t) => {

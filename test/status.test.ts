@@ -55,7 +55,7 @@ test('--status tells the signal in progress, what is waited for, the time left, 
   assert.equal((row?.['last'] as Stop).status, 124);
   const { stdout } = ask(['--state-dir', lab.file('state'), 'web']);
   assert.match(stdout, /^web +- +stopped +- +- +- +\d{4}-\d\d-\d\d \d\d:\d\d quit, /m);
-  assert.match(stdout, /^web: last stop: SIGTERM: forced end: the wait was cut short/m);
+  assert.match(stdout, /^web: last end: SIGTERM: forced end: the wait was cut short/m);
 });
 
 test('a QEMU whose qemu-trap was killed is shown with what to do', async (t) => {
@@ -71,6 +71,26 @@ test('a QEMU whose qemu-trap was killed is shown with what to do', async (t) => 
   await until('it is served', () => rowsOf(lab, 'web')[0]?.['pid'] === next.pid);
   next.kill('SIGTERM');
   assert.equal(await next.status(), 0);
+});
+
+test('--status takes its options before and after the names', async (t) => {
+  const lab = new Lab(t);
+  const trap = await lab.startGuest({ options: ['--name', 'web'] });
+  const [row] = await until('its row', () => (ask(['web', '--log', 'json', '--run-dir', lab.runDir]).rows().length === 1 ? ask(['web', '--log', 'json', '--run-dir', lab.runDir]).rows() : null));
+  assert.equal(row?.['vm'], 'web');
+  trap.kill('SIGTERM');
+  await trap.status();
+});
+
+test('a VM whose saved state was refused has its row as well', async (t) => {
+  const lab = new Lab(t);
+  mkdirSync(lab.file('state'));
+  writeFileSync(lab.file('state/web.state'), 'no state', { mode: 0o600 });
+  const trap = await lab.startGuest({ options: ['--name', 'web'] });
+  assert.equal(trap.events('state-refused').length, 1);
+  await until('its row', () => rowsOf(lab, 'web')[0]?.['guest'] === 'running');
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
 });
 
 test('a normal user sees their own VMs only, and root sees all', { skip: process.geteuid?.() !== 0 && 'needs root' }, async (t) => {
@@ -123,9 +143,10 @@ test('a name that nobody knows is one line and 125; no VM at all is said, with s
 });
 
 test('a wise timeout is twice the slowest clean stop, and more than one that was too short', () => {
-  const stop = (end: Stop['end'], ms: number, cause: Stop['cause'] = null): Stop => ({ time: '', vm: 'vm', end, verdict: cause === null ? 'clean' : 'forced', status: 0, signal: 'SIGTERM', cause, ms, timeout_ms: 60_000, message: '' });
+  const stop = (end: Stop['end'], ms: number, cause: Stop['cause'] = null): Stop => ({ time: '', vm: 'vm', end, verdict: cause === null ? 'clean' : 'forced', cut_off: cause !== null, status: 0, signal: 'SIGTERM', cause, ms, timeout_ms: 60_000, message: '' });
   assert.deepEqual(summarize([]), { stops: 0, clean: 0, cutOff: 0, slowestMs: null, wiseTimeout: null });
   assert.deepEqual(summarize([stop('guest-shutdown', 8_200), stop('guest-shutdown', 300)]), { stops: 2, clean: 2, cutOff: 0, slowestMs: 8_200, wiseTimeout: 20 });
   assert.equal(summarize([stop('guest-shutdown', 30)]).wiseTimeout, 10);
+  assert.equal(summarize([stop('quit', 60_100, 'deadline')]).wiseTimeout, null);
   assert.equal(summarize([stop('guest-shutdown', 8_200), stop('quit', 60_100, 'deadline')]).wiseTimeout, 120);
 });

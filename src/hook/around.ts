@@ -1,14 +1,23 @@
+import type { Config } from '../args.js';
 import type { Log } from '../log.js';
 import type { HookOutcome } from '../outcome.js';
+import { ruleFor, type RuleBook } from '../rules.js';
 import { wordSeconds } from '../seconds.js';
+import { graceMs } from './descendants.js';
 import type { HookFacts } from './environment.js';
 import { findAround, type Around, type HookDirs } from './find.js';
-import { OutputPipes } from './output-pipes.js';
+import { within } from '../within.js';
+import { OutputPipes, type OutputPipe } from './output-pipes.js';
 import { runHook, type HookRun } from './run.js';
 import { stepsOf } from './steps.js';
 
 /** How long a hook around a run of QEMU has, in milliseconds, all its steps together; what it leaves has its grace besides. */
 export const aroundTimeoutMs: Readonly<Record<Around, number>> = { start: 30_000, end: 10_000 };
+
+/** How long what a hook has left may take to be ended: its grace period, and the kernel's time. */
+const clearedWithinMs = graceMs + 5_000;
+/** How long mkfifo(1) is waited for at the end. */
+const lastPipesMs = 500;
 
 export interface AroundCall {
   readonly which: Around;
@@ -18,6 +27,12 @@ export interface AroundCall {
   /** Gives the path of a file in the run directory. */
   readonly file: (name: string) => string;
   readonly log: Log;
+}
+
+/** How long a stop may take from SIGTERM to qemu-trap's own end, in milliseconds. */
+export function longestStopMs(config: Pick<Config, 'killAfterMs'>, book: RuleBook): number {
+  const forEnd = findAround('end', book.dirs).length > 0 ? aroundTimeoutMs.end + graceMs : 0;
+  return ruleFor('SIGTERM', book).timeoutMs + config.killAfterMs + forEnd;
 }
 
 /** A run of the hook `start` or `end`. */
@@ -46,13 +61,16 @@ export function runAround(call: AroundCall): AroundRun | null {
     const pipes = new OutputPipes(call.file);
     try {
       for (const file of steps.files) {
+        const output = await pipes.take();
+        // Where it was cut short meanwhile, the pipe goes with the others.
+        if (wasCut && output !== null) pipes.putBack(output);
         if (wasCut) return { kind: 'failed', why: 'was cut short' };
-        const outcome = await runStep(call, file, deadline, pipes, (run) => (current = run));
+        const outcome = await runStep(call, file, deadline, output, (run) => (current = run));
         if (outcome.kind !== 'done') return outcome;
       }
       return { kind: 'done' };
     } finally {
-      await pipes.close();
+      await within(lastPipesMs, pipes.close());
     }
   };
   return {
@@ -64,7 +82,7 @@ export function runAround(call: AroundCall): AroundRun | null {
   };
 }
 
-async function runStep(call: AroundCall, file: { path: string; ours: boolean }, deadline: number, pipes: OutputPipes, started: (run: HookRun) => void): Promise<HookOutcome> {
+async function runStep(call: AroundCall, file: { path: string; ours: boolean }, deadline: number, output: OutputPipe | null, started: (run: HookRun) => void): Promise<HookOutcome> {
   const { which, log } = call;
   const hook = file.path;
   const startedAt = performance.now();
@@ -74,7 +92,7 @@ async function runStep(call: AroundCall, file: { path: string; ours: boolean }, 
     facts: { ...call.facts, leftMs: deadline - startedAt },
     inherited: call.inherited,
     monitor: null,
-    output: await pipes.take(),
+    output,
     onOutput: (chunk) => log.hookOutput(hook, chunk),
   });
   started(run);
@@ -84,9 +102,11 @@ async function runStep(call: AroundCall, file: { path: string; ours: boolean }, 
     isLate = true;
     run.end();
   }, deadline - performance.now());
-  const outcome = await run.ended;
+  // Longer than this, the kernel holds it: it does not end even on SIGKILL.
+  const stuck: HookOutcome = { kind: 'failed', why: 'cannot be ended' };
+  const outcome = ((await within(deadline - performance.now() + clearedWithinMs, run.ended)) as HookOutcome | undefined) ?? stuck;
   clearTimeout(timer);
-  await run.cleared;
+  await within(clearedWithinMs, run.cleared);
   const ms = Math.round(performance.now() - startedAt);
   if (isLate) return failed(call, hook, `has not ended within ${wordSeconds(aroundTimeoutMs[which])}`, ms);
   if (outcome.kind === 'failed') return failed(call, hook, outcome.why, run.pid === undefined ? null : ms);

@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import type { SignalName } from '../signals.js';
 
 /** What a hook is told, besides what qemu-trap's own environment says. */
@@ -68,6 +69,7 @@ export function hookEnvironment(facts: HookFacts, inherited: NodeJS.ProcessEnv):
     PATH: hookPath(facts.libDir, inherited),
     ...facts.occasion,
     QEMU_TRAP_VM: facts.vm,
+    QEMU_TRAP_BUNDLED: dirname(facts.libDir),
     [pidVariable]: String(process.pid),
     QEMU_TRAP_HOOK: facts.hook,
     QEMU_TRAP_HOOKS: facts.hooksDir,

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import spawn from 'cross-spawn';
 import { findInPath } from '../search-path.js';
+import { wordSeconds } from '../seconds.js';
 
 /*
  * How long systemd gives a unit to stop, asked where qemu-trap runs in one.
@@ -10,7 +11,7 @@ import { findInPath } from '../search-path.js';
 /** How long systemctl(1) has to answer, in milliseconds. */
 const answersWithinMs = 3_000;
 
-export interface StopTime {
+interface StopTime {
   readonly unit: string;
   /** `TimeoutStopSec`, in milliseconds; `Infinity` for none. */
   readonly ms: number;
@@ -48,12 +49,48 @@ export function parseSpan(text: string): number | null {
   return ms;
 }
 
+/** What systemctl(1) says of a unit; `''` where it says nothing. */
+function show(unit: string, isUsers: boolean, env: NodeJS.ProcessEnv): Promise<string> {
+  return new Promise((resolve) => {
+    let said = '';
+    const child = spawn('systemctl', [...(isUsers ? ['--user'] : []), 'show', '-p', 'TimeoutStopUSec', '-p', 'NotifyAccess', unit], { env, stdio: ['ignore', 'pipe', 'ignore'] });
+    const timer = setTimeout(() => child.kill('SIGKILL'), answersWithinMs);
+    const settle = (): void => {
+      clearTimeout(timer);
+      resolve(said);
+    };
+    child.stdout?.on('data', (chunk: Buffer) => (said += chunk.toString('latin1')));
+    child.on('error', settle).on('close', settle);
+  });
+}
+
+/** What is wrong with a unit that systemd ends too soon, and how to mend it. */
+export interface StopTimeFault {
+  readonly unit: string;
+  readonly message: string;
+  readonly mend: string;
+}
+
+/**
+ * Whether the unit that qemu-trap runs in has time enough for a stop.
+ * @param neededMs how long a stop may take, in milliseconds
+ * @returns `null` where it has, or qemu-trap is in none
+ */
+export async function findStopTimeFault(neededMs: number, env: NodeJS.ProcessEnv): Promise<StopTimeFault | null> {
+  const given = await stopTime(env);
+  if (given === null || given.isExtended || given.ms > neededMs) return null;
+  const { unit } = given;
+  const mend = `TimeoutStopSec=${Math.ceil(neededMs / 1000) + 10} in ${unit}, or NotifyAccess=all there`;
+  return { unit, mend, message: `${unit}: systemd ends it by SIGKILL after TimeoutStopSec=${wordSeconds(given.ms).replace(' ', '')}, and a shutdown may take ${wordSeconds(neededMs)}; mend it: ${mend}` };
+}
+
 /** `null` where qemu-trap is not under systemd, or that does not say. */
-export function stopTime(env: NodeJS.ProcessEnv): StopTime | null {
-  const own = ownUnit();
+async function stopTime(env: NodeJS.ProcessEnv): Promise<StopTime | null> {
+  // What a login or cron starts is in a unit as well, and none of its own.
+  const own = env['INVOCATION_ID'] ? ownUnit() : null;
   if (own === null) return null;
-  const { stdout } = spawn.sync('systemctl', [...(own.isUsers ? ['--user'] : []), 'show', '-p', 'TimeoutStopUSec', '-p', 'NotifyAccess', own.unit], { encoding: 'utf8', timeout: answersWithinMs, env, stdio: ['ignore', 'pipe', 'ignore'] });
-  const property = (name: string): string => new RegExp(`^${name}=(.*)$`, 'm').exec(stdout ?? '')?.[1] ?? '';
+  const shown = await show(own.unit, own.isUsers, env);
+  const property = (name: string): string => new RegExp(`^${name}=(.*)$`, 'm').exec(shown)?.[1] ?? '';
   const ms = parseSpan(property('TimeoutStopUSec'));
   if (ms === null) return null;
   return { unit: own.unit, ms, isExtended: property('NotifyAccess') === 'all' && findInPath(env['PATH'] ?? '/usr/bin:/bin', 'systemd-notify') !== null };

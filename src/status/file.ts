@@ -75,6 +75,7 @@ export class StatusFile {
 
   close(): void {
     if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = null;
   }
 
   #write(): void {

@@ -13,6 +13,8 @@ const longestIdentity = 100;
 /** A VM that runs, with what is known of it. */
 export interface FoundVm {
   readonly runDir: string;
+  /** Whose it is. */
+  readonly uid: number;
   /** qemu-trap's; `null` where it was killed, and the QEMU that it left waits for the next one. */
   readonly pid: number | null;
   /** `null` where it is not started yet. */
@@ -24,14 +26,15 @@ export interface FoundVm {
   readonly stops: readonly Stop[];
 }
 
-/** A directory that is this user's; root's are all. */
-function isOwn(path: string): boolean {
+export const ownUid = process.geteuid?.() ?? 0;
+
+/** Whose directory it is; `null` where it is none that this user is to look at. Root looks at all. */
+function ownerOf(path: string): number | null {
   try {
     const stats = lstatSync(path);
-    const uid = process.geteuid?.() ?? 0;
-    return stats.isDirectory() && (uid === 0 || stats.uid === uid);
+    return stats.isDirectory() && (ownUid === 0 || stats.uid === ownUid) ? stats.uid : null;
   } catch {
-    return false;
+    return null;
   }
 }
 
@@ -67,7 +70,7 @@ function placesOfQemus(): string[] {
   });
 }
 
-function look(runDir: string): FoundVm | null {
+function look(runDir: string, uid: number): FoundVm | null {
   const holder = readSmallFile(join(runDir, runFiles.lock), longestIdentity) ?? '';
   const qemu = readSmallFile(join(runDir, runFiles.qemu), longestIdentity) ?? '';
   const served = isIdentityAlive(holder);
@@ -77,11 +80,13 @@ function look(runDir: string): FoundVm | null {
   const status = readStatus(join(runDir, runFiles.status));
   return {
     runDir,
+    uid,
     pid: served ? pidOf(holder) : null,
     qemuPid: runs ? pidOf(qemu) : null,
     uptimeMs: process === null ? null : ageMs(process),
     status,
-    stops: status?.history ? recall(status.history) : [],
+    // A path that another user has chosen is opened by nobody.
+    stops: status?.history && uid === ownUid ? recall(status.history) : [],
   };
 }
 
@@ -91,14 +96,14 @@ function look(runDir: string): FoundVm | null {
  */
 export function findVms(asked: string | null, env: NodeJS.ProcessEnv): FoundVm[] {
   const places = asked !== null ? [resolve(asked)] : [...defaultPlaces(env), ...placesOfQemus()];
-  const real = new Set<string>();
+  const real = new Map<string, number>();
   for (const place of places) {
-    if (!isOwn(place)) continue;
+    const uid = ownerOf(place);
     try {
-      real.add(realpathSync(place));
+      if (uid !== null) real.set(realpathSync(place), uid);
     } catch {
       // It has gone just now.
     }
   }
-  return [...real].flatMap((place) => look(place) ?? []);
+  return [...real].flatMap(([place, uid]) => look(place, uid) ?? []);
 }

@@ -4,7 +4,7 @@ import { historyFile, recall, summarize, type Stop } from '../history.js';
 import { wordSeconds } from '../seconds.js';
 import { UsageError } from '../usage-error.js';
 import { monotonicMs, type Serving } from './file.js';
-import { findVms, type FoundVm } from './find.js';
+import { findVms, ownUid, type FoundVm } from './find.js';
 
 /** What is asked of `--status`. */
 export interface StatusCall {
@@ -48,8 +48,13 @@ function leftMs({ until }: Serving): number | null {
   return until === null ? null : Math.max(0, Math.round(until - monotonicMs()));
 }
 
+/** What is in progress; of a qemu-trap that was killed nothing is. */
+function servingOf({ pid, status }: FoundVm): readonly Serving[] {
+  return pid === null ? [] : (status?.serving ?? []);
+}
+
 function guestOf(found: FoundVm): string {
-  if (found.qemuPid === null) return 'not started';
+  if (found.qemuPid === null) return found.status === null ? 'not started' : 'gone';
   return found.status?.guest === 'unknown' ? 'starting' : (found.status?.guest ?? 'starting');
 }
 
@@ -64,10 +69,10 @@ function row({ name, found, stops }: Reported): readonly string[] {
   const last = stops.at(-1);
   const lastStop = last === undefined ? '-' : `${localTime(last.time)} ${last.end}, ${wordSeconds(last.ms)}`;
   if (found === null) return [plain(name), '-', 'stopped', '-', '-', '-', plain(lastStop)];
-  const [first] = found.status?.serving ?? [];
+  const [first] = servingOf(found);
   const left = first === undefined ? null : leftMs(first);
   return [
-    plain(name),
+    plain(found.uid === ownUid ? name : `${name} (uid ${found.uid})`),
     String(found.qemuPid ?? '-'),
     plain(guestOf(found)),
     found.uptimeMs === null ? '-' : wordSpan(found.uptimeMs),
@@ -83,21 +88,23 @@ function advice({ name, found, stops }: Reported): string[] {
   if (found !== null && found.pid === null) lines.push(`${name}: its qemu-trap was killed; the next start in ${found.runDir} takes the guest over, and until then no signal is served`);
   const last = stops.at(-1);
   if (last === undefined) return lines;
-  if (found === null || last.verdict !== 'clean') lines.push(`${name}: last stop: ${last.message}`);
+  if (found === null || last.verdict !== 'clean') lines.push(`${name}: last end: ${last.message}`);
   const { stops: count, clean, cutOff, slowestMs, wiseTimeout } = summarize(stops);
-  const times = slowestMs === null ? '' : `, the slowest of these in ${wordSeconds(slowestMs)}`;
-  const wise = wiseTimeout === null ? '' : `: --timeout ${wiseTimeout} is wise`;
-  lines.push(`${name}: of ${count} ${count === 1 ? 'stop' : 'stops'} ${clean} by the guest itself${times}; the guest cut off in ${cutOff}${wise}`);
+  const how =
+    count === 0 ? ''
+    : slowestMs === null ? ', never by the guest itself: does it hear its power button?'
+    : `, ${clean} by the guest itself, the slowest in ${wordSeconds(slowestMs)}: --timeout ${wiseTimeout} is wise`;
+  lines.push(`${name}: ${count} ${count === 1 ? 'stop' : 'stops'} on a signal${how}; cut off ${cutOff} times`);
   return lines.map(plain);
 }
 
 function asObject({ name, found, stops }: Reported): object {
   const { slowestMs, wiseTimeout, ...counts } = summarize(stops);
   return {
-    event: 'vm', vm: name, running: found !== null,
+    event: 'vm', vm: name, uid: found?.uid ?? ownUid, running: found !== null,
     pid: found?.pid ?? null, qemu_pid: found?.qemuPid ?? null, guest: found === null ? null : guestOf(found),
     uptime_ms: found?.uptimeMs === undefined || found.uptimeMs === null ? null : Math.round(found.uptimeMs), run_dir: found?.runDir ?? null,
-    serving: (found?.status?.serving ?? []).map((each) => ({ signal: each.signal, waits_for: each.waitsFor, left_ms: leftMs(each) })),
+    serving: (found === null ? [] : servingOf(found)).map((each) => ({ signal: each.signal, waits_for: each.waitsFor, left_ms: leftMs(each) })),
     last: stops.at(-1) ?? null,
     stops: counts.stops, clean: counts.clean, cut_off: counts.cutOff, slowest_ms: slowestMs, wise_timeout: wiseTimeout,
   };
@@ -110,7 +117,7 @@ function asObject({ name, found, stops }: Reported): object {
 export function report({ names, runDir, stateDir, format }: StatusCall, env: NodeJS.ProcessEnv): string {
   const running = findVms(runDir, env).map((found): Reported => {
     const name = found.status?.vm ?? basename(found.runDir);
-    return { name, found, stops: found.stops.length > 0 ? found.stops : stopsOf(name) };
+    return { name, found, stops: found.stops.length > 0 || found.uid !== ownUid ? found.stops : stopsOf(name) };
   });
   function stopsOf(name: string): readonly Stop[] {
     const path = historyFile(stateDir, name, env);

@@ -5,12 +5,15 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Config } from '../args.js';
 import type { State } from '../dispatch.js';
+import { status as exitStatuses } from '../exit-status.js';
 import { openLog, type LogEvent } from '../log.js';
-import { usesTerminal } from '../qemu/command-line.js';
+import { isOption, usesTerminal } from '../qemu/command-line.js';
 import type { Monitors } from '../qemu/launch.js';
+import { runFiles } from '../qemu/run-files.js';
 import { tapMonitor } from '../qmp/tap.js';
 import { isIgnored, ruleFor, type Rule, type RuleBook } from '../rules.js';
 import { parseSignal, type SignalName } from '../signals.js';
+import { longestSocketPath } from '../socket-path.js';
 import { supervise } from '../supervise.js';
 import { atTerminal } from '../terminal.js';
 import { UsageError } from '../usage-error.js';
@@ -22,6 +25,8 @@ import { Timeline } from './timeline.js';
 const upWithinMs = 60_000;
 /** What qemu-trap itself has to say on a hook's monitor when the hook has ended. */
 const ownSpeech = 'qemu-trap-drain';
+/** How long QEMU has to quit at the end, in milliseconds. */
+const endsWithinMs = 10_000;
 /** How long a guest that runs on is looked at: it may have been reset, say. */
 const aftermathMs = 1_000;
 
@@ -69,6 +74,28 @@ function tried(asked: string, book: RuleBook): Rule {
   return rule;
 }
 
+function hookWords({ script }: Rule, didItsPart: boolean, end: string | null): string {
+  if (script === null) return '';
+  if (didItsPart) return 'The hook did its part. ';
+  return end === 'failed' ? 'The hook failed. ' : 'The hook did not do its part, and qemu-trap did it. ';
+}
+
+/** Options of QEMU that `-snapshot` does nothing for. */
+const notSnapshotted = ['blockdev', 'fsdev', 'virtfs'];
+
+/** The user's own command line, with what keeps its disks as they are. */
+function withSnapshot(qemu: readonly string[]): string[] {
+  const written = notSnapshotted.find((name) => qemu.some((word) => isOption(word, name)));
+  if (written !== undefined) throw new UsageError(`--try: -snapshot does not keep what -${written} names as it is: leave it out, or name the disk with -drive`);
+  return [...qemu, '-snapshot'];
+}
+
+/** Refuses a temporary directory whose sockets would be too long, before anything is made. */
+function requireShortPath(dir: string): void {
+  const longest = join(dir, 'run', runFiles.hook('SIGVTALRM'));
+  if (Buffer.byteLength(longest) > longestSocketPath) throw new UsageError(`--try: sockets under ${tmpdir()} would have paths that are too long: name a shorter directory in TMPDIR`);
+}
+
 /** Settled when the user at the terminal has pressed Enter; at once where nobody is there. */
 function enterPressed(): Promise<void> {
   if (!atTerminal) return Promise.resolve();
@@ -90,9 +117,15 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
   const servers: Server[] = [];
   const isOurs = config.qemu.length === 0;
   let isSent = false;
-  let hookFailed = false;
   let ranOn = false;
+  /** How the hook ended: the last of its steps. */
+  let hookEnd: string | null = null;
+  /** qemu-trap had to do the hook's part. */
+  let tookOver = false;
   let said = { hook: 0, QEMU: 0 };
+  // Ends the VM whatever the user's own hooks and rules make of it.
+  const ender = signal === 'SIGQUIT' ? 'SIGINT' : 'SIGQUIT';
+  const specs = new Map(book.specs).set(ender, { signal: ender, script: undefined, monitorCommand: 'quit', defaultAction: 'quit', timeoutMs: endsWithinMs });
 
   const send = (): void => {
     if (isSent) return;
@@ -102,15 +135,18 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
     process.kill(process.pid, signal);
   };
   const quit = (why: string): void => {
-    timeline.tell('you', `kill -QUIT ${process.pid}: ${why}`);
-    process.kill(process.pid, 'SIGQUIT');
+    timeline.tell('you', `kill -${ender.slice('SIG'.length)} ${process.pid}: ${why}`);
+    process.kill(process.pid, ender);
   };
   const patience = setTimeout(() => quit(`the guest has not said that it is up within ${upWithinMs / 1000} s`), upWithinMs);
   if (!isOurs) clearTimeout(patience);
 
-  const onEvent = ({ event, message, time, outcome }: LogEvent & { readonly time: string; readonly outcome?: string }): void => {
+  const onEvent = ({ event, message, time, ...facts }: LogEvent & { readonly time: string; readonly signal?: string; readonly outcome?: string }): void => {
     const at = Date.parse(time);
-    if (event === 'hook-end' && outcome === 'failed') hookFailed = true;
+    if (facts.signal === signal) {
+      if (event === 'hook-end') hookEnd = facts.outcome ?? null;
+      if (event === 'next-link' && rule.script !== null) tookOver = true;
+    }
     timeline.tell(event === 'hook-output' ? 'hook' : 'qemu-trap', message, at);
     if (event !== 'ready' || isOurs) return;
     if (atTerminal) timeline.tell('qemu-trap', `press Enter when the guest is up: ${signal} comes then`);
@@ -130,7 +166,8 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
   };
 
   try {
-    const qemu = isOurs ? throwAwayGuest(dir) : [...config.qemu, '-snapshot'];
+    requireShortPath(dir);
+    const qemu = isOurs ? throwAwayGuest(dir) : withSnapshot(config.qemu);
     if (isOurs) {
       const serial = createServer((socket) =>
         createInterface(socket.on('error', () => undefined)).on('line', (line) => {
@@ -145,7 +182,7 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
     print(`${signal}: ${rule.script?.path ?? rule.monitorCommand ?? 'no hook'}, ${isOurs ? 'with a throw-away guest that hears nothing but its power button' : 'with the QEMU named, and -snapshot'}\n\n`);
     const status = await supervise({
       config: { ...config, mode: 'run', qemu, name: 'try', runDir: join(dir, 'run'), stateDir: join(dir, 'state'), onDeath: 'kill', readyFd: null },
-      vm: 'try', book, log, tap,
+      vm: 'try', book: { ...book, specs }, log, tap, isRehearsal: true,
       followers: [new Watcher(signal, () => {
         if (ranOn) return;
         ranOn = true;
@@ -155,9 +192,9 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
     log.flush();
     timeline.flush();
     const wasCutOff = !ranOn && status !== 0;
-    const guest = ranOn ? 'The guest ran on.' : wasCutOff ? 'The guest was cut off.' : 'The guest shut itself down.';
-    print(`\n${rule.script === null ? '' : hookFailed ? 'The hook failed. ' : 'The hook did its part. '}${guest} Over file descriptor 3 went ${said.hook} lines to QEMU and ${said.QEMU} from it.\n`);
-    return hookFailed || wasCutOff || !isSent ? 125 : 0;
+    const didItsPart = rule.script === null || (!tookOver && ['done', 'ended', 'not-now'].includes(hookEnd ?? ''));
+    print(`\n${isSent ? `${hookWords(rule, didItsPart, hookEnd)}${ranOn ? 'The guest ran on.' : wasCutOff ? 'The guest was cut off.' : 'The guest shut itself down.'} Over file descriptor 3 went ${said.hook} lines to QEMU and ${said.QEMU} from it.` : 'QEMU ended before the signal was sent: nothing was tried.'}\n`);
+    return isSent && didItsPart && !wasCutOff ? 0 : exitStatuses.failed;
   } finally {
     clearTimeout(patience);
     log.flush();

@@ -56,7 +56,7 @@ boxed('systemd', 'the Debian package', () => {
     must(`systemctl stop ${unit}`);
     await vm.wasClean();
     assert.match(vm.log, /running hook \/etc\/qemu-trap\/hooks\/SIGTERM/);
-    assert.match(must('qemu-trap --status web'), /web: of 1 stop 1 by the guest itself/);
+    assert.match(must('qemu-trap --status web'), /web: 1 stop on a signal, 1 by the guest itself/);
   });
 
   test('an upgrade keeps hooks and what was changed in the configuration, and the VM runs on', async () => {
