@@ -82,6 +82,18 @@ boxed('systemd', 'systemd', () => {
     assert.match(report('extended', 'TimeoutStopSec=30', 'NotifyAccess=all'), /no faults\n$/);
   });
 
+  test('systemd: a stop time that is too short, and that no notification extends, is said at the start', async () => {
+    dropIn('short', 'TimeoutStopSec=20', 'Type=exec', 'NotifyAccess=none');
+    await start();
+    await until(`the log says so:\n${vm.log}`, () => vm.log.includes('warning: qemu-trap@web.service: systemd ends it by SIGKILL after TimeoutStopSec=20s, and a shutdown may take 70 s; mend it: TimeoutStopSec=80'));
+    await stopsCleanly();
+    undo('short');
+    const before = vm.log.length;
+    await start();
+    await stopsCleanly();
+    assert.doesNotMatch(vm.log.slice(before), /TimeoutStopSec/);
+  });
+
   test('systemd: the journal has each line with its priority, and a line of JSON as it is', async () => {
     background('/lib/systemd/systemd-journald');
     await until('journald listens', () => existsSync('/run/systemd/journal/stdout'));
