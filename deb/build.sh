@@ -39,6 +39,7 @@ doc=usr/share/doc/qemu-trap
 compressed README.md "$doc/README.md"
 put 644 LICENSE "$doc/copyright"
 cp -r examples "$root/$doc/"
+find "$root/$doc/examples" -type f -exec sed -i 's|/usr/local/bin/qemu-trap|/usr/bin/qemu-trap|g' {} +
 
 # Whatever the umask was that the sources came with.
 chmod -R u=rwX,go=rX "$root/usr" "$root/etc"

@@ -68,12 +68,15 @@ function tag(label: string): string {
 
 /** A table as a list: the first cell, and what the others say of it, each under its heading where there are several. */
 function table({ header, rows }: Tokens.Table): string {
+  const headings = header.map(({ text }) => escapeText(text));
+  // What is said of an option needs no heading; of several things, each has its own.
+  const isPlain = headings.length <= 2 || headings[1] === 'meaning';
   const entries = rows.map(([first, ...rest]) => {
     const cells = rest.flatMap((cell, i) => {
       const text = inline(cell.tokens);
       if (text === '') return [];
-      const heading = escapeText(header[i + 1]?.text ?? '');
-      const labelled = rest.length > 1 && i > 0 && heading !== '';
+      const heading = headings[i + 1] ?? '';
+      const labelled = heading !== '' && !(isPlain && i === 0);
       return labelled ? `${heading[0]?.toUpperCase()}${heading.slice(1)}: ${text}.` : /[.:]$/.test(text) ? text : `${text}.`;
     });
     return `${tag(inline(first?.tokens ?? []))}\n${cells.length > 0 ? fill(cells.join(' ')) : '\\&'}`;

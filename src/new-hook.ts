@@ -22,7 +22,7 @@ ${contract}
 echo "$QEMU_TRAP_VM: $1, $QEMU_TRAP_TIMEOUT seconds left"
 
 # While the guest still runs:
-# ssh -o ConnectTimeout=5 "root@$QEMU_TRAP_VM" systemctl stop myapp
+# ssh -o BatchMode=yes -o ConnectTimeout=5 "root@$QEMU_TRAP_VM" systemctl stop myapp
 
 # The power button, as the bundled hook presses it: a paused guest is resumed, a sleeping one woken, and what firmware
 # drops is pressed again. With the guest goes QEMU, and qemu-trap ends this script.

@@ -120,7 +120,9 @@ export function verdict(ending: Ending): Verdict {
 
 /** Whether the guest was cut off, by whomever: it did not end by itself, nor because there was nothing to wait for. */
 export function wasCutOff(ending: Ending): boolean {
-  return ['forced', 'host-signal'].includes(verdict(ending)) || ['kill', 'crash'].includes(endOf(ending));
+  // One that somebody else told to quit is taken for one that still ran.
+  const isQuitByOthers = verdict(ending) === 'by-itself' && ending.reason === 'host-qmp-quit';
+  return isQuitByOthers || ['forced', 'host-signal'].includes(verdict(ending)) || ['kill', 'crash'].includes(endOf(ending));
 }
 
 /** How QEMU ended, in words. */

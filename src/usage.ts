@@ -57,8 +57,8 @@ SPEC is SIGNAL[,script=NAME|PATH][,monitorcommand=COMMAND][,timeout=SECONDS]
   qemu-trap --signal SIGHUP,script=reset -- qemu-system-x86_64 ...
 
 Exit status: QEMU's own where it ended by itself, or cleanly on a signal;
-124 told to quit at the deadline; 137 ended by SIGKILL; 128+N ended by signal N
-from elsewhere; 125 called wrongly, or the hook start failed, or QEMU was
-another's child and is gone without a word; 126 QEMU cannot be executed;
-127 not found.
+124 told to quit at the deadline, or on SIGQUIT; 137 ended by SIGKILL; 128+N
+ended by signal N from elsewhere; 125 called wrongly, or the hook start failed,
+or QEMU was another's child and is gone without a word; 126 QEMU cannot be
+executed; 127 not found.
 `;

@@ -19,7 +19,8 @@ async function bareQemu(lab: Lab, temper: Temper = 'obedient', ...more: string[]
 async function bareQemuAt(lab: Lab, name: string): Promise<ChildProcess> {
   const words = lab.guest().map((word) => word.replace(`file:${lab.serial}`, 'null'));
   const child = lab.spawn([...words, '-qmp', `unix:${lab.file(name)},server=on,wait=off`]);
-  await until('its socket is there', () => existsSync(lab.file(name)));
+  // A socket has its name before anybody listens on it: flags of /proc/net/unix, __SO_ACCEPTCON of Linux.
+  await until('it listens', () => read('/proc/net/unix').split('\n').some((line) => line.endsWith(` ${lab.file(name)}`) && line.split(/ +/)[3] === '00010000'));
   return child;
 }
 

@@ -25,7 +25,7 @@ test('--status has a row for each VM that runs, wherever its run directory is, a
   assert.equal(more.length, 0);
   assert.deepEqual([row?.['event'], row?.['vm'], row?.['pid'], row?.['qemu_pid'], row?.serving], ['vm', 'status-web', trap.pid, trap.qemuPid, []]);
   assert.ok(Number(row?.['uptime_ms']) >= 0 && Number(row?.['uptime_ms']) < 600_000);
-  assert.match(ask([]).stdout, new RegExp(`^status-web +${trap.qemuPid} +running +\\d+ s +- +- +-$`, 'm'));
+  assert.match(ask([]).stdout, new RegExp(`^status-web +${trap.pid} +${trap.qemuPid} +running +\\d+ s +- +- +-$`, 'm'));
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
   assert.deepEqual(rowsOf(lab).filter(({ run_dir: dir }) => dir === lab.runDir), []);
@@ -43,7 +43,8 @@ test('--status tells the signal in progress, what is waited for, the time left, 
   trap.kill('SIGTERM');
   const left = Number((await serving('SIGTERM', 'guest'))['left_ms']);
   assert.ok(left > 900_000 && left <= 1_000_000, String(left));
-  assert.match(ask(['web']).stdout, /^web +\d+ +running +\S.* SIGTERM \(guest\) +\d+ s +-$/m);
+  assert.match(ask(['web']).stdout, /^web +\d+ +\d+ +running +\S.* SIGTERM \(guest\) +\d+ s +-$/m);
+  assert.match(ask(['web']).stdout, new RegExp(`^web: to cut it short: kill -QUIT ${trap.pid}$`, 'm'));
   const before = Number((await serving('SIGTERM', 'guest'))['left_ms']);
   assert.ok(before <= left);
   trap.kill('SIGQUIT');
@@ -54,7 +55,7 @@ test('--status tells the signal in progress, what is waited for, the time left, 
   assert.deepEqual([row?.['stops'], row?.['cut_off'], row?.['clean']], [1, 1, 0]);
   assert.equal((row?.['last'] as Stop).status, 124);
   const { stdout } = ask(['--state-dir', lab.file('state'), 'web']);
-  assert.match(stdout, /^web +- +stopped +- +- +- +\d{4}-\d\d-\d\d \d\d:\d\d quit, /m);
+  assert.match(stdout, /^web +- +- +stopped +- +- +- +\d{4}-\d\d-\d\d \d\d:\d\d quit, /m);
   assert.match(stdout, /^web: last end: SIGTERM: forced end: the wait was cut short/m);
 });
 

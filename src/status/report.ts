@@ -68,11 +68,12 @@ function localTime(iso: string): string {
 function row({ name, found, stops }: Reported): readonly string[] {
   const last = stops.at(-1);
   const lastStop = last === undefined ? '-' : `${localTime(last.time)} ${last.end}, ${wordSeconds(last.ms)}`;
-  if (found === null) return [plain(name), '-', 'stopped', '-', '-', '-', plain(lastStop)];
+  if (found === null) return [plain(name), '-', '-', 'stopped', '-', '-', '-', plain(lastStop)];
   const [first] = servingOf(found);
   const left = first === undefined ? null : leftMs(first);
   return [
     plain(found.uid === ownUid ? name : `${name} (uid ${found.uid})`),
+    String(found.pid ?? '-'),
     String(found.qemuPid ?? '-'),
     plain(guestOf(found)),
     found.uptimeMs === null ? '-' : wordSpan(found.uptimeMs),
@@ -85,6 +86,11 @@ function row({ name, found, stops }: Reported): readonly string[] {
 /** What the history of a VM says, in a line or two. */
 function advice({ name, found, stops }: Reported): string[] {
   const lines: string[] = [];
+  if (found !== null && found.pid !== null) {
+    const [first] = servingOf(found);
+    // QEMU itself has those signals blocked.
+    if (first !== undefined) lines.push(`${name}: to cut it short: kill -QUIT ${found.pid}`);
+  }
   if (found !== null && found.pid === null) lines.push(`${name}: its qemu-trap was killed; the next start in ${found.runDir} takes the guest over, and until then no signal is served`);
   const last = stops.at(-1);
   if (last === undefined) return lines;
@@ -133,7 +139,7 @@ export function report({ names, runDir, stateDir, format }: StatusCall, env: Nod
   all.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
   if (format === 'json') return all.map((each) => `${JSON.stringify(asObject(each))}\n`).join('');
   if (all.length === 0) return 'no VM runs under qemu-trap here\n';
-  const table = columns([['NAME', 'QEMU', 'GUEST', 'UPTIME', 'SIGNAL', 'LEFT', 'LAST STOP'], ...all.map(row)]);
+  const table = columns([['NAME', 'PID', 'QEMU', 'GUEST', 'UPTIME', 'SIGNAL', 'LEFT', 'LAST STOP'], ...all.map(row)]);
   const below = all.flatMap(advice);
   return `${table}\n${below.length > 0 ? `\n${below.join('\n')}\n` : ''}`;
 }

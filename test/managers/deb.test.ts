@@ -52,7 +52,7 @@ boxed('systemd', 'the Debian package', () => {
     must('qemu-trap --new-hook SIGTERM');
     assert.equal(statSync('/etc/qemu-trap/hooks/SIGTERM').mode & 0o777, 0o755);
     await start();
-    await until('--status has it', () => /^web +\d+ +running /m.test(must('qemu-trap --status')));
+    await until('--status has it', () => /^web +\d+ +\d+ +running /m.test(must('qemu-trap --status')));
     must(`systemctl stop ${unit}`);
     await vm.wasClean();
     assert.match(vm.log, /running hook \/etc\/qemu-trap\/hooks\/SIGTERM/);
