@@ -49,7 +49,7 @@ function splitAtQemu(argv: readonly string[]): { own: string[]; qemu: string[] }
   const names: string[] = [];
   for (let i = 0; i < argv.length; i++) {
     const word = argv[i] as string;
-    if (word === '--') return { own, qemu: argv.slice(i + 1) };
+    if (word === '--') return { own, qemu: [...names, ...argv.slice(i + 1)] };
     if (!word.startsWith('-')) {
       if (!own.includes('--status')) return { own, qemu: argv.slice(i) };
       names.push(word);

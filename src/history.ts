@@ -102,6 +102,8 @@ export interface Summary {
   readonly cutOff: number;
   /** The slowest of the clean ones, from its signal, in milliseconds. */
   readonly slowestMs: number | null;
+  /** How often the guest had not gone by its deadline. */
+  readonly late: number;
   /** The `--timeout` that these stops speak for, in whole seconds; `null` where the guest has never gone by itself. */
   readonly wiseTimeout: number | null;
 }
@@ -110,7 +112,7 @@ export interface Summary {
 const leastWiseSeconds = 10;
 
 export function summarize(stops: readonly Stop[]): Summary {
-  const asked = stops.filter(({ signal }) => signal !== null);
+  const asked = stops.filter(({ signal, end }) => signal !== null && end !== 'start-failed');
   const clean = asked.filter(({ end }) => end === 'guest-shutdown' || end === 'guest-reset');
   const cutOff = stops.filter(({ cut_off }) => cut_off);
   // Of a guest that had not gone by its deadline, all that is known is that it takes longer.
@@ -122,6 +124,7 @@ export function summarize(stops: readonly Stop[]): Summary {
     clean: clean.length,
     cutOff: cutOff.length,
     slowestMs,
+    late: late.length,
     wiseTimeout: slowestMs === null ? null : Math.max(leastWiseSeconds, Math.ceil((2 * longest) / 5_000) * 5),
   };
 }

@@ -44,6 +44,11 @@ function print(text: string): void {
   }
 }
 
+/** Asked of the words themselves, for what is wrong with them may keep them from being read. */
+function asksForJson(argv: readonly string[]): boolean {
+  return argv.some((word, i) => word === '--log=json' || (word === '--log' && argv[i + 1] === 'json'));
+}
+
 /** The one line for a call that is wrong, or cannot be served. */
 function wordUsageError({ message }: UsageError, format: Config['log'], priorities: boolean): string {
   const line = message.replaceAll(/\s*\n\s*/g, ' ');
@@ -81,10 +86,8 @@ async function useTool(mode: Exclude<Config['mode'], 'run' | 'attach'>, config: 
 async function main(argv: readonly string[]): Promise<number> {
   const stderr = openStderr();
   let log: Log | null = null;
-  let format: Config['log'] = 'text';
   try {
     const config = parseArgs(argv, process.env);
-    format = config.log;
     if (config.mode !== 'run' && config.mode !== 'attach') return await useTool(config.mode, config);
     const book = ruleBook(config);
     const qemu = config.attach === null ? null : await reachQemu(config.attach);
@@ -96,7 +99,7 @@ async function main(argv: readonly string[]): Promise<number> {
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     log?.flush();
-    stderr.write(wordUsageError(error, format, isJournal(process.env)), 'qemu-trap');
+    stderr.write(wordUsageError(error, asksForJson(argv) ? 'json' : 'text', isJournal(process.env)), 'qemu-trap');
     return error.status;
   } finally {
     log?.flush();

@@ -45,7 +45,7 @@ qmp query-status
 
 # Such as:
 # qmp human-monitor-command '{"command-line":"info block"}'
-${isQuit ? '\nqmp quit' : "# qmp system_reset                                     the reset button\n# qmp stop                                             pause; qmp cont lets the guest go on"}
+${isQuit ? '\nqmp quit || exit 0' : "# qmp system_reset                                     the reset button\n# qmp stop                                             pause; qmp cont lets the guest go on"}
 `;
 }
 

@@ -1,3 +1,4 @@
+import { uselessToWait } from './dispatch.js';
 import type { SignalName } from './signals.js';
 
 /*
@@ -60,6 +61,8 @@ export interface Ending {
   readonly reason: string | null;
   /** The monitors came up: QEMU had started. */
   readonly started: boolean;
+  /** QEMU's last run state. */
+  readonly guest: string;
   /** Why QEMU was not executed at all. */
   readonly prevented: Prevention | null;
 }
@@ -73,7 +76,7 @@ export interface Prevention {
 
 /** The ending of a QEMU that was not executed. */
 export function notExecuted(prevented: Prevention): Ending {
-  return { code: null, signal: null, action: 'none', cause: null, guestWent: false, reason: null, started: false, prevented };
+  return { code: null, signal: null, action: 'none', cause: null, guestWent: false, reason: null, started: false, guest: 'unknown', prevented };
 }
 
 export type Verdict = 'clean' | 'forced' | 'killed' | 'failed-to-start' | 'not-started' | 'by-itself' | 'host-signal' | 'unknown';
@@ -120,7 +123,10 @@ export function verdict(ending: Ending): Verdict {
 
 /** Whether the guest was cut off, by whomever: it did not end by itself, nor because there was nothing to wait for. */
 export function wasCutOff(ending: Ending): boolean {
-  // One that somebody else told to quit is taken for one that still ran.
+  // Not started, migrated or powered off: there was nothing to be cut off.
+  const state = uselessToWait[ending.guest];
+  if (state !== undefined && !endCauses[state].forced) return false;
+  // One that somebody else told to quit still ran.
   const isQuitByOthers = verdict(ending) === 'by-itself' && ending.reason === 'host-qmp-quit';
   return isQuitByOthers || ['forced', 'host-signal'].includes(verdict(ending)) || ['kill', 'crash'].includes(endOf(ending));
 }

@@ -310,7 +310,10 @@ class Watch {
       QEMU_TRAP_MESSAGE: stop.message,
     });
     if (run !== null) {
-      const untrap = onTrapped(({ signal }) => {
+      // What came before was for QEMU.
+      const since = performance.now();
+      const untrap = onTrapped(({ signal, at }) => {
+        if (at < since) return;
         if (signal === 'SIGQUIT' || (signal === 'SIGINT' && atTerminal)) run.cut();
       });
       await run.ended;

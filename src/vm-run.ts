@@ -127,6 +127,8 @@ export class VmRun {
   readonly #hooks = new Map<SignalName, HookRun>();
   readonly #turns = new Map<SignalName, object>();
   readonly #clearing = new Set<Promise<void>>();
+  /** Hooks that were told to end. */
+  readonly #cut = new WeakSet<HookRun>();
   readonly #freezeGuard: FreezeGuard;
   /** Copied once: process.env is read variable by variable. */
   readonly #inherited = inheritedEnvironment(process.env);
@@ -236,7 +238,7 @@ export class VmRun {
     this.#freezeGuard.close();
     for (const follower of this.setting.followers) this.attempt(() => follower.close());
     if (this.#timer) clearTimeout(this.#timer);
-    for (const hook of this.#hooks.values()) hook.end();
+    for (const hook of this.#hooks.values()) this.#endHook(hook);
     await within(lastHooksMs, Promise.all([...[...this.#hooks.values()].map((hook) => hook.cleared), ...this.#clearing]));
     this.#hookMonitors?.close();
     this.#relay?.close();
@@ -258,6 +260,7 @@ export class VmRun {
       reason: this.#reason,
       started: this.#started,
       prevented: null,
+      guest: this.#state.guest,
     };
   }
 
@@ -452,7 +455,7 @@ export class VmRun {
         });
         return;
       case 'end-hook':
-        return this.#hooks.get(action.signal)?.end();
+        return this.#endHook(this.#hooks.get(action.signal));
       case 'ask-guest':
         return void this.#refreshGuest();
       case 'press':
@@ -552,27 +555,30 @@ export class VmRun {
       this.setting.log({ event: 'hook-start', level: 'info', message: `${signal}: running hook ${hook} (pid ${run.pid})`, facts: { signal, hook, pid: run.pid } });
     }
     const outcome = await run.ended;
+    this.#tellHookEnd(signal, hook, run, outcome, Math.round(performance.now() - startedAt));
     const stopping = this.#state.stop === null ? null : toShutDown;
     this.#freezeGuard.hookEnded(outcome.kind === 'done' ? stopping : 'the hook that froze it has failed', deadline);
     void this.#hookMonitors?.giveBack(signal, monitor);
-    const ms = Math.round(performance.now() - startedAt);
-    // One that stays to press again ends with its guest.
-    const wasEnded = outcome.kind === 'failed' && run.pid !== undefined && linkOf(this.#state, signal) !== 'script';
-    if (wasEnded || this.#over) this.#tellHookEnd(signal, hook, wasEnded ? 'ended' : outcome.kind, ms);
     if (this.#over) return null;
     if (this.#isSaving()) await within(abandonWithinMs, this.#abandonSave(hook));
     // Not every change of a guest that stands still is an event: a hook may have made it run, or migrated it.
     else if (this.#state.guest !== 'running') await within(askWithinMs, this.#refreshGuest());
-    if (this.#over || this.#hooks.get(signal) !== run) return null;
-    if (wasEnded) return outcome;
-    if (outcome.kind === 'failed') return this.#hookFailed(signal, hook, outcome.why, run.pid === undefined ? null : ms);
-    this.#tellHookEnd(signal, hook, outcome.kind, ms);
-    return outcome;
+    return this.#over || this.#hooks.get(signal) !== run ? null : outcome;
   }
 
-  #tellHookEnd(signal: SignalName, hook: string, outcome: HookOutcome['kind'] | 'ended', ms: number): void {
-    const words = { 'done': 'ended well', 'not-now': 'says not now', 'failed': 'has failed', 'ended': 'was ended: its guest has gone, or its time' }[outcome];
-    this.setting.log({ event: 'hook-end', level: 'info', message: `${signal}: hook ${hook} ${words} after ${wordSeconds(ms)}`, facts: { signal, hook, outcome, ms } });
+  #endHook(run: HookRun | undefined): void {
+    if (run === undefined) return;
+    this.#cut.add(run);
+    run.end();
+  }
+
+  #tellHookEnd(signal: SignalName, hook: string, run: HookRun, outcome: HookOutcome, ms: number): void {
+    const wasCut = outcome.kind === 'failed' && this.#cut.has(run);
+    if (outcome.kind === 'failed' && !wasCut) return void this.#hookFailed(signal, hook, outcome.why, run.pid === undefined ? null : ms);
+    // As it is with one that stays to press again, and ends with its guest.
+    const how = wasCut ? 'ended' : outcome.kind;
+    const words = { 'done': 'ended well', 'not-now': 'says not now', 'failed': 'failed', 'ended': 'was ended: its guest has gone, or its time' }[how];
+    this.setting.log({ event: 'hook-end', level: 'info', message: `${signal}: hook ${hook} ${words} after ${wordSeconds(ms)}`, facts: { signal, hook, outcome: how, ms } });
   }
 
   #callOf(signal: SignalName, file: HookFile, deadline: number): Pick<HookCall, 'file' | 'argument' | 'inherited' | 'facts'> {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { options } from '../src/options.js';
 import { usage } from '../src/usage.js';
@@ -75,7 +76,7 @@ test('bash completes options, their values, QEMU, and its files', (t) => {
 
 test("another user's VM with a command for a name is completed by nobody, and runs nothing", (t) => {
   const lab = new Lab(t);
-  const bait = `/tmp/qemu-trap-bait-${process.pid}`;
+  const bait = join(tmpdir(), `qemu-trap-bait-${process.pid}`);
   t.after(() => spawnSync('rm', ['-rf', bait]));
   mkdirSync(bait, { mode: 0o700 });
   const stat = readFileSync(`/proc/${process.pid}/stat`, 'latin1');

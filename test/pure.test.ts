@@ -112,7 +112,7 @@ test('how a hook ended', () => {
   assert.equal(hookOutcome(null, 'SIGKILL').kind, 'failed');
 });
 
-const ended: Ending = { code: 0, signal: null, action: 'none', cause: null, guestWent: false, reason: null, started: true, prevented: null };
+const ended: Ending = { code: 0, signal: null, action: 'none', cause: null, guestWent: false, reason: null, started: true, guest: 'running', prevented: null };
 const rows: readonly [what: string, ending: Partial<Ending>, status: number, verdict: string][] = [
   ['the guest powered off', { guestWent: true, reason: 'guest-shutdown' }, 0, 'clean'],
   ['QEMU failed to start', { code: 1, started: false }, 1, 'failed-to-start'],

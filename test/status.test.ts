@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { summarize, type Stop } from '../src/history.js';
 import { Lab, program, until } from './lab.js';
@@ -11,6 +13,9 @@ function ask(words: readonly string[]) {
   const { status, stdout, stderr } = spawnSync(process.execPath, [program, '--status', ...words], { encoding: 'utf8' });
   return { status, stdout, stderr, rows: (): Row[] => stdout.split('\n').filter(Boolean).map((line) => JSON.parse(line) as Row) };
 }
+
+/** No other test's: its VMs are found on the whole host. */
+const web = `web-${process.pid}`;
 
 const rowsOf = (lab: Lab, ...words: string[]): Row[] => ask(['--log', 'json', '--state-dir', lab.file('state'), ...words]).rows();
 
@@ -34,51 +39,51 @@ test('--status has a row for each VM that runs, wherever its run directory is, a
 test('--status tells the signal in progress, what is waited for, the time left, and after the stop how it went', async (t) => {
   const lab = new Lab(t);
   lab.hook('SIGUSR1', `#!/bin/sh\nsleep 1000\n`);
-  const options = ['--name', 'web', '--hooks', lab.hooks, '--timeout', '1000'];
+  const options = ['--name', web, '--hooks', lab.hooks, '--timeout', '1000'];
   const trap = await lab.startGuest({ options, temper: 'stubborn' });
   const serving = async (signal: string, waitsFor: string): Promise<Record<string, unknown>> =>
-    until(`${signal} waits for ${waitsFor}`, () => rowsOf(lab, 'web')[0]?.serving.find((each) => each['signal'] === signal && each['waits_for'] === waitsFor));
+    until(`${signal} waits for ${waitsFor}`, () => rowsOf(lab, web)[0]?.serving.find((each) => each['signal'] === signal && each['waits_for'] === waitsFor));
   trap.kill('SIGUSR1');
   await serving('SIGUSR1', 'hook');
   trap.kill('SIGTERM');
   const left = Number((await serving('SIGTERM', 'guest'))['left_ms']);
   assert.ok(left > 900_000 && left <= 1_000_000, String(left));
-  assert.match(ask(['web']).stdout, /^web +\d+ +\d+ +running +\S.* SIGTERM \(guest\) +\d+ s +-$/m);
-  assert.match(ask(['web']).stdout, new RegExp(`^web: to cut it short: kill -QUIT ${trap.pid}$`, 'm'));
+  assert.match(ask([web]).stdout, new RegExp(`^${web} +\\d+ +\\d+ +running +\\S.* SIGTERM \\(guest\\) +\\d+ s +-$`, 'm'));
+  assert.match(ask([web]).stdout, new RegExp(`^${web}: to cut it short: kill -QUIT ${trap.pid}$`, 'm'));
   const before = Number((await serving('SIGTERM', 'guest'))['left_ms']);
   assert.ok(before <= left);
   trap.kill('SIGQUIT');
   assert.equal(await trap.status(), 124);
 
-  const [row] = rowsOf(lab, 'web');
+  const [row] = rowsOf(lab, web);
   assert.equal(row?.['running'], false);
   assert.deepEqual([row?.['stops'], row?.['cut_off'], row?.['clean']], [1, 1, 0]);
   assert.equal((row?.['last'] as Stop).status, 124);
-  const { stdout } = ask(['--state-dir', lab.file('state'), 'web']);
-  assert.match(stdout, /^web +- +- +stopped +- +- +- +\d{4}-\d\d-\d\d \d\d:\d\d quit, /m);
-  assert.match(stdout, /^web: last end: SIGTERM: forced end: the wait was cut short/m);
+  const { stdout } = ask(['--state-dir', lab.file('state'), web]);
+  assert.match(stdout, new RegExp(`^${web} +- +- +stopped +- +- +- +\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d quit, `, 'm'));
+  assert.match(stdout, new RegExp(`^${web}: last end: SIGTERM: forced end: the wait was cut short`, 'm'));
 });
 
 test('a QEMU whose qemu-trap was killed is shown with what to do', async (t) => {
   const lab = new Lab(t);
-  const options = ['--name', 'web', '--on-death', 'keep'];
+  const options = ['--name', web, '--on-death', 'keep'];
   const trap = await lab.startGuest({ options });
-  await until('its row', () => rowsOf(lab, 'web')[0]?.['guest'] === 'running');
+  await until('its row', () => rowsOf(lab, web)[0]?.['guest'] === 'running');
   await trap.die();
-  const [row] = rowsOf(lab, 'web');
+  const [row] = rowsOf(lab, web);
   assert.deepEqual([row?.['pid'], row?.['qemu_pid']], [null, trap.qemuPid]);
-  assert.match(ask(['web']).stdout, /^web: its qemu-trap was killed; the next start in \S+\/run takes the guest over/m);
+  assert.match(ask([web]).stdout, new RegExp(`^${web}: its qemu-trap was killed; the next start in \\S+/run takes the guest over`, 'm'));
   const next = await lab.startGuest({ options });
-  await until('it is served', () => rowsOf(lab, 'web')[0]?.['pid'] === next.pid);
+  await until('it is served', () => rowsOf(lab, web)[0]?.['pid'] === next.pid);
   next.kill('SIGTERM');
   assert.equal(await next.status(), 0);
 });
 
 test('--status takes its options before and after the names', async (t) => {
   const lab = new Lab(t);
-  const trap = await lab.startGuest({ options: ['--name', 'web'] });
-  const [row] = await until('its row', () => (ask(['web', '--log', 'json', '--run-dir', lab.runDir]).rows().length === 1 ? ask(['web', '--log', 'json', '--run-dir', lab.runDir]).rows() : null));
-  assert.equal(row?.['vm'], 'web');
+  const trap = await lab.startGuest({ options: ['--name', web] });
+  const [row] = await until('its row', () => (ask([web, '--log', 'json', '--run-dir', lab.runDir]).rows().length === 1 ? ask([web, '--log', 'json', '--run-dir', lab.runDir]).rows() : null));
+  assert.equal(row?.['vm'], web);
   trap.kill('SIGTERM');
   await trap.status();
 });
@@ -86,10 +91,10 @@ test('--status takes its options before and after the names', async (t) => {
 test('a VM whose saved state was refused has its row as well', async (t) => {
   const lab = new Lab(t);
   mkdirSync(lab.file('state'));
-  writeFileSync(lab.file('state/web.state'), 'no state', { mode: 0o600 });
-  const trap = await lab.startGuest({ options: ['--name', 'web'] });
+  writeFileSync(lab.file(`state/${web}.state`), 'no state', { mode: 0o600 });
+  const trap = await lab.startGuest({ options: ['--name', web] });
   assert.equal(trap.events('state-refused').length, 1);
-  await until('its row', () => rowsOf(lab, 'web')[0]?.['guest'] === 'running');
+  await until('its row', () => rowsOf(lab, web)[0]?.['guest'] === 'running');
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
 });
@@ -110,7 +115,7 @@ test('a normal user sees their own VMs only, and root sees all', { skip: process
 
 test("what another user has put where a status would be hurts nobody", async (t) => {
   const lab = new Lab(t);
-  const bait = `/tmp/qemu-trap-bait-${process.pid}`;
+  const bait = join(tmpdir(), `qemu-trap-bait-${process.pid}`);
   t.after(() => spawnSync('rm', ['-rf', bait]));
   mkdirSync(bait, { mode: 0o700 });
   const stat = readFileSync(`/proc/${process.pid}/stat`, 'latin1');
@@ -145,8 +150,8 @@ test('a name that nobody knows is one line and 125; no VM at all is said, with s
 
 test('a wise timeout is twice the slowest clean stop, and more than one that was too short', () => {
   const stop = (end: Stop['end'], ms: number, cause: Stop['cause'] = null): Stop => ({ time: '', vm: 'vm', end, verdict: cause === null ? 'clean' : 'forced', cut_off: cause !== null, status: 0, signal: 'SIGTERM', cause, ms, timeout_ms: 60_000, message: '' });
-  assert.deepEqual(summarize([]), { stops: 0, clean: 0, cutOff: 0, slowestMs: null, wiseTimeout: null });
-  assert.deepEqual(summarize([stop('guest-shutdown', 8_200), stop('guest-shutdown', 300)]), { stops: 2, clean: 2, cutOff: 0, slowestMs: 8_200, wiseTimeout: 20 });
+  assert.deepEqual(summarize([]), { stops: 0, clean: 0, cutOff: 0, slowestMs: null, late: 0, wiseTimeout: null });
+  assert.deepEqual(summarize([stop('guest-shutdown', 8_200), stop('guest-shutdown', 300)]), { stops: 2, clean: 2, cutOff: 0, slowestMs: 8_200, late: 0, wiseTimeout: 20 });
   assert.equal(summarize([stop('guest-shutdown', 30)]).wiseTimeout, 10);
   assert.equal(summarize([stop('quit', 60_100, 'deadline')]).wiseTimeout, null);
   assert.equal(summarize([stop('guest-shutdown', 8_200), stop('quit', 60_100, 'deadline')]).wiseTimeout, 120);

@@ -5,7 +5,7 @@ import { ruleFor, type RuleBook } from '../rules.js';
 import { wordSeconds } from '../seconds.js';
 import { graceMs } from './descendants.js';
 import type { HookFacts } from './environment.js';
-import { findAround, type Around, type HookDirs } from './find.js';
+import { findAround, type Around, type HookDirs, type HookFile } from './find.js';
 import { within } from '../within.js';
 import { OutputPipes, type OutputPipe } from './output-pipes.js';
 import { runHook, type HookRun } from './run.js';
@@ -55,6 +55,8 @@ export function runAround(call: AroundCall): AroundRun | null {
   const deadline = performance.now() + aroundTimeoutMs[which];
   let current: HookRun | null = null;
   let wasCut = false;
+  let sayCut!: () => void;
+  const cut = new Promise<void>((resolve) => (sayCut = resolve));
   const runSteps = async (): Promise<HookOutcome> => {
     const steps = stepsOf(script);
     if ('fault' in steps) return failed(call, script.path, steps.fault);
@@ -64,8 +66,8 @@ export function runAround(call: AroundCall): AroundRun | null {
         const output = await pipes.take();
         // Where it was cut short meanwhile, the pipe goes with the others.
         if (wasCut && output !== null) pipes.putBack(output);
-        if (wasCut) return { kind: 'failed', why: 'was cut short' };
-        const outcome = await runStep(call, file, deadline, output, (run) => (current = run));
+        if (wasCut) return wasCutShort(call, file.path, null);
+        const outcome = await runStep(call, file, { deadline, cut }, output, (run) => (current = run));
         if (outcome.kind !== 'done') return outcome;
       }
       return { kind: 'done' };
@@ -77,12 +79,21 @@ export function runAround(call: AroundCall): AroundRun | null {
     ended: runSteps().catch((error: unknown) => failed(call, script.path, `cannot be run (${error instanceof Error ? error.message : String(error)})`)),
     cut: () => {
       wasCut = true;
+      sayCut();
       current?.end();
     },
   };
 }
 
-async function runStep(call: AroundCall, file: { path: string; ours: boolean }, deadline: number, output: OutputPipe | null, started: (run: HookRun) => void): Promise<HookOutcome> {
+/** When a hook has to be over. */
+interface Limits {
+  /** On the clock of `performance.now()`. */
+  readonly deadline: number;
+  /** Settled when it is cut short. */
+  readonly cut: Promise<void>;
+}
+
+async function runStep(call: AroundCall, file: HookFile, { deadline, cut }: Limits, output: OutputPipe | null, started: (run: HookRun) => void): Promise<HookOutcome> {
   const { which, log } = call;
   const hook = file.path;
   const startedAt = performance.now();
@@ -98,16 +109,20 @@ async function runStep(call: AroundCall, file: { path: string; ours: boolean }, 
   started(run);
   if (run.pid !== undefined) log({ event: 'hook-start', level: 'info', message: `running hook ${hook} (pid ${run.pid})`, facts: { occasion: which, hook, pid: run.pid } });
   let isLate = false;
+  let isCut = false;
+  void cut.then(() => (isCut = true));
   const timer = setTimeout(() => {
     isLate = true;
     run.end();
   }, deadline - performance.now());
   // Longer than this, the kernel holds it: it does not end even on SIGKILL.
-  const stuck: HookOutcome = { kind: 'failed', why: 'cannot be ended' };
-  const outcome = ((await within(deadline - performance.now() + clearedWithinMs, run.ended)) as HookOutcome | undefined) ?? stuck;
+  const cutInVain = cut.then(() => new Promise((resolve) => setTimeout(resolve, clearedWithinMs).unref()));
+  const outcome = (await Promise.race([within(deadline - performance.now() + clearedWithinMs, run.ended), cutInVain])) as HookOutcome | undefined;
   clearTimeout(timer);
+  if (outcome === undefined) return failed(call, hook, 'cannot be ended');
   await within(clearedWithinMs, run.cleared);
   const ms = Math.round(performance.now() - startedAt);
+  if (isCut && outcome.kind === 'failed') return wasCutShort(call, hook, ms);
   if (isLate) return failed(call, hook, `has not ended within ${wordSeconds(aroundTimeoutMs[which])}`, ms);
   if (outcome.kind === 'failed') return failed(call, hook, outcome.why, run.pid === undefined ? null : ms);
   log({
@@ -116,6 +131,12 @@ async function runStep(call: AroundCall, file: { path: string; ours: boolean }, 
     facts: { occasion: which, hook, outcome: outcome.kind, ms },
   });
   return outcome;
+}
+
+/** @param ms how long it ran; `null` where it did not */
+function wasCutShort({ which, log }: AroundCall, hook: string, ms: number | null): HookOutcome {
+  log({ event: 'hook-end', level: 'info', message: `hook ${hook} ${ms === null ? 'was not run: a signal came' : `was ended by a signal after ${wordSeconds(ms)}`}`, facts: { occasion: which, hook, outcome: 'ended', ms } });
+  return { kind: 'failed', why: 'was cut short' };
 }
 
 /** @param ms how long it ran; `null` where it did not */

@@ -112,6 +112,6 @@ export function readStatus(path: string): VmStatus | null {
 }
 
 function isServing(each: unknown): each is Serving {
-  const { signal, waitsFor, since, until } = (each ?? {}) as Partial<Record<keyof Serving, unknown>>;
-  return typeof signal === 'string' && typeof waitsFor === 'string' && typeof since === 'number' && (typeof until === 'number' || until === null);
+  const { signal, waitsFor, since, until, next } = (each ?? {}) as Partial<Record<keyof Serving, unknown>>;
+  return typeof signal === 'string' && typeof waitsFor === 'string' && typeof next === 'string' && typeof since === 'number' && (typeof until === 'number' || until === null);
 }

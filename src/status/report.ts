@@ -48,9 +48,9 @@ function leftMs({ until }: Serving): number | null {
   return until === null ? null : Math.max(0, Math.round(until - monotonicMs()));
 }
 
-/** What is in progress; of a qemu-trap that was killed nothing is. */
-function servingOf({ pid, status }: FoundVm): readonly Serving[] {
-  return pid === null ? [] : (status?.serving ?? []);
+/** What is in progress; of a qemu-trap that was killed, or a QEMU that has gone, nothing is. */
+function servingOf({ pid, qemuPid, status }: FoundVm): readonly Serving[] {
+  return pid === null || qemuPid === null ? [] : (status?.serving ?? []);
 }
 
 function guestOf(found: FoundVm): string {
@@ -88,17 +88,16 @@ function advice({ name, found, stops }: Reported): string[] {
   const lines: string[] = [];
   if (found !== null && found.pid !== null) {
     const [first] = servingOf(found);
-    // QEMU itself has those signals blocked.
-    if (first !== undefined) lines.push(`${name}: to cut it short: kill -QUIT ${found.pid}`);
+    // Of a shutdown only: without one SIGQUIT would begin it. QEMU itself has those signals blocked.
+    if (first !== undefined && first.next !== 'none') lines.push(`${name}: to cut it short: kill -QUIT ${found.pid}`);
   }
   if (found !== null && found.pid === null) lines.push(`${name}: its qemu-trap was killed; the next start in ${found.runDir} takes the guest over, and until then no signal is served`);
   const last = stops.at(-1);
   if (last === undefined) return lines;
   if (found === null || last.verdict !== 'clean') lines.push(`${name}: last end: ${last.message}`);
-  const { stops: count, clean, cutOff, slowestMs, wiseTimeout } = summarize(stops);
+  const { stops: count, clean, cutOff, slowestMs, late, wiseTimeout } = summarize(stops);
   const how =
-    count === 0 ? ''
-    : slowestMs === null ? ', never by the guest itself: does it hear its power button?'
+    slowestMs === null ? (late > 0 ? ', never by the guest itself: does it hear its power button?' : '')
     : `, ${clean} by the guest itself, the slowest in ${wordSeconds(slowestMs)}: --timeout ${wiseTimeout} is wise`;
   lines.push(`${name}: ${count} ${count === 1 ? 'stop' : 'stops'} on a signal${how}; cut off ${cutOff} times`);
   return lines.map(plain);

@@ -12,7 +12,7 @@ import type { Monitors } from '../qemu/launch.js';
 import { runFiles } from '../qemu/run-files.js';
 import { tapMonitor } from '../qmp/tap.js';
 import { isIgnored, ruleFor, type Rule, type RuleBook } from '../rules.js';
-import { parseSignal, type SignalName } from '../signals.js';
+import { builtinRule, parseSignal, type SignalName } from '../signals.js';
 import { longestSocketPath } from '../socket-path.js';
 import { supervise } from '../supervise.js';
 import { atTerminal } from '../terminal.js';
@@ -77,7 +77,7 @@ function tried(asked: string, book: RuleBook): Rule {
 function hookWords({ script }: Rule, didItsPart: boolean, end: string | null): string {
   if (script === null) return '';
   if (didItsPart) return 'The hook did its part. ';
-  return end === 'failed' ? 'The hook failed. ' : 'The hook did not do its part, and qemu-trap did it. ';
+  return end === 'failed' ? 'The hook failed. ' : 'The hook did not do its part. ';
 }
 
 /** Options of QEMU that `-snapshot` does nothing for. */
@@ -86,7 +86,7 @@ const notSnapshotted = ['blockdev', 'fsdev', 'virtfs'];
 /** The user's own command line, with what keeps its disks as they are. */
 function withSnapshot(qemu: readonly string[]): string[] {
   const written = notSnapshotted.find((name) => qemu.some((word) => isOption(word, name)));
-  if (written !== undefined) throw new UsageError(`--try: -snapshot does not keep what -${written} names as it is: leave it out, or name the disk with -drive`);
+  if (written !== undefined || qemu.some((word) => /(^|,)snapshot=off\b/.test(word))) throw new UsageError(`--try: -snapshot does not keep what ${written === undefined ? 'snapshot=off' : `-${written}`} names as it is: leave it out, or name the disk with -drive`);
   return [...qemu, '-snapshot'];
 }
 
@@ -120,8 +120,10 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
   let ranOn = false;
   /** How the hook ended: the last of its steps. */
   let hookEnd: string | null = null;
-  /** qemu-trap had to do the hook's part. */
-  let tookOver = false;
+  /** qemu-trap had to do the hook's part, or the chain has done nothing in its time. */
+  let isMissed = false;
+  /** How QEMU ended, in the words of the hook `end`. */
+  let end: string | null = null;
   let said = { hook: 0, QEMU: 0 };
   // Ends the VM whatever the user's own hooks and rules make of it.
   const ender = signal === 'SIGQUIT' ? 'SIGINT' : 'SIGQUIT';
@@ -139,14 +141,16 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
     process.kill(process.pid, ender);
   };
   const patience = setTimeout(() => quit(`the guest has not said that it is up within ${upWithinMs / 1000} s`), upWithinMs);
-  if (!isOurs) clearTimeout(patience);
+  // A user at the terminal says when the guest is up.
+  if (!isOurs && atTerminal) clearTimeout(patience);
 
-  const onEvent = ({ event, message, time, ...facts }: LogEvent & { readonly time: string; readonly signal?: string; readonly outcome?: string }): void => {
+  const onEvent = ({ event, message, time, ...facts }: LogEvent & { readonly time: string; readonly signal?: string; readonly outcome?: string; readonly cause?: string; readonly end?: string }): void => {
     const at = Date.parse(time);
     if (facts.signal === signal) {
       if (event === 'hook-end') hookEnd = facts.outcome ?? null;
-      if (event === 'next-link' && rule.script !== null) tookOver = true;
+      if (event === 'next-link' || event === 'failed' || event === 'command-timeout' || (event === 'default-action' && facts.cause === 'deadline')) isMissed = true;
     }
+    if (event === 'exit') end = facts.end ?? null;
     timeline.tell(event === 'hook-output' ? 'hook' : 'qemu-trap', message, at);
     if (event !== 'ready' || isOurs) return;
     if (atTerminal) timeline.tell('qemu-trap', `press Enter when the guest is up: ${signal} comes then`);
@@ -180,7 +184,7 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
       throw new UsageError('--try: the guest has the terminal, where Enter is to be pressed: leave -nographic and stdio out');
     }
     print(`${signal}: ${rule.script?.path ?? rule.monitorCommand ?? 'no hook'}, ${isOurs ? 'with a throw-away guest that hears nothing but its power button' : 'with the QEMU named, and -snapshot'}\n\n`);
-    const status = await supervise({
+    await supervise({
       config: { ...config, mode: 'run', qemu, name: 'try', runDir: join(dir, 'run'), stateDir: join(dir, 'state'), onDeath: 'kill', readyFd: null },
       vm: 'try', book: { ...book, specs }, log, tap, isRehearsal: true,
       followers: [new Watcher(signal, () => {
@@ -191,10 +195,13 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
     });
     log.flush();
     timeline.flush();
-    const wasCutOff = !ranOn && status !== 0;
-    const didItsPart = rule.script === null || (!tookOver && ['done', 'ended', 'not-now'].includes(hookEnd ?? ''));
-    print(`\n${isSent ? `${hookWords(rule, didItsPart, hookEnd)}${ranOn ? 'The guest ran on.' : wasCutOff ? 'The guest was cut off.' : 'The guest shut itself down.'} Over file descriptor 3 went ${said.hook} lines to QEMU and ${said.QEMU} from it.` : 'QEMU ended before the signal was sent: nothing was tried.'}\n`);
-    return isSent && didItsPart && !wasCutOff ? 0 : exitStatuses.failed;
+    const wentByItself = end === 'guest-shutdown' || end === 'guest-reset';
+    // It means: now, and never mind the guest.
+    const isToCutOff = builtinRule(signal).monitorCommand === null && rule.defaultAction !== 'none';
+    const didItsPart = !isMissed && (rule.script === null || ['done', 'ended', 'not-now'].includes(hookEnd ?? ''));
+    const guest = wentByItself ? 'The guest shut itself down.' : ranOn ? 'The guest ran on.' : 'The guest was cut off.';
+    print(`\n${isSent ? `${hookWords(rule, didItsPart, hookEnd)}${guest} Over file descriptor 3 went ${said.hook} lines to QEMU and ${said.QEMU} from it.` : 'QEMU ended before the signal was sent: nothing was tried.'}\n`);
+    return isSent && didItsPart && (wentByItself || ranOn || isToCutOff) ? 0 : exitStatuses.failed;
   } finally {
     clearTimeout(patience);
     log.flush();
