@@ -14,7 +14,8 @@ import { must, sh, Vm } from './vm.js';
 boxed('systemd', 'the Debian package', () => {
   const dir = mkdtempSync('/tmp/qemu-trap-deb-');
   after(() => rmSync(dir, { recursive: true, force: true }));
-  const vm = new Vm(() => ['/tmp/qemu-trap-deb-unit.log']);
+  const log = `${dir}/unit.log`;
+  const vm = new Vm(() => [log]);
   after(() => vm.remove());
   const unit = 'qemu-trap@web';
   const install = (version: string): void => {
@@ -46,9 +47,8 @@ boxed('systemd', 'the Debian package', () => {
   test('its unit runs a VM, with a hook from /etc/qemu-trap/hooks, and shuts it down', async () => {
     // The guest's disk and its serial line lie in /tmp here, and its snapshot in /var/tmp: the unit has its own of both.
     must('mkdir -p /etc/systemd/system/qemu-trap@.service.d');
-    writeFileSync('/etc/systemd/system/qemu-trap@.service.d/test.conf', '[Service]\nStandardError=append:/tmp/qemu-trap-deb-unit.log\nPrivateTmp=no\nReadWritePaths=/tmp /var/tmp\n');
+    writeFileSync('/etc/systemd/system/qemu-trap@.service.d/test.conf', `[Service]\nStandardError=append:${log}\nPrivateTmp=no\nReadWritePaths=/tmp /var/tmp\n`);
     must('systemctl daemon-reload');
-    rmSync('/tmp/qemu-trap-deb-unit.log', { force: true });
     must('qemu-trap --new-hook SIGTERM');
     assert.equal(statSync('/etc/qemu-trap/hooks/SIGTERM').mode & 0o777, 0o755);
     await start();
