@@ -577,8 +577,8 @@ export class VmRun {
     if (outcome.kind === 'failed' && !wasCut) return void this.#hookFailed(signal, hook, outcome.why, run.pid === undefined ? null : ms);
     // As it is with one that stays to press again, and ends with its guest.
     const how = wasCut ? 'ended' : outcome.kind;
-    const words = { 'done': 'ended well', 'not-now': 'says not now', 'failed': 'failed', 'ended': 'was ended: its guest has gone, or its time' }[how];
-    this.setting.log({ event: 'hook-end', level: 'info', message: `${signal}: hook ${hook} ${words} after ${wordSeconds(ms)}`, facts: { signal, hook, outcome: how, ms } });
+    const words = { 'done': 'ended well', 'not-now': 'says not now', 'failed': 'failed', 'ended': 'was ended' }[how];
+    this.setting.log({ event: 'hook-end', level: 'info', message: `${signal}: hook ${hook} ${words} after ${wordSeconds(ms)}${wasCut ? (this.#guestWent ? ', with its guest' : ', for its time was up or QEMU has gone') : ''}`, facts: { signal, hook, outcome: how, ms } });
   }
 
   #callOf(signal: SignalName, file: HookFile, deadline: number): Pick<HookCall, 'file' | 'argument' | 'inherited' | 'facts'> {

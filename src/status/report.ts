@@ -97,9 +97,9 @@ function advice({ name, found, stops }: Reported): string[] {
   if (found === null || last.verdict !== 'clean') lines.push(`${name}: last end: ${last.message}`);
   const { stops: count, clean, cutOff, slowestMs, late, wiseTimeout } = summarize(stops);
   const how =
-    slowestMs === null ? (late > 0 ? ', never by the guest itself: does it hear its power button?' : '')
+    slowestMs === null ? (late > 0 ? ', never by the guest itself: does it hear its power button (acpid, logind)' : '')
     : `, ${clean} by the guest itself, the slowest in ${wordSeconds(slowestMs)}: --timeout ${wiseTimeout} is wise`;
-  lines.push(`${name}: ${count} ${count === 1 ? 'stop' : 'stops'} on a signal${how}; cut off ${cutOff} times`);
+  lines.push(`${name}: ${count} ${count === 1 ? 'stop' : 'stops'} on a signal${how}; cut off ${cutOff === 1 ? 'once' : `${cutOff} times`}`);
   return lines.map(plain);
 }
 
