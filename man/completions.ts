@@ -1,3 +1,4 @@
+import { arounds } from '../src/hook/find.js';
 import type { Option, ValueKind } from '../src/options.js';
 import { trappableSignals } from '../src/signals.js';
 
@@ -9,13 +10,11 @@ export interface Described extends Option {
   readonly meaning: string;
 }
 
-const around = ['start', 'end'];
-
 /** The words that a value may be; `null` where it is a path, or anything. */
 function wordsOf(value: ValueKind): readonly string[] | null {
   if (typeof value !== 'string') return value;
   if (value === 'signal' || value === 'rule') return trappableSignals;
-  return value === 'hook name' ? [...trappableSignals, ...around] : null;
+  return value === 'hook name' ? [...trappableSignals, ...arounds] : null;
 }
 
 /** Names that are no more than names: those of another user's VMs may be anything, and a shell would expand them. */

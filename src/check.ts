@@ -4,7 +4,7 @@ import { columns } from './columns.js';
 import { findFaults } from './faults.js';
 import { longestStopMs } from './hook/around.js';
 import { describeHook, type Description } from './hook/describe.js';
-import { findAround, type HookFile } from './hook/find.js';
+import { arounds, findAround, type HookFile } from './hook/find.js';
 import { isDirectoryOfSteps, stepsIn } from './hook/steps.js';
 import { findStopTimeFault } from './notify/stop-time.js';
 import { cautionsOf } from './qemu/cautions.js';
@@ -61,7 +61,7 @@ function listHooks(rules: readonly Rule[], book: RuleBook): Listed[] {
     if (known) known.runs.push(runsOn);
     else hooks.set(file.path, { file, runs: [runsOn] });
   };
-  for (const which of ['start', 'end'] as const) for (const file of findAround(which, book.dirs).slice(0, 1)) add(file, which);
+  for (const which of arounds) for (const file of findAround(which, book.dirs).slice(0, 1)) add(file, which);
   for (const { script, signal } of rules) if (script !== null) add(script, signal);
   const { user } = book.dirs;
   return [...hooks.values()].map(({ file, runs }) => ({

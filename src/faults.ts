@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { hookPath } from './hook/environment.js';
-import { findAround, findForSignal, libDir, type HookFile } from './hook/find.js';
+import { arounds, findAround, findForSignal, libDir, type HookFile } from './hook/find.js';
 import { findInterpreterFault } from './hook/interpreter.js';
 import { isDirectoryOfSteps, stepsIn } from './hook/steps.js';
 import { checkTrust, findDirectoryFault } from './hook/trust.js';
@@ -85,7 +85,7 @@ export function findFaults(rules: readonly Rule[], book: RuleBook, env: NodeJS.P
   const checkOnlyOne = (what: string, [first, second]: readonly HookFile[]): void => {
     if (first && second) add(second.path, `${first.path} is for ${what} too, and is the one that counts`, `${isDirectoryOfSteps(second) ? 'rm -r' : 'rm'} ${shellQuote(second.path)}`);
   };
-  for (const which of ['start', 'end'] as const) {
+  for (const which of arounds) {
     const found = findAround(which, book.dirs);
     checkOnlyOne(which, found);
     if (found[0]) checkHook(found[0], searchPath, add);

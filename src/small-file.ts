@@ -21,3 +21,21 @@ export function readSmallFile(path: string, longestBytes: number): string | null
     return null;
   }
 }
+
+/**
+ * The first bytes of a file, links followed; no pipe is waited for.
+ * @returns `null` where it cannot be read
+ */
+export function readHead(path: string, bytes: number): Buffer | null {
+  try {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      const head = Buffer.alloc(bytes);
+      return head.subarray(0, readSync(fd, head));
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return null;
+  }
+}

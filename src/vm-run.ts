@@ -573,12 +573,11 @@ export class VmRun {
   }
 
   #tellHookEnd(signal: SignalName, hook: string, run: HookRun, outcome: HookOutcome, ms: number): void {
-    const wasCut = outcome.kind === 'failed' && this.#cut.has(run);
-    if (outcome.kind === 'failed' && !wasCut) return void this.#hookFailed(signal, hook, outcome.why, run.pid === undefined ? null : ms);
+    if (outcome.kind === 'failed' && !this.#cut.has(run)) return void this.#hookFailed(signal, hook, outcome.why, run.pid === undefined ? null : ms);
     // As it is with one that stays to press again, and ends with its guest.
-    const how = wasCut ? 'ended' : outcome.kind;
-    const words = { 'done': 'ended well', 'not-now': 'says not now', 'failed': 'failed', 'ended': 'was ended' }[how];
-    this.setting.log({ event: 'hook-end', level: 'info', message: `${signal}: hook ${hook} ${words} after ${wordSeconds(ms)}${wasCut ? (this.#guestWent ? ', with its guest' : ', for its time was up or QEMU has gone') : ''}`, facts: { signal, hook, outcome: how, ms } });
+    const how = outcome.kind === 'failed' ? 'ended' : outcome.kind;
+    const words = { 'done': 'ended well', 'not-now': 'says not now', 'ended': 'was ended' }[how];
+    this.setting.log({ event: 'hook-end', level: 'info', message: `${signal}: hook ${hook} ${words} after ${wordSeconds(ms)}${how === 'ended' ? (this.#guestWent ? ', with its guest' : ', for its time was up or QEMU has gone') : ''}`, facts: { signal, hook, outcome: how, ms } });
   }
 
   #callOf(signal: SignalName, file: HookFile, deadline: number): Pick<HookCall, 'file' | 'argument' | 'inherited' | 'facts'> {

@@ -6,6 +6,7 @@ import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { TestContext } from 'node:test';
+import { identify } from '../src/proc.js';
 import { QmpClient } from '../src/qmp/client.js';
 import { bootSector, guestSays, type Temper } from '../src/try/guest.js';
 
@@ -255,6 +256,14 @@ export class Trap {
     assert.equal(last?.event, 'exit', `the last line says how it ended; the log:\n${this.stderr}`);
     return last as LogLine;
   }
+}
+
+/** What looks like the run directory of a living qemu-trap, where `--status` looks for those: the test's own process. */
+export function baitRunDir(t: Pick<TestContext, 'after'>): string {
+  const dir = mkdtempSync(join(tmpdir(), 'qemu-trap-bait-'));
+  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  writeFileSync(join(dir, 'lock'), identify(process.pid) ?? '');
+  return dir;
 }
 
 /** A client on the VM's spare monitor. */

@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { existsSync, writeFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { test } from 'node:test';
 import { options } from '../src/options.js';
 import { usage } from '../src/usage.js';
-import { Lab, program } from './lab.js';
+import { baitRunDir, Lab, program } from './lab.js';
 
 /*
  * The manual pages and the completions, by the programs that people read and use them with.
@@ -76,11 +75,7 @@ test('bash completes options, their values, QEMU, and its files', (t) => {
 
 test("another user's VM with a command for a name is completed by nobody, and runs nothing", (t) => {
   const lab = new Lab(t);
-  const bait = join(tmpdir(), `qemu-trap-bait-${process.pid}`);
-  t.after(() => spawnSync('rm', ['-rf', bait]));
-  mkdirSync(bait, { mode: 0o700 });
-  const stat = readFileSync(`/proc/${process.pid}/stat`, 'latin1');
-  writeFileSync(`${bait}/lock`, `${process.pid} ${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}`);
+  const bait = baitRunDir(t);
   writeFileSync(`${bait}/status.json`, JSON.stringify({ vm: `$(touch ${lab.file('run')})`, guest: 'running', serving: [], history: null }));
   writeFileSync(lab.file('qemu-trap'), `#!/bin/sh\nexec '${process.execPath}' '${program}' "$@"\n`, { mode: 0o755 });
   const script = `PATH='${lab.dir}':$PATH; source '${resolve('dist/completions/qemu-trap.bash')}'; COMP_WORDS=(qemu-trap --status ''); COMP_CWORD=2; _qemu_trap; printf '%s\\n' "\${COMPREPLY[@]}"`;

@@ -1,11 +1,9 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { summarize, type Stop } from '../src/history.js';
-import { Lab, program, until } from './lab.js';
+import { baitRunDir, Lab, program, until } from './lab.js';
 
 type Row = Record<string, unknown> & { readonly serving: readonly Record<string, unknown>[] };
 
@@ -115,11 +113,7 @@ test('a normal user sees their own VMs only, and root sees all', { skip: process
 
 test("what another user has put where a status would be hurts nobody", async (t) => {
   const lab = new Lab(t);
-  const bait = join(tmpdir(), `qemu-trap-bait-${process.pid}`);
-  t.after(() => spawnSync('rm', ['-rf', bait]));
-  mkdirSync(bait, { mode: 0o700 });
-  const stat = readFileSync(`/proc/${process.pid}/stat`, 'latin1');
-  writeFileSync(`${bait}/lock`, `${process.pid} ${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}`);
+  const bait = baitRunDir(t);
   const bad: readonly (() => void)[] = [
     () => spawnSync('mkfifo', [`${bait}/status.json`]),
     () => symlinkSync('/etc/passwd', `${bait}/status.json`),

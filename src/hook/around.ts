@@ -6,6 +6,7 @@ import { wordSeconds } from '../seconds.js';
 import { graceMs } from './descendants.js';
 import type { HookFacts } from './environment.js';
 import { findAround, type Around, type HookDirs, type HookFile } from './find.js';
+import { errorText } from '../usage-error.js';
 import { within } from '../within.js';
 import { OutputPipes, type OutputPipe } from './output-pipes.js';
 import { runHook, type HookRun } from './run.js';
@@ -76,7 +77,7 @@ export function runAround(call: AroundCall): AroundRun | null {
     }
   };
   return {
-    ended: runSteps().catch((error: unknown) => failed(call, script.path, `cannot be run (${error instanceof Error ? error.message : String(error)})`)),
+    ended: runSteps().catch((error: unknown) => failed(call, script.path, `cannot be run (${errorText(error)})`)),
     cut: () => {
       wasCut = true;
       sayCut();

@@ -1,5 +1,6 @@
-import { closeSync, constants, openSync, readSync, realpathSync } from 'node:fs';
+import { realpathSync } from 'node:fs';
 import { basename } from 'node:path';
+import { readHead } from '../small-file.js';
 import { isDirectoryOfSteps, stepsIn } from './steps.js';
 import type { HookFile } from './find.js';
 
@@ -14,20 +15,6 @@ export interface Description {
   readonly target: string | null;
   /** What its first comment says; `''` where it says nothing. */
   readonly about: string;
-}
-
-function head(path: string): string | null {
-  try {
-    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    try {
-      const bytes = Buffer.alloc(headBytes);
-      return bytes.toString('utf8', 0, readSync(fd, bytes));
-    } finally {
-      closeSync(fd);
-    }
-  } catch {
-    return null;
-  }
 }
 
 function kindOf(text: string | null): string {
@@ -57,6 +44,6 @@ export function describeHook(hook: HookFile): Description {
     const { length } = stepsIn(hook).run;
     return { kind: `directory of ${length} ${length === 1 ? 'step' : 'steps'}`, target, about: '' };
   }
-  const text = head(path);
+  const text = readHead(path, headBytes)?.toString('utf8') ?? null;
   return { kind: kindOf(text), target, about: aboutOf(text, basename(real)) };
 }

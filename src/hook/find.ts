@@ -54,7 +54,8 @@ export function findForSignal(signal: SignalName, dirs: HookDirs): HookFile[] {
 }
 
 /** What runs before QEMU does, and when it has gone. */
-export type Around = 'start' | 'end';
+export const arounds = ['start', 'end'] as const;
+export type Around = (typeof arounds)[number];
 
 /** What is there for {@link Around} in the user's hooks directory, a file or a directory of steps; the first one counts. */
 export function findAround(which: Around, dirs: HookDirs): HookFile[] {

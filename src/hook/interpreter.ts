@@ -1,24 +1,14 @@
-import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { basename } from 'node:path';
 import { shellQuote, type Fault } from '../ownership.js';
 import { findInPath, isExecutable } from '../search-path.js';
+import { readHead } from '../small-file.js';
 
 /** What the kernel reads of a script to find its interpreter (BINPRM_BUF_SIZE; execve(2)). */
 const headBytes = 256;
 
+/** `''` where a program may be executable and not readable. */
 function firstLine(path: string): string {
-  try {
-    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    try {
-      const head = Buffer.alloc(headBytes);
-      return head.toString('latin1', 0, readSync(fd, head)).split('\n', 1)[0] ?? '';
-    } finally {
-      closeSync(fd);
-    }
-  } catch {
-    // A program may be executable and not readable.
-    return '';
-  }
+  return readHead(path, headBytes)?.toString('latin1').split('\n', 1)[0] ?? '';
 }
 
 /** Options of env(1) whose value is the next word. */
