@@ -1,0 +1,184 @@
+import { closeSync, constants, fstatSync, openSync, readFileSync, readdirSync } from 'node:fs';
+import { descriptorTarget } from '../proc.js';
+
+/*
+ * The descriptors that qemu-trap was started with, from 3 up. They are QEMU's: it gets each under its own number, as a
+ * bare QEMU would. Hooks and helpers get none of them.
+ *
+ * libuv marks them close-on-exec when Node starts, from 3 up to the first gap at or after 16
+ * (uv_disable_stdio_inheritance). Beyond that gap they stay as they are, and every child inherits them; Node has no way
+ * to mark them.
+ */
+
+const lowest = 3;
+
+/** O_CLOEXEC in the flags of /proc/PID/fdinfo/FD (proc(5)); Node sets it on all of its own. */
+const O_CLOEXEC = 0o2000000;
+const accessMode = constants.O_RDONLY | constants.O_WRONLY | constants.O_RDWR;
+
+/**
+ * The flags of open(2), with O_CLOEXEC.
+ * @throws NodeJS.ErrnoException if it is not open
+ */
+export function flagsOf(fd: number): number {
+  const flags = /^flags:\s*([0-7]+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1];
+  return Number.parseInt(flags ?? '0', 8);
+}
+
+function isOpen(fd: number): boolean {
+  try {
+    fstatSync(fd);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** False if it cannot be known: then it is left to the kernel, as a descriptor that Node has not marked is. */
+function isMarked(fd: number): boolean {
+  try {
+    return (flagsOf(fd) & O_CLOEXEC) !== 0;
+  } catch {
+    return false;
+  }
+}
+
+/** False if it cannot be known. */
+export function isWritable(fd: number): boolean {
+  try {
+    return (flagsOf(fd) & accessMode) !== constants.O_RDONLY;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * What is open now; nothing if /proc is not there to tell. The listing has a descriptor of its own while it is made,
+ * which is closed again.
+ * @throws NodeJS.ErrnoException for want of a descriptor
+ */
+function listOpen(): number[] {
+  let names: string[];
+  try {
+    names = readdirSync('/proc/self/fd');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+  return names.map(Number).filter((fd) => fd >= lowest && isOpen(fd)).sort((a, b) => a - b);
+}
+
+/** The channel of a parent that is Node too: this Node speaks on it itself. */
+function channelOfParent(): number | null {
+  if (process.channel === undefined) return null;
+  try {
+    // Node removes it from its own environment, and not from what the kernel keeps.
+    const fd = /\0NODE_CHANNEL_FD=(\d+)\0/.exec(`\0${readFileSync('/proc/self/environ', 'latin1')}`)?.[1];
+    return fd === undefined ? null : Number(fd);
+  } catch {
+    return null;
+  }
+}
+
+/** Those of `open` that Node has made for itself: what it waits with, and pipes that have both ends here. It marks all of them. */
+function findNodesOwn(open: readonly number[]): Set<number> {
+  const own = new Set<number>();
+  const ends = new Map<string, number[]>();
+  for (const fd of open.filter(isMarked)) {
+    const target = descriptorTarget('self', fd);
+    if (/^anon_inode:\[(eventpoll|eventfd|io_uring|timerfd)\]/.test(target)) own.add(fd);
+    if (target.startsWith('pipe:')) ends.set(target, [...(ends.get(target) ?? []), fd]);
+  }
+  for (const fds of ends.values()) {
+    if (fds.some(isWritable) && !fds.every(isWritable)) for (const fd of fds) own.add(fd);
+  }
+  const channel = channelOfParent();
+  if (channel !== null) own.add(channel);
+  return own;
+}
+
+/** Still open here. Looked up when this module is loaded, before qemu-trap opens anything. */
+let inherited: readonly number[] = [];
+/** Those of them that every child inherits. */
+let unmarked: readonly number[] = [];
+/** Stands for an unmarked one in a child that is not to have it. */
+let devNull: number | null = null;
+
+function lookUp(): void {
+  const open = listOpen();
+  const own = findNodesOwn(open);
+  inherited = open.filter((fd) => !own.has(fd));
+  unmarked = inherited.filter((fd) => !isMarked(fd));
+  if (unmarked.length > 0) devNull = openSync('/dev/null', constants.O_RDWR);
+}
+
+/** Why the look-up failed: for want of a descriptor, as a rule. */
+let failure: unknown = null;
+try {
+  lookUp();
+} catch (error) {
+  failure = error;
+}
+
+/**
+ * The descriptors from 3 up that qemu-trap was started with and still holds, in ascending order.
+ * @throws NodeJS.ErrnoException if there was none to spare at the start
+ */
+export function inheritedDescriptors(): readonly number[] {
+  if (failure !== null) throw failure;
+  return inherited;
+}
+
+/** True if children inherit `fd` without being told to. */
+export function isUnmarked(fd: number): boolean {
+  return unmarked.includes(fd);
+}
+
+/** libuv duplicates each entry of `stdio` past the last one, before it puts them under their numbers (uv_spawn): a few. */
+const duplicates = 8;
+
+/** The lowest number that cannot be asked for in a child, by the limit on this process (RLIMIT_NOFILE of getrlimit(2)). */
+export function descriptorLimit(): number {
+  try {
+    const soft = /^Max open files\s+(\d+|unlimited)/m.exec(readFileSync('/proc/self/limits', 'latin1'))?.[1];
+    return soft === undefined || soft === 'unlimited' ? Infinity : Number(soft) - duplicates;
+  } catch {
+    return Infinity;
+  }
+}
+
+/** An entry of Node's `stdio` for a child. */
+export type Stdio = 'inherit' | 'ignore' | 'pipe' | number;
+
+/**
+ * A child's `stdio` with /dev/null under each number of `hidden` that the child would inherit and is not given
+ * anything under.
+ */
+export function hiding<T>(stdio: readonly (T | Stdio)[], hidden: readonly number[] = unmarked): (T | Stdio)[] {
+  const covered = [...stdio];
+  if (hidden.length === 0) return covered;
+  const limit = descriptorLimit() - hidden.length;
+  for (const fd of hidden) {
+    // A number close to the limit, or above one that was lowered after it was opened, cannot be covered.
+    if (devNull === null || !unmarked.includes(fd) || fd >= limit) continue;
+    while (covered.length <= fd) covered.push('ignore');
+    if (covered[fd] === 'ignore') covered[fd] = devNull;
+  }
+  return covered;
+}
+
+/** Closes `fd`, which is not for QEMU. */
+export function closeInherited(fd: number): void {
+  closeSync(fd);
+  inherited = inherited.filter((each) => each !== fd);
+  unmarked = unmarked.filter((each) => each !== fd);
+}
+
+/** Closes all that QEMU has now, but for `except`: whoever has the other end waits for QEMU's end alone. */
+export function releaseInherited(except: number | null): void {
+  for (const fd of inherited) if (fd !== except) closeInherited(fd);
+  if (devNull !== null && unmarked.length === 0) {
+    closeSync(devNull);
+    devNull = null;
+  }
+}
