@@ -124,6 +124,9 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Conf
   if (readyFd !== undefined && !/^\d{1,9}$/.test(readyFd)) {
     throw new UsageError(`--ready-fd ${readyFd}: write the number of an open file descriptor, such as 3`);
   }
+  if (readyFd !== undefined && Number(readyFd) < 3) {
+    throw new UsageError(`--ready-fd ${readyFd}: is stdin, stdout or stderr: write the number of another open file descriptor, such as 3`);
+  }
   const press = last('press') ?? '10';
   const config: Config = {
     mode,

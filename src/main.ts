@@ -10,7 +10,7 @@ import type { RuleBook } from './rules.js';
 import { isJournal, openStderr } from './stderr.js';
 import { standIn, supervise } from './supervise.js';
 import { reachQemu } from './takeover.js';
-import { UsageError } from './usage-error.js';
+import { isSystemError, refusedBySystem, UsageError } from './usage-error.js';
 
 const defaultHooksDir = '/etc/qemu-trap/hooks';
 /** How long a slow reader of stderr has for the last line, when nothing else is left to be done. */
@@ -97,15 +97,22 @@ async function main(argv: readonly string[]): Promise<number> {
     const service = { config, vm, book, log, followers: live === null ? [] : [live], tap: null, isRehearsal: false };
     return await (qemu === null ? supervise(service) : standIn(service, qemu));
   } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
+    const refused = error instanceof UsageError ? error : isSystemError(error) ? refusedBySystem(error.message, error, 'QEMU was not started') : null;
+    if (refused === null) throw error;
     log?.flush();
-    stderr.write(wordUsageError(error, asksForJson(argv) ? 'json' : 'text', isJournal(process.env)), 'qemu-trap');
-    return error.status;
+    stderr.write(wordUsageError(refused, asksForJson(argv) ? 'json' : 'text', isJournal(process.env)), 'qemu-trap');
+    return refused.status;
   } finally {
     log?.flush();
     await stderr.drain(lastLineMs);
   }
 }
+
+// A umask that takes the owner's own rights away would keep qemu-trap from its files, and QEMU's monitors from it.
+process.umask(process.umask() & 0o077);
+
+// Which descriptors qemu-trap itself was activated with (sd_listen_fds(3)); they say nothing to what it starts.
+for (const name of Object.keys(process.env)) if (name.startsWith('LISTEN_')) delete process.env[name];
 
 main(process.argv.slice(2)).then(
   (code) => process.exit(code),

@@ -29,7 +29,8 @@ export function keepSpareDescriptor(): void {
   }
 }
 
-function isShortage(error: unknown): boolean {
+/** True for want of a descriptor or of memory, which says nothing about what was asked. */
+export function isShortage(error: unknown): boolean {
   return ['EMFILE', 'ENFILE', 'ENOMEM'].includes((error as NodeJS.ErrnoException).code ?? '');
 }
 

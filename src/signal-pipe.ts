@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs';
-import spawn from 'cross-spawn';
-import { flagsOf } from './descriptors.js';
+import { flagsOf } from './system/descriptors.js';
 import { descriptorTarget } from './proc.js';
+import { spawn } from './system/spawn.js';
 
 /*
  * libuv carries signals to its loop through a pipe of the usual 64 KiB: 4,096 signals. What comes while it is full is
@@ -49,7 +49,7 @@ export function widenSignalPipe(): void {
     const helper = helpers[index];
     if (helper === undefined || paths.length === 0) return;
     const [command, args] = helper(paths);
-    const child = spawn(command, args, { stdio: 'ignore' });
+    const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'ignore'] });
     let tried = false;
     const next = (): void => {
       if (tried) return;

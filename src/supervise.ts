@@ -1,7 +1,6 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { onExit } from 'signal-exit';
 import type { Config } from './args.js';
-import { closeUnmarked, isInheritedFd, isWritable, withoutInheritance } from './descriptors.js';
 import { exitStatus } from './exit-status.js';
 import { findFaults } from './faults.js';
 import { helperEnvironment, inheritedEnvironment } from './hook/environment.js';
@@ -13,7 +12,7 @@ import { findStopTimeFault } from './notify/stop-time.js';
 import { ServiceManager } from './notify/service-manager.js';
 import { endOf, notExecuted, verdict, wasCutOff, wordEnding, type Ending, type Prevention } from './outcome.js';
 import type { AdoptedQemu } from './qemu/adopt.js';
-import { changesUser, daemonizes, guestSource, namedFds } from './qemu/command-line.js';
+import { changesUser, daemonizes, guestSource } from './qemu/command-line.js';
 import { identify } from './proc.js';
 import { monitorsConfig, planLaunch, type Helpers, type Monitors } from './qemu/launch.js';
 import { startQemu, type QemuExit } from './qemu/process.js';
@@ -27,8 +26,10 @@ import type { SignalName } from './signals.js';
 import { clearedOf, requireOwnGround, takeOver } from './takeover.js';
 import { atTerminal, rememberTerminal } from './terminal.js';
 import { StatusFile } from './status/file.js';
+import { descriptorLimit, inheritedDescriptors, isUnmarked, isWritable } from './system/descriptors.js';
 import { keep, onTrapped } from './trap.js';
-import { errorText, UsageError } from './usage-error.js';
+import { errorText, refusedBySystem, UsageError } from './usage-error.js';
+import { ReadyDescriptor } from './vm/readiness.js';
 import { VmRun, type Adoption, type Charge, type Follower, type Setting, type Tap } from './vm-run.js';
 
 /** The sockets in the run directory: a hook's own for each signal that has one, and the spare ones. */
@@ -42,11 +43,8 @@ function placeMonitors(hooked: readonly SignalName[], file: (name: string) => st
   };
 }
 
-/**
- * Refuses what cannot be served.
- * @returns the descriptor for `--ready-fd`
- */
-function checkCall(config: Config, env: NodeJS.ProcessEnv): number | null {
+/** Refuses what cannot be served. */
+function checkCall(config: Config, env: NodeJS.ProcessEnv): ReadyDescriptor | null {
   if (config.mode === 'run') {
     if (daemonizes(config.qemu)) {
       throw new UsageError('-daemonize: qemu-trap must stay the parent of QEMU: leave the option out, your service manager does its work');
@@ -54,10 +52,11 @@ function checkCall(config: Config, env: NodeJS.ProcessEnv): number | null {
     requireQemu(config.qemu[0] ?? '', env);
   }
   const { readyFd } = config;
-  if (readyFd !== null && !(isInheritedFd(readyFd) && isWritable(readyFd))) {
+  if (readyFd === null) return null;
+  if (!(inheritedDescriptors().includes(readyFd) && isWritable(readyFd))) {
     throw new UsageError(`--ready-fd ${readyFd}: no such file descriptor is open for writing: open it in the shell (${readyFd}>FILE), or let the service manager`);
   }
-  return readyFd === null ? null : withoutInheritance(readyFd);
+  return new ReadyDescriptor(readyFd);
 }
 
 /** Of a run directory that nobody has used since its last qemu-trap ended as it should. */
@@ -68,24 +67,19 @@ interface Ground {
   readonly runDir: RunDir;
   readonly monitors: Monitors;
   readonly helpers: Helpers;
-  /** Descriptors that QEMU's options name. */
-  readonly namedFds: readonly number[];
-  /** Those of them that are open. */
-  readonly fds: readonly number[];
+  readonly ready: ReadyDescriptor | null;
 }
 
-function prepare(config: Config, vm: string, readyFd: number | null, hooked: readonly SignalName[], env: NodeJS.ProcessEnv): Ground {
+function prepare(config: Config, vm: string, ready: ReadyDescriptor | null, hooked: readonly SignalName[], env: NodeJS.ProcessEnv): Ground {
   const names: string[] = [];
   placeMonitors(hooked, (name) => (names.push(name), name));
   const runDir = openRunDir(config.runDir, vm, env, names);
+  // Whatever ends the program, and whenever: no socket and no lock is left behind that nobody needs.
+  onExit(() => runDir.close());
   if (config.onDeath === 'keep' && config.mode === 'run' && !runDir.isLasting) {
-    runDir.remove();
     throw new UsageError('--on-death keep: the next start would not find the guest again, for the run directory is a new one each time: name one with --run-dir');
   }
-  const named = namedFds(config.qemu);
-  const fds = named.filter((fd) => fd !== readyFd && isInheritedFd(fd));
-  closeUnmarked(readyFd === null ? fds : [...fds, readyFd]);
-  return { runDir, monitors: placeMonitors(hooked, runDir.file), helpers: findHelpers(env), namedFds: named, fds };
+  return { runDir, monitors: placeMonitors(hooked, runDir.file), helpers: findHelpers(env), ready };
 }
 
 /** For whoever takes over. */
@@ -105,13 +99,18 @@ async function launch(config: Config, ground: Ground, saved: SavedState | null, 
   const { runDir, monitors, helpers } = ground;
   const monitorsFile = runDir.file(runFiles.monitorsConfig);
   try {
-    const plan = planLaunch({ qemu: config.qemu, shield: config.shield, dieWithParent: config.onDeath === 'kill', helpers, namedFds: ground.namedFds, fds: ground.fds, monitorsFile, savedState: saved?.fd ?? null });
+    const withheld = ground.ready?.withheld ?? null;
+    const inherited = inheritedDescriptors().filter((fd) => fd !== withheld);
+    const plan = planLaunch({
+      qemu: config.qemu, shield: config.shield, dieWithParent: config.onDeath === 'kill', helpers, monitorsFile, savedState: saved?.fd ?? null,
+      inherited, marked: inherited.filter((fd) => !isUnmarked(fd)), withheld, descriptorLimit: descriptorLimit(),
+    });
     writeFileSync(monitorsFile, monitorsConfig(plan.controlFd, monitors), { mode: 0o600 });
     const qemu = await startQemu(plan, inheritedEnvironment(env));
     noteQemu(runDir, qemu.pid);
-    return { qemu, monitors, runDir, saved, fds: ground.fds, adoption: null };
+    return { qemu, monitors, runDir, saved, adoption: null };
   } catch (error) {
-    throw error instanceof UsageError ? error : new UsageError(`QEMU cannot be started (${(error as NodeJS.ErrnoException).code ?? errorText(error)})`);
+    throw error instanceof UsageError ? error : refusedBySystem('QEMU cannot be started', error, 'look whether it starts without qemu-trap');
   }
 }
 
@@ -179,24 +178,20 @@ class Watch {
   readonly #history: string | null;
   #vmRun: VmRun | null = null;
   #startedAt = performance.now();
-  /** A QEMU runs that goes on without qemu-trap: whoever takes it over needs its sockets. */
-  #leaves = false;
 
   /** @param cleared settled when nothing is left of the hooks of a qemu-trap that was killed */
   constructor(
     service: Service,
     private readonly runDir: RunDir,
     stateFile: StateFile | null,
-    readyFd: number | null,
+    ready: ReadyDescriptor | null,
     private readonly cleared: Promise<void>,
   ) {
     const { config, vm, book, log, tap, isRehearsal } = service;
     this.#history = historyFile(config.stateDir, vm, process.env);
     const followers = [new StatusFile(runDir.file, vm, this.#history), ...service.followers];
     const manager = new ServiceManager(helperEnvironment(process.env), log);
-    this.#setting = { config, vm, book, log, stateFile, manager, readyFd, followers, tap, isRehearsal };
-    // Whatever ends the program before its time: no socket and no lock is left behind that nobody needs.
-    onExit(() => (this.#leaves ? runDir.release() : runDir.remove()));
+    this.#setting = { config, vm, book, log, stateFile, manager, ready, followers, tap, isRehearsal };
   }
 
   #around(which: Around, occasion: Readonly<Record<string, string>>): AroundRun | null {
@@ -245,7 +240,7 @@ class Watch {
   /** @returns how QEMU ended; never rejected once `charge` is in its hands */
   async over(charge: Charge, outlives: boolean): Promise<{ readonly exit: QemuExit; readonly ending: Ending; readonly refusedState: boolean }> {
     const { adoption } = charge;
-    this.#leaves = outlives;
+    this.runDir.leaves = outlives;
     this.#startedAt = performance.now() - (adoption?.ageMs ?? 0);
     const isFirst = this.#vmRun === null;
     const vmRun = new VmRun(this.#setting, charge);
@@ -260,7 +255,7 @@ class Watch {
     }
     const exit = await vmRun.untilGone();
     // One that not even SIGKILL has ended is still there for whoever comes next.
-    this.#leaves = vmRun.hasAbandoned;
+    this.runDir.leaves = vmRun.hasAbandoned;
     return { exit, ending: vmRun.ending(exit), refusedState: vmRun.hasRefused(exit) };
   }
 
@@ -338,15 +333,15 @@ class Watch {
 export async function supervise(service: Service): Promise<number> {
   const { config, vm, book, log } = service;
   const env = process.env;
-  const readyFd = checkCall(config, env);
+  const ready = checkCall(config, env);
   const file = stateFile(config.stateDir, vm, env);
   const hooked = allRules(book).filter((rule) => rule.script !== null).map((rule) => rule.signal);
   const restoreTerminal = rememberTerminal();
-  const ground = prepare(config, vm, readyFd, hooked, env);
+  const ground = prepare(config, vm, ready, hooked, env);
   const { runDir } = ground;
-  const wish = { runDir, monitors: ground.monitors, qemu: config.qemu, state: file, fds: ground.fds };
+  const wish = { runDir, monitors: ground.monitors, qemu: config.qemu, state: file };
   const { left, cleared } = runDir.isFresh ? nothingLeft : await takeOver(wish);
-  const watch = new Watch(service, runDir, file, readyFd, cleared);
+  const watch = new Watch(service, runDir, file, ready, cleared);
   if (left !== null) return watch.conclude((await watch.over(left, true)).ending);
 
   if (!runDir.isFresh) runDir.clear();
@@ -382,8 +377,8 @@ export async function supervise(service: Service): Promise<number> {
  */
 export async function standIn(service: Service, qemu: AdoptedQemu): Promise<number> {
   const { config, vm } = service;
-  const readyFd = checkCall(config, process.env);
-  const { runDir, monitors } = prepare(config, vm, readyFd, [], process.env);
+  const ready = checkCall(config, process.env);
+  const { runDir, monitors } = prepare(config, vm, ready, [], process.env);
   requireOwnGround(runDir, config.attach ?? '', qemu.pid);
   // A guest that a hook of a killed one has frozen is still to be thawed.
   runDir.clear(runFiles.frozen);
@@ -391,8 +386,8 @@ export async function standIn(service: Service, qemu: AdoptedQemu): Promise<numb
   noteQemu(runDir, qemu.pid);
   const cleared = clearedOf(runDir);
   const adoption: Adoption = { ageMs: qemu.ageMs, isOther: false, sharesMonitor: true, cleared };
-  const watch = new Watch(service, runDir, null, readyFd, cleared);
+  const watch = new Watch(service, runDir, null, ready, cleared);
   // What it leaves is nothing that whoever comes next would need: that one attaches anew.
-  const { ending } = await watch.over({ qemu, monitors, runDir, saved: null, fds: [], adoption }, false);
+  const { ending } = await watch.over({ qemu, monitors, runDir, saved: null, adoption }, false);
   return watch.conclude(ending);
 }

@@ -55,8 +55,6 @@ export interface Wish {
   /** The command line that is asked for now. */
   readonly qemu: readonly string[];
   readonly state: StateFile | null;
-  /** Descriptors that were meant for a QEMU to be started. */
-  readonly fds: readonly number[];
 }
 
 export interface Left {
@@ -70,10 +68,10 @@ export interface Left {
  * The QEMU that a qemu-trap which was killed has left running in this run directory.
  * @throws {UsageError} where there is one, and it cannot be served: its sockets stay
  */
-export async function takeOver({ runDir, monitors, qemu, state, fds }: Wish): Promise<Left> {
+export async function takeOver({ runDir, monitors, qemu, state }: Wish): Promise<Left> {
   const cleared = clearedOf(runDir);
   const adopted = await findLeft(runDir, monitors.control).catch((error: unknown) => {
-    runDir.release();
+    runDir.leaves = true;
     throw new UsageError(`a QEMU that was left running in ${runDir.path} cannot be taken over: ${errorText(error)}`);
   });
   if (adopted === null) return { left: null, cleared };
@@ -89,7 +87,6 @@ export async function takeOver({ runDir, monitors, qemu, state, fds }: Wish): Pr
     monitors: { ...monitors, hooks: hookMonitors(runDir) },
     runDir,
     saved: saved === null || 'fault' in saved ? null : saved,
-    fds,
     adoption,
   };
   return { left, cleared };
@@ -98,13 +95,13 @@ export async function takeOver({ runDir, monitors, qemu, state, fds }: Wish): Pr
 /**
  * Makes sure that nobody needs what is in the run directory of a qemu-trap that only attaches: where another has left
  * its QEMU there, that one is to be taken over, and not attached to.
- * @throws {UsageError} where somebody does; the lock is given up
+ * @throws {UsageError} where somebody does: all that is there stays
  */
 export function requireOwnGround(runDir: RunDir, socket: string, pid: number): void {
   const noted = readIdentity(runDir.file(runFiles.qemu));
   const isLeft = isIdentityAlive(noted) && (pidOf(noted) !== pid || existsSync(runDir.file(runFiles.control)));
   if (!isLeft && realpathSync(dirname(socket)) !== realpathSync(runDir.path)) return;
-  runDir.release();
+  runDir.leaves = true;
   throw new UsageError(`--attach ${socket}: ${runDir.path} holds the sockets of a QEMU that qemu-trap started: start qemu-trap as it was started then, and it takes that QEMU over (or name another directory with --run-dir)`);
 }
 

@@ -1,5 +1,5 @@
 import { isatty } from 'node:tty';
-import spawn from 'cross-spawn';
+import { spawnSync } from './system/spawn.js';
 
 export const atTerminal = isatty(0);
 
@@ -12,7 +12,7 @@ const sttyWithinMs = 1_000;
  */
 export function rememberTerminal(): () => void {
   if (!atTerminal) return () => undefined;
-  const modes = spawn.sync('stty', ['-g'], { stdio: ['inherit', 'pipe', 'ignore'], encoding: 'utf8', timeout: sttyWithinMs, killSignal: 'SIGKILL' }).stdout?.trim();
+  const modes = spawnSync('stty', ['-g'], { stdio: ['inherit', 'pipe', 'ignore'], timeout: sttyWithinMs, killSignal: 'SIGKILL' }).stdout?.trim();
   if (!modes) return () => undefined;
-  return () => void spawn.sync('stty', [modes], { stdio: ['inherit', 'ignore', 'ignore'], timeout: sttyWithinMs, killSignal: 'SIGKILL' });
+  return () => void spawnSync('stty', [modes], { stdio: ['inherit', 'ignore', 'ignore'], timeout: sttyWithinMs, killSignal: 'SIGKILL' });
 }

@@ -1,4 +1,4 @@
-import { closeSync, existsSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Config } from './args.js';
 import { initialState, linkOf, nextTick, step, type Action, type Input, type State } from './dispatch.js';
@@ -31,7 +31,9 @@ import type { SignalName } from './signals.js';
 import { widenSignalPipe } from './signal-pipe.js';
 import { atTerminal } from './terminal.js';
 import { onTrapped, rehearsalSignal, rehearse, type Trapped } from './trap.js';
+import { releaseInherited } from './system/descriptors.js';
 import { errorText } from './usage-error.js';
+import type { ReadyDescriptor } from './vm/readiness.js';
 import { within } from './within.js';
 
 /** setTimeout takes no more (Node's documentation of timers). */
@@ -78,8 +80,6 @@ export interface Charge {
   readonly runDir: RunDir;
   /** What QEMU was started to resume. */
   readonly saved: SavedState | null;
-  /** What QEMU has inherited, still open here. */
-  readonly fds: readonly number[];
   /** `null` where qemu-trap has started it. */
   readonly adoption: Adoption | null;
 }
@@ -107,7 +107,7 @@ export interface Setting {
   readonly log: Log;
   readonly stateFile: StateFile | null;
   readonly manager: ServiceManager;
-  readonly readyFd: number | null;
+  readonly ready: ReadyDescriptor | null;
   readonly followers: readonly Follower[];
   /** Puts something between hooks and their monitors; `null` where hooks have QEMU's own. */
   readonly tap: Tap | null;
@@ -159,7 +159,7 @@ export class VmRun {
     const { qemu, runDir } = charge;
     this.#resuming = charge.saved !== null;
     // A QEMU that refuses its saved state is started once more, and needs them again.
-    if (!this.#resuming) this.#closeInherited();
+    if (!this.#resuming || charge.adoption !== null) this.#releaseInherited();
     this.#freezeGuard = new FreezeGuard(config.agent, runDir.file(runFiles.frozen), setting.log);
     this.#state = initialState({ killAfterMs: config.killAfterMs, pressGaps: config.pressGaps });
     let close!: () => void;
@@ -375,14 +375,14 @@ export class VmRun {
     }
     this.#resuming = false;
     markHooksToCome();
-    this.#closeInherited();
+    this.#releaseInherited();
     await this.#letGo();
     this.setting.log({ event: 'resumed', level: 'info', message: `the guest goes on where it was saved (${saved.path})`, facts: { path: saved.path } });
     await this.#refreshGuest();
   }
 
-  #closeInherited(): void {
-    for (const fd of this.charge.fds) closeSync(fd);
+  #releaseInherited(): void {
+    releaseInherited(this.setting.ready?.withheld ?? null);
   }
 
   /** True where QEMU ended because it could not load what it was to resume. */
@@ -395,14 +395,8 @@ export class VmRun {
     this.#ready = true;
     this.setting.log({ event: 'ready', level: 'info', message: 'the VM runs' });
     this.setting.manager.ready();
-    const { readyFd } = this.setting;
-    if (readyFd === null) return;
-    try {
-      writeSync(readyFd, '\n');
-      closeSync(readyFd);
-    } catch (error) {
-      this.setting.log({ event: 'ready-failed', level: 'warning', message: `--ready-fd ${readyFd}: cannot be written (${errorText(error)})` });
-    }
+    const { ready, log } = this.setting;
+    ready?.tell((why) => log({ event: 'ready-failed', level: 'warning', message: `--ready-fd ${ready.number}: the newline cannot be written: ${why}` }));
   }
 
   /** The control monitor has closed: where libuv has lost the SIGCHLD to a flood of signals, it is asked to look again. */

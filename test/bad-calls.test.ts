@@ -62,6 +62,8 @@ const rows: readonly [what: string, words: readonly string[], says: RegExp, stat
   ['--attach to what is not there', ['--attach', '/nowhere/qmp'], /--attach \/nowhere\/qmp: nobody serves it: start QEMU with -qmp/],
   ['an --attach that is too long', ['--attach', `/tmp/${'x'.repeat(110)}`], /has 115 bytes, and the path of a unix socket holds 107/],
   ['a --ready-fd that is no number', ['--ready-fd', 'x', ...qemu], /--ready-fd x: write the number/],
+  ['a --ready-fd that is stdin', ['--ready-fd', '0', ...qemu], /--ready-fd 0: is stdin, stdout or stderr: write the number of another/],
+  ['a --ready-fd that is stderr', ['--ready-fd', '02', ...qemu], /--ready-fd 02: is stdin, stdout or stderr/],
   ['a --ready-fd that is not open', ['--ready-fd', '99', ...qemu], /--ready-fd 99: no such file descriptor/],
   ['a hooks directory that is not there', ['--hooks', '/nowhere/hooks', ...qemu], /hooks directory \/nowhere\/hooks: no such directory/],
   ['-daemonize', ['--', 'qemu-system-x86_64', '-daemonize'], /-daemonize: qemu-trap must stay the parent/],
@@ -86,14 +88,6 @@ for (const [what, words, says, status = 125] of rows) {
     assert.equal(result.stdout, '');
   });
 }
-
-test('a --ready-fd that nobody opened is never one of Node\'s own', () => {
-  for (let fd = 3; fd < 40; fd++) {
-    const result = call('--ready-fd', String(fd), ...qemu);
-    assert.equal(result.status, 125, result.stderr);
-    assert.match(result.stderr, /^qemu-trap: --ready-fd \d+: no such file descriptor is open for writing[^\n]+\n$/);
-  }
-});
 
 test('a QEMU with a = in its path', (t) => {
   const lab = new Lab(t);
@@ -121,8 +115,14 @@ test('another user than root, with neither a temporary directory nor a home that
   const without = run({ TMPDIR: '/nowhere' });
   assert.equal(without.status, 125);
   assert.match(without.stderr, /^qemu-trap: run directory: none can be created in \/nowhere \(ENOENT\): name one with --run-dir\n$/);
-  const quoted = run({ HOME: "/tmp/it's, here" });
-  assert.equal(quoted.stdout, 'started\n', quoted.stderr);
+  const home = mkdtempSync(join(tmpdir(), "it's, here-"));
+  chmodSync(home, 0o777);
+  try {
+    const quoted = run({ HOME: home });
+    assert.equal(quoted.stdout, 'started\n', quoted.stderr);
+  } finally {
+    rmSync(home, { recursive: true });
+  }
 });
 
 test('a QEMU that is not executable: one line, 126', (t) => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess, type SpawnOptions, type StdioOptions } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -16,6 +16,13 @@ import { bootSector, guestSays, type Temper } from '../src/try/guest.js';
 
 export const program = resolve('dist/qemu-trap.cjs');
 const patienceMs = 30_000;
+
+/** Every Node that qemu-trap is for and that is here, by its major version: the tests' own, and what setup.sh has fetched. */
+export function nodes(): [version: string, path: string][] {
+  const own = process.versions.node.split('.')[0] as string;
+  const others = ['18', '20', '22', '24'].map((version): [string, string] => [version, resolve(`.cache/nodes/node_modules/node${version}/bin/node`)]);
+  return [[own, process.execPath], ...others.filter(([version, path]) => version !== own && existsSync(path))];
+}
 
 /** Retries `attempt` until it gives a value that is not false, null or undefined; errors count as not yet. */
 export async function until<T>(what: string, attempt: () => T | Promise<T>, ms = patienceMs): Promise<NonNullable<T>> {
@@ -77,6 +84,8 @@ export interface StartOptions {
   readonly stdio?: StdioOptions;
   /** What runs qemu-trap; its words come before Node's. */
   readonly through?: readonly string[];
+  /** Another Node. */
+  readonly node?: string;
   /** Another copy of qemu-trap. */
   readonly program?: string;
   readonly log?: 'json' | 'text';
@@ -149,7 +158,7 @@ export class Lab {
   start(options: StartOptions = {}): Trap {
     const command = options.command ?? [...this.guest(options.temper), ...(options.qemu ?? [])];
     const own = ['--run-dir', this.runDir, '--state-dir', this.file('state'), '--log', options.log ?? 'json', ...(options.options ?? [])];
-    const child = this.spawn([...(options.through ?? []), process.execPath, options.program ?? program, ...own, ...(command.length > 0 ? ['--', ...command] : [])], {
+    const child = this.spawn([...(options.through ?? []), options.node ?? process.execPath, options.program ?? program, ...own, ...(command.length > 0 ? ['--', ...command] : [])], {
       stdio: options.stdio ?? ['ignore', 'pipe', 'pipe'],
       env: { QEMU_TRAP_HOOKS: '', ...options.env },
       detached: options.detached ?? true,

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, openSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { isAlive, Lab, openFiles, read, until } from './lab.js';
+import { isAlive, Lab, read, until } from './lab.js';
 
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGPWR'] as const) {
   test(`${signal} with no options at all: the guest sees its power button, status 0, nothing is left`, async (t) => {
@@ -220,49 +220,6 @@ test('two qemu-traps never serve one run directory', async (t) => {
   assert.match(second.stderr, new RegExp(`^qemu-trap: .* served by another qemu-trap already \\(pid ${first.pid}\\): .*\n$`));
   first.kill('SIGTERM');
   assert.equal(await first.status(), 0);
-});
-
-test('QEMU gets the descriptors that its options name, under their numbers; --ready-fd gets its newline', async (t) => {
-  const lab = new Lab(t);
-  const fd7 = openSync(lab.file('seven'), 'w+');
-  const ready = openSync(lab.file('ready'), 'w+');
-  const trap = lab.start({
-    stdio: ['ignore', 'pipe', 'pipe', fd7, ready],
-    options: ['--ready-fd', '4'],
-    qemu: ['-add-fd', 'fd=3,set=1', '-name', 'x'],
-  });
-  await lab.guestSaid('up');
-  await until('the newline is there', () => read(lab.file('ready')) === '\n');
-  const held = openFiles(trap.pid);
-  assert.ok(openFiles(trap.qemuPid).includes(lab.file('seven')));
-  assert.ok(!held.includes(lab.file('ready')), 'the readiness descriptor is closed');
-  assert.ok(!held.includes(lab.file('seven')), "QEMU's descriptor is QEMU's alone");
-  trap.kill('SIGTERM');
-  assert.equal(await trap.status(), 0);
-});
-
-test('a descriptor that QEMU\'s options name, and nobody opened, is neither Node\'s nor the monitor\'s', async (t) => {
-  const lab = new Lab(t);
-  let refused = 0;
-  for (let fd = 3; fd < 24; fd++) {
-    const trap = lab.start({ qemu: ['-add-fd', `fd=${fd},set=1`] });
-    await until('QEMU has refused it, or taken it', () => trap.events('exit').length + trap.events('ready').length > 0);
-    if (trap.events('ready').length > 0) {
-      // /dev/null, which Node has open too, and which harms nobody.
-      trap.kill('SIGTERM');
-      assert.equal(await trap.status(), 0, trap.stderr);
-      continue;
-    }
-    assert.equal(await trap.status(), 1, trap.stderr);
-    assert.match(trap.stderr, /-add-fd fd=\d+,set=1: .*not valid/, "QEMU's own words");
-    refused++;
-  }
-  assert.ok(refused >= 15, `${refused} refused`);
-  const text = Array.from({ length: 21 }, (_, i) => `/dev/fd/${i + 3}`).join(' ');
-  const trap = await lab.startGuest({ qemu: ['-fw_cfg', `name=opt/text,string=${text}`] });
-  trap.kill('SIGTERM');
-  assert.equal(await trap.status(), 0);
-  assert.equal(lab.said('bye'), 1);
 });
 
 test('SIGPROF is logged and ignored, like every signal that nobody asked anything of', async (t) => {

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { exitStatus } from '../src/exit-status.js';
 import { hookOutcome, verdict, wordEnding, type Ending } from '../src/outcome.js';
 import { gapAfter, parsePress } from '../src/press.js';
-import { changesUser, daemonizes, namedFds, vmName } from '../src/qemu/command-line.js';
+import { changesUser, daemonizes, vmName } from '../src/qemu/command-line.js';
 import { planLaunch } from '../src/qemu/launch.js';
 import { parseSignalSpec } from '../src/signal-spec.js';
 import { parseSignal, trappableSignals } from '../src/signals.js';
@@ -31,41 +31,47 @@ test("the VM's name is QEMU's own, else the same at every start", () => {
   assert.match(vmName(qemu('-name')), /^qemu-/);
 });
 
-test("descriptors that QEMU's options name", () => {
-  for (const [words, fds] of [
-    [['-netdev', 'tap,id=n,fd=3'], [3]],
-    [['-netdev', 'tap,fds=3:4,vhostfds=5:6'], [3, 4, 5, 6]],
-    [['-netdev', 'tap,fd=10,vhostfd=9,id=n'], [9, 10]],
-    [['-add-fd', 'fd=7,set=1,opaque=x'], [7]],
-    [['-chardev', 'socket,id=c,fd=12'], [12]],
-    [['-incoming', 'fd:8'], [8]],
-    [['-netdev', 'stream,id=n,addr.type=fd,addr.str=11'], [11]],
-    [['-netdev', '{"type":"tap","id":"n","fd":"3"}'], [3]],
-    [['-kernel', '/dev/fd/63'], [63]],
-    [['-drive', 'file=/proc/self/fd/5,format=raw'], [5]],
-    [['-m', '16', '-name', 'fd', '-device', 'x,addr=3'], []],
-    [['-netdev', 'tap,fd=1'], []],
-  ] as const) {
-    assert.deepEqual(namedFds(qemu(...words)), [...fds], words.join(' '));
-  }
-});
-
 test('options of QEMU that qemu-trap must know of', () => {
   assert.ok(daemonizes(qemu('-daemonize')) && daemonizes(qemu('--daemonize')) && !daemonizes(qemu('-name', 'daemonize')));
   assert.ok(changesUser(qemu('-runas', 'nobody')) && changesUser(qemu('-run-with', 'user=nobody')));
   assert.ok(!changesUser(qemu('-run-with', 'chroot=/x')));
 });
 
-test('the launch leaves the command line untouched, and its descriptors under their numbers', () => {
-  const wish = { qemu: qemu('-m', '16'), shield: true, dieWithParent: true, helpers: { env: '/usr/bin/env', setpriv: '/usr/bin/setpriv' }, namedFds: [3, 4, 6], fds: [3, 6], monitorsFile: '/run/x/monitors.cfg', savedState: null };
+const wish = {
+  qemu: qemu('-m', '16'), shield: true, dieWithParent: true, helpers: { env: '/usr/bin/env', setpriv: '/usr/bin/setpriv' },
+  inherited: [3, 6, 40], marked: [3, 6], withheld: null, descriptorLimit: 1024, monitorsFile: '/run/x/monitors.cfg', savedState: null,
+};
+
+test('the launch leaves the command line untouched', () => {
   const plan = planLaunch(wish);
   assert.deepEqual(plan.args.slice(-5), ['qemu-system-x86_64', '-m', '16', '-readconfig', '/run/x/monitors.cfg']);
-  assert.deepEqual(plan.stdio, ['inherit', 'inherit', 'inherit', 3, 'ignore', 'pipe', 6]);
-  assert.equal(plan.controlFd, 5, 'not 4, which an option names');
   assert.equal(plan.detached, false);
   assert.equal(planLaunch({ ...wish, shield: false }).command, '/usr/bin/setpriv');
   assert.equal(planLaunch({ ...wish, helpers: { env: null, setpriv: null } }).command, 'qemu-system-x86_64');
   assert.equal(planLaunch({ ...wish, helpers: { env: null, setpriv: null } }).detached, true);
+});
+
+test("descriptors keep their numbers in QEMU, and qemu-trap's own have the highest free ones below 256 and the limit", () => {
+  const { stdio, controlFd } = planLaunch(wish);
+  assert.deepEqual(stdio.slice(0, 8), ['inherit', 'inherit', 'inherit', 3, 'ignore', 'ignore', 6, 'ignore']);
+  // What is not marked close-on-exec is inherited without a word.
+  assert.equal(stdio[40], 'ignore');
+  assert.equal(controlFd, 255);
+  assert.equal(stdio[255], 'pipe');
+  assert.equal(stdio.length, 256);
+  for (const [change, fds] of [
+    [{ inherited: [255, 253] }, [254, 252]],
+    [{ inherited: [255], marked: [255] }, [254, 253]],
+    [{ descriptorLimit: 64 }, [63, 62]],
+    [{ descriptorLimit: Infinity }, [255, 254]],
+    [{ withheld: 255 }, [254, 253]],
+    [{ inherited: Array.from({ length: 254 }, (_, i) => i + 3) }, [257, 258]],
+  ] as const) {
+    const plan = planLaunch({ ...wish, ...change, savedState: 17 });
+    assert.equal(plan.controlFd, fds[0], JSON.stringify(change));
+    assert.deepEqual(plan.args.slice(-3), ['-incoming', `fd:${fds[1]}`, '-S']);
+    assert.equal(plan.stdio[fds[1]], 17);
+  }
 });
 
 test('signals by any of their names', () => {
@@ -94,7 +100,6 @@ test('any text at all as a rule is read, or refused in one line', () => {
         assert.ok(error instanceof UsageError, String(error));
       }
       vmName(qemu('-name', text));
-      namedFds(qemu(text));
     }),
     { seed: 20261123, numRuns: 5_000 },
   );

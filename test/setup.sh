@@ -52,6 +52,7 @@ $bundle demo/main.ts --outdir=build/demo
 if [ "$1" = test ]; then
     mkdir -p .cache
     cc -O2 -shared -fPIC -o .cache/clock.so test/endurance/clock.c
+    cc -O2 -shared -fPIC -o .cache/fail.so test/fail.c -ldl
     $bundle test/*.test.ts test/managers/*.test.ts --outbase=test --outdir=build/test
     # Every Node that qemu-trap is for, as the registry has them; Node's own architecture names.
     if [ ! -e .cache/nodes/node_modules/.package-lock.json ]; then

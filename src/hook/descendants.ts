@@ -1,7 +1,7 @@
-import spawn from 'cross-spawn';
 import treeKill from 'tree-kill';
 import { anyValueOf, exists, hasInEnvironment, hasLimit, inTicks, listProcesses, listProcessesSince, readProcess, variable, type Process } from '../proc.js';
 import { findInPath } from '../search-path.js';
+import { spawn } from '../system/spawn.js';
 import { cookieVariable, pidVariable, runDirVariable } from './environment.js';
 
 /** From SIGTERM to SIGKILL of what a hook has left. */
@@ -24,7 +24,7 @@ const markedLimit = 2 ** 40 + Math.floor(Math.random() * 2 ** 40);
 
 /** Marks qemu-trap itself, so that its hooks are. Where prlimit(1) is not there, the cookie has to do. */
 export function markHooksToCome(): void {
-  const child = spawn('prlimit', ['--pid', String(process.pid), `--locks=${markedLimit}:`], { stdio: 'ignore' });
+  const child = spawn('prlimit', ['--pid', String(process.pid), `--locks=${markedLimit}:`], { stdio: ['ignore', 'ignore', 'ignore'] });
   child.on('error', () => undefined);
 }
 

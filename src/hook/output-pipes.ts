@@ -1,7 +1,7 @@
 import { closeSync, constants, openSync, unlinkSync } from 'node:fs';
 import { Socket } from 'node:net';
-import spawn from 'cross-spawn';
 import { runFiles } from '../qemu/run-files.js';
+import { spawn } from '../system/spawn.js';
 import { within } from '../within.js';
 import { helperEnvironment } from './environment.js';
 
@@ -92,7 +92,7 @@ export class OutputPipes {
   #make(): Promise<void> {
     const paths = Array.from({ length: spares - this.#ready.length }, () => this.file(runFiles.output(this.#made++ % (2 * spares))));
     const making = new Promise<void>((resolve) => {
-      const child = spawn('mkfifo', ['-m', '600', ...paths], { stdio: 'ignore', env: helperEnvironment(process.env) });
+      const child = spawn('mkfifo', ['-m', '600', ...paths], { stdio: ['ignore', 'ignore', 'ignore'], env: helperEnvironment(process.env) });
       child.on('error', () => resolve());
       child.on('exit', () => resolve());
     });

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
-import spawn from 'cross-spawn';
+import { spawn } from '../system/spawn.js';
 import { hookOutcome, type HookOutcome } from '../outcome.js';
 import { endDescendants, hookEnded, hookStarted } from './descendants.js';
 import { hookEnvironment, type HookFacts } from './environment.js';

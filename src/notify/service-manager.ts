@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
-import spawn from 'cross-spawn';
 import type { State } from '../dispatch.js';
 import type { Log } from '../log.js';
+import { spawn } from '../system/spawn.js';
 import { isUnderWay, wordStatus } from './status.js';
 
 /** By how much the service manager's clock is extended, each time (EXTEND_TIMEOUT_USEC of sd_notify(3)). */
@@ -93,7 +93,7 @@ export class ServiceManager {
     this.#pending.clear();
     let child: ChildProcess;
     try {
-      child = spawn('systemd-notify', words, { env: this.env, stdio: 'ignore' });
+      child = spawn('systemd-notify', words, { env: this.env, stdio: ['ignore', 'ignore', 'ignore'] });
     } catch (error) {
       return this.#complain(error as NodeJS.ErrnoException);
     }

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import spawn from 'cross-spawn';
 import { findInPath } from '../search-path.js';
 import { wordSeconds } from '../seconds.js';
+import { spawn } from '../system/spawn.js';
 
 /*
  * How long systemd gives a unit to stop, asked where qemu-trap runs in one.

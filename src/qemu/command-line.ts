@@ -69,29 +69,3 @@ export function changesUser(qemu: readonly string[]): boolean {
       (isOption(word, 'run-with') && readOpts(qemu[i + 1] ?? '').some(({ key }) => key === 'user')),
   );
 }
-
-const fdPatterns: readonly RegExp[] = [
-  // -netdev tap,fd=3  fds=3:4  vhostfd=5  vhostfds=5:6  -add-fd fd=7,set=1  -chardev socket,fd=8
-  /(?:^|[,.])(?:vhost)?fds?=([\d:]+)(?=,|$)/g,
-  // The same in QEMU's JSON style: "fd": "3"
-  /"(?:vhost)?fds?"\s*:\s*"?([\d:]+)"?/g,
-  // -incoming fd:3
-  /^fd:(\d+)$/g,
-  // -netdev stream,addr.type=fd,addr.str=3
-  /(?:^|,)[\w.-]*\bstr=(\d+)(?=,|$)/g,
-  // -kernel /dev/fd/63, as a shell's <(...) writes it
-  /\/(?:dev|proc\/self)\/fd\/(\d+)(?!\d)/g,
-];
-
-/** The file descriptors from 3 up that QEMU's options name, in ascending order. */
-export function namedFds(qemu: readonly string[]): number[] {
-  const fds = new Set<number>();
-  for (const word of qemu.slice(1)) {
-    for (const pattern of fdPatterns) {
-      for (const match of word.matchAll(pattern)) {
-        for (const fd of (match[1] as string).split(':')) if (fd !== '' && Number(fd) >= 3) fds.add(Number(fd));
-      }
-    }
-  }
-  return [...fds].sort((a, b) => a - b);
-}

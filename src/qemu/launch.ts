@@ -1,4 +1,5 @@
 import type { SignalName } from '../signals.js';
+import type { Stdio } from '../system/descriptors.js';
 
 /** The programs that set at exec what Node cannot: a signal mask and a parent-death signal. */
 export interface Helpers {
@@ -13,10 +14,14 @@ export interface LaunchWish {
   readonly shield: boolean;
   readonly dieWithParent: boolean;
   readonly helpers: Helpers;
-  /** Descriptors that QEMU's options name. */
-  readonly namedFds: readonly number[];
-  /** Those of them that are open. */
-  readonly fds: readonly number[];
+  /** Descriptors from 3 up that QEMU is to have under their own numbers. */
+  readonly inherited: readonly number[];
+  /** Those of them that it gets only if they are named (close-on-exec). */
+  readonly marked: readonly number[];
+  /** A number that is not for QEMU: `--ready-fd`. */
+  readonly withheld: number | null;
+  /** No descriptor has a number at or above it (RLIMIT_NOFILE). */
+  readonly descriptorLimit: number;
   /** The file that adds the monitors. */
   readonly monitorsFile: string;
   /** A saved guest to resume, open for reading; QEMU loads it and waits. */
@@ -26,7 +31,9 @@ export interface LaunchWish {
 export interface LaunchPlan {
   readonly command: string;
   readonly args: readonly string[];
-  readonly stdio: readonly ('inherit' | 'ignore' | 'pipe' | number)[];
+  readonly stdio: readonly Stdio[];
+  /** Descriptors that QEMU must not inherit. */
+  readonly hidden: readonly number[];
   /** QEMU's own number for its end of the control monitor. */
   readonly controlFd: number;
   /** QEMU gets a session of its own, for want of a better shield. */
@@ -40,9 +47,14 @@ export interface LaunchPlan {
  */
 const shielded = 'TERM,INT,HUP,QUIT,TSTP';
 
+/** Where descriptors begin that are not stdio. */
+const lowestFd = 3;
+/** qemu-trap's own descriptors in QEMU have the highest free numbers below this one. */
+const ownBelow = 256;
+
 /** How to start QEMU: its command line untouched, what is added after it. */
 export function planLaunch(wish: LaunchWish): LaunchPlan {
-  const { helpers, namedFds, fds } = wish;
+  const { helpers, inherited, marked, withheld } = wish;
   const words: string[] = [];
   // In this order, for env(1) takes a QEMU with a = in its path for a variable.
   if (wish.shield && helpers.env !== null) words.push(helpers.env, `--block-signal=${shielded}`);
@@ -50,20 +62,22 @@ export function planLaunch(wish: LaunchWish): LaunchPlan {
   // -readconfig, and not -mon: the latter takes away the monitor that -nographic has on Ctrl-A c by default.
   words.push(...wish.qemu, '-readconfig', wish.monitorsFile);
 
-  const inherited = new Map<number, 'pipe' | number>(fds.map((fd) => [fd, fd]));
+  const given = new Map<number, 'pipe' | number>(marked.map((fd) => [fd, fd]));
+  const isFree = (fd: number): boolean => !inherited.includes(fd) && !given.has(fd) && fd !== withheld;
   const place = (what: 'pipe' | number): number => {
-    let fd = 3;
-    // A number that an option names is never qemu-trap's, or QEMU would take the monitor for what the user meant.
-    while (inherited.has(fd) || namedFds.includes(fd)) fd++;
-    inherited.set(fd, what);
+    // High, so that none is where a user means something of their own to be; and low enough for a small table.
+    let fd = Math.min(ownBelow, wish.descriptorLimit) - 1;
+    while (fd >= lowestFd && !isFree(fd)) fd--;
+    if (fd < lowestFd) for (fd = ownBelow; !isFree(fd); fd++);
+    given.set(fd, what);
     return fd;
   };
   const controlFd = place('pipe');
   if (wish.savedState !== null) words.push('-incoming', `fd:${place(wish.savedState)}`, '-S');
-  const stdio: LaunchPlan['stdio'][number][] = ['inherit', 'inherit', 'inherit'];
-  for (let fd = 3; fd <= Math.max(...inherited.keys()); fd++) stdio.push(inherited.get(fd) ?? 'ignore');
+  const stdio: Stdio[] = ['inherit', 'inherit', 'inherit'];
+  for (let fd = lowestFd; fd <= Math.max(...given.keys()); fd++) stdio.push(given.get(fd) ?? 'ignore');
   const [command = '', ...args] = words;
-  return { command, args, stdio, controlFd, detached: wish.shield && helpers.env === null };
+  return { command, args, stdio, hidden: withheld === null ? [] : [withheld], controlFd, detached: wish.shield && helpers.env === null };
 }
 
 /** The monitors that listen on sockets in the run directory. */

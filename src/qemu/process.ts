@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import spawn from 'cross-spawn';
+import { spawnQemu } from '../system/spawn.js';
 import type { LaunchPlan } from './launch.js';
 
 export interface QemuExit {
@@ -26,7 +26,7 @@ export interface Qemu {
  */
 export function startQemu(plan: LaunchPlan, env: NodeJS.ProcessEnv): Promise<Qemu> {
   return new Promise((resolve, reject) => {
-    const child = spawn(plan.command, [...plan.args], { stdio: [...plan.stdio], env, detached: plan.detached });
+    const child = spawnQemu(plan.command, plan.args, { stdio: plan.stdio, env, detached: plan.detached }, plan.hidden);
     child.on('error', reject);
     const { pid } = child;
     if (pid === undefined) return;

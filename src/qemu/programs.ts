@@ -1,5 +1,6 @@
 import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { isShortage } from '../proc.js';
 import { UsageError } from '../usage-error.js';
 import { status } from '../exit-status.js';
 import type { Helpers } from './launch.js';
@@ -43,11 +44,17 @@ function withOption(program: string, option: string, env: NodeJS.ProcessEnv): st
   const located = locate(program, env);
   try {
     return located.path !== null && readFileSync(located.path).includes(option) ? located.path : null;
-  } catch {
+  } catch (error) {
+    // A start without it would be a worse one, and for a passing reason.
+    if (isShortage(error)) throw error;
     return null;
   }
 }
 
+/**
+ * The programs that start QEMU as it should be.
+ * @throws NodeJS.ErrnoException for want of a descriptor
+ */
 export function findHelpers(env: NodeJS.ProcessEnv): Helpers {
   return {
     env: withOption('env', 'block-signal', env),

@@ -5,7 +5,7 @@ import { shortDigest } from '../digest.js';
 import { findWayFault, openToOthers, type Fault } from '../ownership.js';
 import { identify, isIdentityAlive, pidOf, readIdentity } from '../proc.js';
 import { longestSocketPath } from '../socket-path.js';
-import { UsageError } from '../usage-error.js';
+import { refusedBySystem, UsageError } from '../usage-error.js';
 import { isLockingFile, isRunFile, runFiles } from './run-files.js';
 
 const longestDefaultName = 60;
@@ -23,10 +23,10 @@ export interface RunDir {
   readonly isFresh: boolean;
   /** Removes what any qemu-trap has put there, but for the lock, and the file `but`. Never throws. */
   clear(but?: string): void;
-  /** Gives up the lock, and leaves all else: a QEMU that runs needs it. Never throws. */
-  release(): void;
-  /** Removes what was put there, and the directory where nothing else is in it. Never throws. */
-  remove(): void;
+  /** Whether {@link RunDir.close} leaves all but the lock there, because a QEMU that runs on needs it. */
+  leaves: boolean;
+  /** Gives up the lock, and removes what was put there, and the directory if nothing else is in it. Never throws. */
+  close(): void;
 }
 
 interface Place {
@@ -47,7 +47,7 @@ function makeTemporary(): string {
   try {
     return mkdtempSync(join(tmpdir(), 'qemu-trap-'));
   } catch (error) {
-    throw new UsageError(`run directory: none can be created in ${tmpdir()} (${(error as NodeJS.ErrnoException).code}): name one with --run-dir`);
+    throw refusedBySystem(`run directory: none can be created in ${tmpdir()}`, error, 'name one with --run-dir');
   }
 }
 
@@ -74,24 +74,30 @@ function check(path: string, names: readonly string[]): void {
   }
 }
 
-/** Creates the directory, or takes an existing one that nobody else can reach, nor put another in its place. */
-function open(path: string): void {
+/**
+ * Creates the directory, or takes an existing one that nobody else can reach, nor put another in its place.
+ * @param made is told of each directory that was created
+ */
+function open(path: string, made: (directory: string) => void): void {
   const refuse = (fault: Fault | null): void => {
     if (fault !== null) throw new UsageError(`run directory ${path}: ${fault.what} (mend it: ${fault.mend}, or name another with --run-dir)`);
   };
   refuse(findWayFault(dirname(path)));
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+    createParents(path, made);
     try {
       mkdirSync(path, { mode: 0o700 });
+      made(path);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
         // Its parent went with the last VM that used it, just now.
-        mkdirSync(path, { recursive: true, mode: 0o700 });
+        createParents(path, made);
+        mkdirSync(path, { mode: 0o700 });
+        made(path);
       } else if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     }
   } catch (error) {
-    throw new UsageError(`run directory ${path}: cannot be created (${(error as NodeJS.ErrnoException).code}): name another with --run-dir`);
+    throw refusedBySystem(`run directory ${path}: cannot be created`, error, 'name another with --run-dir');
   }
   const stats = lstatSync(path);
   if (!stats.isDirectory()) throw new UsageError(`run directory ${path}: is no directory: name another with --run-dir`);
@@ -103,6 +109,24 @@ function open(path: string): void {
   refuse(findWayFault(dirname(path)));
   // Whatever the umask has left of it.
   if ((stats.mode & 0o777) !== 0o700) chmodSync(path, 0o700);
+}
+
+/** One by one, for Node's own way (`recursive`) does not say what it had made when it fails. */
+function createParents(path: string, made: (directory: string) => void): void {
+  const parent = dirname(path);
+  const create = (): void => {
+    mkdirSync(parent, { mode: 0o755 });
+    made(parent);
+  };
+  try {
+    create();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST') return;
+    if (code !== 'ENOENT') throw error;
+    createParents(parent, made);
+    create();
+  }
 }
 
 const lockTries = 100;
@@ -150,15 +174,22 @@ const raceTries = 20;
  * Where another qemu-trap ends just now, or takes the lock, the directory may go, or what this one has put there to
  * take the lock with: then all is done again.
  */
-function openAndLock(path: string): number | null {
+function openAndLock(path: string): { readonly predecessor: number | null; readonly made: readonly string[] } {
   for (let tries = 1; ; tries++) {
+    const made: string[] = [];
     try {
-      open(path);
-      return lock(path);
+      open(path, (directory) => made.push(directory));
+      return { predecessor: lock(path), made };
     } catch (error) {
+      removeMade(made);
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || tries === raceTries) throw error;
     }
   }
+}
+
+/** Removes directories that were made here, the last one first, unless somebody has put something into them. */
+function removeMade(made: readonly string[]): void {
+  for (const directory of [...made].reverse()) quietly(() => rmdirSync(directory));
 }
 
 /** link(2), which one caller only can succeed with. */
@@ -197,15 +228,17 @@ function hasNothingLeft(path: string): boolean {
 export function openRunDir(asked: string | null, vm: string, env: NodeJS.ProcessEnv, socketNames: readonly string[]): RunDir {
   const place = choose(asked, vm, env);
   const { path, parent } = place;
+  const mine = identify(process.pid);
   let predecessor: number | null;
+  let made: readonly string[];
   try {
     check(path, socketNames);
-    predecessor = openAndLock(path);
+    ({ predecessor, made } = openAndLock(path));
   } catch (error) {
     if (place.made) quietly(() => rmdirSync(path));
     throw error instanceof UsageError
       ? error
-      : new UsageError(`run directory ${path}: cannot be used (${(error as NodeJS.ErrnoException).code}): name another with --run-dir`);
+      : refusedBySystem(`run directory ${path}: cannot be used`, error, 'name another with --run-dir');
   }
   // By their names, for a directory cannot be listed where no descriptor is left.
   const names = new Set<string>([runFiles.monitorsConfig, runFiles.qemu, runFiles.frozen, ...socketNames]);
@@ -216,11 +249,14 @@ export function openRunDir(asked: string | null, vm: string, env: NodeJS.Process
     quietly(() => dropThese(readdirSync(path).filter(isRunFile)));
     quietly(() => dropThese(readdirSync(path).filter((name) => isLockingFile(name) && !isIdentityAlive(readIdentity(join(path, name))))));
   };
-  const mine = identify(process.pid);
-  const release = (): void =>
-    quietly(() => {
-      if (mine === null || readIdentity(join(path, runFiles.lock)) === mine) drop(runFiles.lock);
-    });
+  const isOurs = (): boolean => {
+    try {
+      return mine === null || readIdentity(join(path, runFiles.lock)) === mine;
+    } catch {
+      // It cannot be read; nobody else takes the lock of one that lives.
+      return true;
+    }
+  };
   return {
     path,
     isLasting: !place.made,
@@ -231,11 +267,13 @@ export function openRunDir(asked: string | null, vm: string, env: NodeJS.Process
       return join(path, name);
     },
     clear,
-    release,
-    remove: () => {
-      clear();
-      release();
+    leaves: false,
+    close() {
+      if (!this.leaves) clear();
+      if (isOurs()) drop(runFiles.lock);
+      if (this.leaves) return;
       quietly(() => rmdirSync(path));
+      removeMade(made);
       if (parent !== null) quietly(() => rmdirSync(parent));
     },
   };
