@@ -25,7 +25,7 @@ const exampleScripts = (readdirSync('examples', { recursive: true }) as string[]
   .filter((path) => statSync(path).isFile() && /^#!\/bin\/sh\n/.test(readFileSync(path, 'utf8')));
 
 test('shellcheck passes on every hook, on the examples, on the qmp command and on the scripts of the project', () => {
-  const scripts = [...readdirSync('hooks').filter((name) => name !== 'lib').map((name) => `hooks/${name}`), ...readdirSync('hooks/lib').map((name) => `hooks/lib/${name}`), 'build.sh', 'test/setup.sh', 'test/run.sh', 'test/guests/run.sh', 'test/endurance/run.sh', 'bench/run.sh', 'bench/in-box.sh', 'bench/by-hand.sh', 'test/linux-guest/make.sh', 'test/linux-guest/init', 'test/managers/fetch.sh', 'test/managers/box.sh', '.ci/run', ...['build.sh', 'postinst', 'prerm', 'postrm'].map((name) => `deb/${name}`), ...exampleScripts];
+  const scripts = [...readdirSync('hooks').filter((name) => name !== 'lib').map((name) => `hooks/${name}`), ...readdirSync('hooks/lib').map((name) => `hooks/lib/${name}`), 'build.sh', 'test/setup.sh', 'test/run.sh', 'test/apart.sh', 'test/guests/run.sh', 'test/endurance/run.sh', 'bench/run.sh', 'bench/in-box.sh', 'bench/by-hand.sh', 'test/linux-guest/make.sh', 'test/linux-guest/init', 'test/managers/fetch.sh', 'test/managers/box.sh', '.ci/run', ...['build.sh', 'postinst', 'prerm', 'postrm'].map((name) => `deb/${name}`), ...exampleScripts];
   execFileSync('shellcheck', scripts, { stdio: 'inherit' });
 });
 

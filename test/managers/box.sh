@@ -1,7 +1,8 @@
 #!/bin/bash
 # box.sh INIT LOWER COMMAND...: runs COMMAND as root in a machine of its own, as far as namespaces make one: process
-# ids, mounts, control groups, host name. It sees this system with the folder LOWER laid over it; what it writes is gone
-# with it, but for /tmp, which it shares. INIT is `tini` or `systemd`, a real one. The status is COMMAND's.
+# ids, mounts, control groups, host name. It sees this system with the folder LOWER laid over it, and nothing of a
+# qemu-trap that this host has; what it writes is gone with it, but for the folder $BOX_SHARED. INIT is `tini` or `systemd`, a real one. The status is
+# COMMAND's.
 #
 # systemd started straight on a host would take over all its control groups, and killall5 would end everything: so
 # neither is reached before two guards have seen that the namespaces are others than the host's.
@@ -30,7 +31,12 @@ mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts
 ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
 mount -t tmpfs -o mode=1777 tmpfs dev/shm
-mount --rbind /tmp tmp
+mount -t tmpfs -o mode=1777 tmpfs tmp
+if [ -n "${BOX_SHARED-}" ]; then
+    mkdir -p ".$BOX_SHARED"
+    mount --bind "$BOX_SHARED" ".$BOX_SHARED"
+fi
+rm -rf etc/qemu-trap var/lib/qemu-trap
 # The checkout may lie in a file system of its own.
 mkdir -p ".$here"
 mount --bind "$here" ".$here"

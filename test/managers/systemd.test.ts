@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { read, until } from '../lab.js';
 import { boxed, insideAgain, isInside, runBox, whyNoBox } from './box.js';
@@ -189,14 +189,13 @@ boxed('systemd', 'systemd', () => {
 /*
  * systemd's own way down ends the box with it: what the guest and qemu-trap said is looked at from outside.
  */
-const shared = process.env['QEMU_TRAP_TEST_SHARED'];
+const shared = process.env['BOX_SHARED'];
 if (isInside('poweroff') && shared !== undefined) {
   setUp(`${shared}/log`);
-  const vm = new Vm(() => [`${shared}/log`]);
+  const vm = new Vm(() => [`${shared}/log`], shared);
   vm.configure('lingering');
   must(`systemctl start ${unit}`);
   await vm.says('up');
-  writeFileSync(`${shared}/serial`, vm.serial);
   background('systemctl', 'poweroff');
   await new Promise((resolve) => setTimeout(resolve, 60_000));
 }
@@ -205,10 +204,10 @@ if (!isInside('poweroff') && !isInside('tests')) {
   test('systemd, host shutdown: the VM is shut down with all the rest', { skip: whyNoBox() }, () => {
     const dir = must('mktemp -d /tmp/qemu-trap-poweroff-XXXXXX').trim();
     const { command, env } = insideAgain('poweroff');
-    const { stderr } = runBox('systemd', command, { ...env, QEMU_TRAP_TEST_SHARED: dir });
+    const { stderr } = runBox('systemd', command, { ...env, BOX_SHARED: dir });
     const log = read(`${dir}/log`);
     assert.match(log, /SIGTERM: clean shutdown: the guest powered off .*exit status 0\n$/, stderr);
-    assert.match(readFileSync(read(`${dir}/serial`), 'utf8'), /guest: bye/);
+    assert.match(read(`${dir}/serial`), /guest: bye/);
     rmSync(dir, { recursive: true });
   });
 }

@@ -42,14 +42,16 @@ function words(pid: number): string[] {
 }
 
 export class Vm {
-  readonly dir = mkdtempSync('/tmp/qemu-trap-vm-');
-  readonly serial = `${this.dir}/serial`;
+  readonly serial: string;
 
   #endings = 0;
 
   constructor(
     private readonly logFiles: () => readonly string[],
-  ) {}
+    readonly dir = mkdtempSync('/tmp/qemu-trap-vm-'),
+  ) {
+    this.serial = `${dir}/serial`;
+  }
 
   /** Writes /etc/qemu-trap/web.conf. */
   configure(temper: Temper = 'obedient', options = ''): void {
