@@ -7,6 +7,9 @@ import type { SignalName } from './signals.js';
 import { longestSocketPath } from './socket-path.js';
 import { UsageError } from './usage-error.js';
 
+/** What `--timeout` is if nobody says. */
+export const defaultTimeoutSeconds = 60;
+
 /** What the command line asks for, normalised once and trusted after. */
 export interface Config {
   readonly mode: 'run' | 'attach' | 'check' | 'status' | 'new-hook' | 'try' | 'help' | 'version';
@@ -132,7 +135,7 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Conf
     mode,
     hooksDir: last('hooks') ?? (env['QEMU_TRAP_HOOKS'] || null),
     specs,
-    timeoutMs: parseSeconds(last('timeout') ?? '60', '--timeout'),
+    timeoutMs: parseSeconds(last('timeout') ?? String(defaultTimeoutSeconds), '--timeout'),
     killAfterMs: parseSeconds(last('kill-after') ?? '10', '--kill-after'),
     name: last('name') ?? null,
     runDir: last('run-dir') ?? null,

@@ -1,4 +1,7 @@
-import type { EndCause, HookOutcome } from './outcome.js';
+import type { EndCause } from './outcome/end-cause.js';
+import { guestEnded, isExiting, noEvidence, withEvent, withRunState, type Evidence, type QemuEvent } from './outcome/evidence.js';
+import type { HookOutcome } from './outcome/hook-outcome.js';
+import { isRunning, uselessToWait } from './outcome/run-state.js';
 import { gapAfter, type PressGaps } from './press.js';
 import { isIgnored, type Rule } from './rules.js';
 import type { SignalName } from './signals.js';
@@ -29,7 +32,7 @@ export type Reaction =
 export type SignalClass = 'ends' | 'runs-on' | 'ignored' | 'cut';
 
 /** What is going on when it comes. */
-export type Phase = 'up' | 'same-running' | 'stopping' | 'same-stopping' | 'ending';
+export type Phase = 'up' | 'same-running' | 'stopping' | 'same-stopping' | 'exiting' | 'ending';
 
 /** The table that design.md states in words; every cell is written out. */
 export const dispatchTable: Readonly<Record<Phase, Readonly<Record<SignalClass, Reaction>>>> = {
@@ -37,28 +40,21 @@ export const dispatchTable: Readonly<Record<Phase, Readonly<Record<SignalClass, 
   'same-running': { 'ends': 'begin', 'runs-on': 'coalesce', 'ignored': 'ignore', 'cut': 'begin' },
   'stopping': { 'ends': 'stands', 'runs-on': 'refuse', 'ignored': 'ignore', 'cut': 'cut' },
   'same-stopping': { 'ends': 'coalesce', 'runs-on': 'refuse', 'ignored': 'ignore', 'cut': 'cut' },
+  // QEMU exits by itself, or stays, which its next event tells: a signal that comes in between must not be lost.
+  'exiting': { 'ends': 'begin', 'runs-on': 'refuse', 'ignored': 'ignore', 'cut': 'begin' },
   'ending': { 'ends': 'stands', 'runs-on': 'refuse', 'ignored': 'ignore', 'cut': 'cut' },
-};
-
-/** Guests for whom no wait is of any use, by QEMU's run state (RunState of qapi/run-state.json). */
-export const uselessToWait: Readonly<Record<string, EndCause>> = {
-  'prelaunch': 'never-ran',
-  'guest-panicked': 'panicked',
-  'internal-error': 'internal-error',
-  'inmigrate': 'incoming',
-  'postmigrate': 'migrated',
-  'shutdown': 'powered-off',
 };
 
 export type Input =
   /** `times`: how often it came at once. */
   | { readonly kind: 'signal'; readonly rule: Rule; readonly times: number; readonly atTerminal: boolean }
-  /** The control monitor answers; `guest` is QEMU's run state. */
-  | { readonly kind: 'monitor-up'; readonly guest: string }
-  | { readonly kind: 'guest'; readonly guest: string }
+  /** The control monitor answers. */
+  | { readonly kind: 'monitor-up'; readonly runState: string }
+  | { readonly kind: 'run-state'; readonly runState: string }
   | { readonly kind: 'powerdown' }
-  | { readonly kind: 'shutdown'; readonly byGuest: boolean }
-  | { readonly kind: 'reset'; readonly byGuest: boolean }
+  | { readonly kind: 'qemu'; readonly event: QemuEvent }
+  /** The hook has been reaped; what came of it follows with `hook-end`. */
+  | { readonly kind: 'hook-exit'; readonly signal: SignalName }
   | { readonly kind: 'hook-end'; readonly signal: SignalName; readonly outcome: HookOutcome }
   | { readonly kind: 'command-end'; readonly signal: SignalName; readonly ok: boolean }
   /** QEMU has ended: what was counted is told, and nothing is decided any more. */
@@ -79,13 +75,17 @@ export type Telling =
   | { readonly event: 'command-timeout'; readonly signal: SignalName }
   | { readonly event: 'default-action'; readonly signal: SignalName; readonly action: 'quit' | 'kill'; readonly cause: EndCause }
   | { readonly event: 'kill'; readonly cause: EndCause }
+  /** QEMU said that it exits, and neither exits nor stays. */
+  | { readonly event: 'exit-hangs'; readonly afterMs: number }
   | { readonly event: 'abandoned' };
 
 export type Action =
   | { readonly do: 'run-hook'; readonly rule: Rule; readonly deadline: number }
   | { readonly do: 'end-hook'; readonly signal: SignalName }
-  /** Ask QEMU for its run state, and give it in as `guest`. */
-  | { readonly do: 'ask-guest' }
+  /** Ask QEMU for its run state, and give it in as `run-state`. */
+  | { readonly do: 'ask-run-state' }
+  /** QEMU exits: no hook of this signal may write to its monitor any more. */
+  | { readonly do: 'silence-hook'; readonly signal: SignalName }
   /** Run the rule's monitor command. */
   | { readonly do: 'command'; readonly signal: SignalName; readonly command: string }
   /** Press the power button, of a guest made to hear it. */
@@ -107,6 +107,10 @@ interface Run {
   link: Link;
   /** How often the same signal came again meanwhile. */
   again: number;
+  /** The hook has been reaped: what comes now comes after it, and nothing stood for it. */
+  hasExited: boolean;
+  /** The signal has come again since then. */
+  isWantedAgain: boolean;
 }
 
 /** The shutdown: one at a time. */
@@ -117,7 +121,6 @@ interface Stop extends Run {
   lastLinkRun: boolean;
   /** The button was pressed since the signal, and since the guest's last reset. */
   powerdown: boolean;
-  guestOff: boolean;
   presses: number;
   nextPressAt: number;
   ctrlCAt: number | null;
@@ -126,9 +129,10 @@ interface Stop extends Run {
 }
 
 interface End {
-  readonly action: 'quit' | 'kill';
+  /** `none`: QEMU has said that it exits (SHUTDOWN), and is left alone. */
+  action: 'none' | 'quit' | 'kill';
   readonly cause: EndCause;
-  readonly killAt: number;
+  killAt: number;
   killed: boolean;
   abandonAt: number;
 }
@@ -141,7 +145,7 @@ interface Noise {
 export interface State {
   readonly limits: Limits;
   monitorUp: boolean;
-  guest: string;
+  evidence: Evidence;
   stop: Stop | null;
   end: End | null;
   readonly runs: Map<SignalName, Run>;
@@ -163,7 +167,7 @@ const quietMs = 1_000;
 const abandonAfterMs = 30_000;
 
 export function initialState(limits: Limits): State {
-  return { limits, monitorUp: false, guest: 'unknown', stop: null, end: null, runs: new Map(), noise: new Map() };
+  return { limits, monitorUp: false, evidence: noEvidence, stop: null, end: null, runs: new Map(), noise: new Map() };
 }
 
 /** When {@link step} wants a `tick`, on the same clock as its `now`; Infinity where it waits for nothing. */
@@ -197,7 +201,7 @@ function classOf(rule: Rule, state: State, atTerminal: boolean, now: number): Si
 }
 
 function phaseFor(signal: SignalName, state: State): Phase {
-  if (state.end !== null) return 'ending';
+  if (state.end !== null) return state.stop === null ? 'exiting' : 'ending';
   if (state.stop !== null) return state.stop.rule.signal === signal ? 'same-stopping' : 'stopping';
   return state.runs.has(signal) ? 'same-running' : 'up';
 }
@@ -234,27 +238,26 @@ class Step {
         return this.signal(input.rule, input.times, input.atTerminal);
       case 'monitor-up':
         state.monitorUp = true;
-        state.guest = input.guest;
+        state.evidence = withRunState(state.evidence, input.runState);
         if (state.end !== null) return;
         if (state.stop?.link === 'start') this.startStop(state.stop);
         for (const run of state.runs.values()) if (run.link === 'start') this.startChain(run);
         return;
-      case 'guest':
-        state.guest = input.guest;
+      case 'run-state':
+        state.evidence = withRunState(state.evidence, input.runState);
         if (state.stop?.link === 'start' && state.monitorUp && state.end === null) this.startStop(state.stop);
         else this.endIfUseless();
         return;
       case 'powerdown':
         if (state.stop) state.stop.powerdown = true;
         return;
-      case 'shutdown':
-        if (input.byGuest && state.stop) {
-          state.stop.guestOff = true;
-          this.end('powered-off');
-        }
+      case 'qemu':
+        return this.qemuEvent(input.event);
+      case 'hook-exit': {
+        const run = this.runOf(input.signal);
+        if (run?.link === 'script') run.hasExited = true;
         return;
-      case 'reset':
-        return this.reset(input.byGuest);
+      }
       case 'hook-end':
         return this.hookEnd(input.signal, input.outcome);
       case 'command-end':
@@ -264,6 +267,70 @@ class Step {
       case 'tick':
         return this.tick();
     }
+  }
+
+  private qemuEvent(event: QemuEvent): void {
+    const { state } = this;
+    const before = state.evidence;
+    state.evidence = withEvent(before, event);
+    const [exited, exits] = [isExiting(before), isExiting(state.evidence)];
+    if (!exited && exits) this.exits();
+    let wasBroughtBack = false;
+    if (exited && !exits) {
+      if (event.event === 'STOP') this.stays();
+      else wasBroughtBack = this.goesOn();
+    }
+    if (event.event === 'RESET' && !wasBroughtBack) this.reset(event.byGuest);
+  }
+
+  /**
+   * QEMU has said that it exits. From here on nothing is said to it: its monitors' thread would still read it while the
+   * main thread takes them down, and QEMU 10.0 crashes on that. It has the time to kill to flush its disks.
+   */
+  private exits(): void {
+    const { state, now } = this;
+    const { stop, end } = state;
+    if (stop !== null) {
+      stop.nextPressAt = Infinity;
+      if (stop.link === 'script') this.actions.push({ do: 'silence-hook', signal: stop.rule.signal }, { do: 'end-hook', signal: stop.rule.signal });
+      this.tellAgain(stop);
+    }
+    if (end !== null) return;
+    const cause = guestEnded(state.evidence) ? 'powered-off' : 'going';
+    state.end = { action: 'none', cause, killAt: now + state.limits.killAfterMs, killed: false, abandonAt: Infinity };
+  }
+
+  /** QEMU stays after its guest's end (-no-shutdown): in a shutdown it is told to quit, else it is as it was asked to be. */
+  private stays(): void {
+    const { state, now } = this;
+    const { stop, end } = state;
+    if (end?.action !== 'none' || end.killed) return;
+    if (stop === null) {
+      state.end = null;
+      return;
+    }
+    end.action = 'quit';
+    end.killAt = now + state.limits.killAfterMs;
+    this.actions.push({ do: 'quit' });
+  }
+
+  /**
+   * The guest runs again, after a reboot within the same QEMU, say.
+   * @returns false if QEMU ends all the same
+   */
+  private goesOn(): boolean {
+    const { state } = this;
+    if (state.end?.action !== 'none' || state.end.killed) return false;
+    state.end = null;
+    // What brought it back is not what the shutdown asked for.
+    if (state.stop !== null) this.nextLink(state.stop, 'guest-reset');
+    return true;
+  }
+
+  /** The chain of `signal`, if one is on its way. */
+  private runOf(signal: SignalName): Run | undefined {
+    const { stop, runs } = this.state;
+    return stop?.rule.signal === signal ? stop : runs.get(signal);
   }
 
   private tellCounts(): void {
@@ -287,14 +354,13 @@ class Step {
         this.begin(rule);
         break;
       case 'run': {
-        const run: Run = { rule, since: now, deadline: now + rule.timeoutMs, link: 'start', again: 0 };
-        state.runs.set(signal, run);
-        if (state.monitorUp) this.startChain(run);
+        this.run(rule);
         return;
       }
       case 'coalesce': {
-        const run = state.stop?.rule.signal === signal ? state.stop : state.runs.get(signal);
-        if (run) run.again += times;
+        const run = this.runOf(signal);
+        if (run?.hasExited && run !== state.stop) run.isWantedAgain = true;
+        else if (run) run.again += times;
         break;
       }
       case 'stands':
@@ -302,8 +368,9 @@ class Step {
         this.tellOnce(signal, reaction === 'refuse' ? 'refused' : 'stands');
         break;
       case 'cut':
+        // One that ends already has no more than the time to kill left.
         if (state.end === null) this.end('cut');
-        else this.cutFlush(signal, state.end);
+        else this.tellOnce(signal, 'stands');
         return;
       case 'ignore':
         this.ignore(signal, times);
@@ -313,6 +380,13 @@ class Step {
       state.stop.ctrlCAt = now;
       this.tell({ event: 'again-to-force' });
     }
+  }
+
+  private run(rule: Rule): void {
+    const { state, now } = this;
+    const run: Run = { rule, since: now, deadline: now + rule.timeoutMs, link: 'start', again: 0, hasExited: false, isWantedAgain: false };
+    state.runs.set(rule.signal, run);
+    if (state.monitorUp) this.startChain(run);
   }
 
   private tellOnce(signal: SignalName, event: 'stands' | 'refused'): void {
@@ -344,10 +418,11 @@ class Step {
       reserveAt: now + rule.timeoutMs - reserveMs,
       link: 'start',
       again: 0,
+      hasExited: false,
+      isWantedAgain: false,
       reserveCame: false,
       lastLinkRun: rule.monitorCommand === null,
       powerdown: false,
-      guestOff: false,
       presses: 0,
       nextPressAt: Infinity,
       ctrlCAt: null,
@@ -359,6 +434,8 @@ class Step {
       state.runs.delete(signal);
       this.tellOnce(signal, 'refused');
     }
+    // QEMU exits just now: there is nobody left to ask, and if it stays, it is told to quit.
+    if (state.end !== null) return;
     if (rule.script === null && rule.monitorCommand === null) {
       this.end('asked');
       return;
@@ -366,8 +443,8 @@ class Step {
     this.tell({ event: 'shutdown', signal: rule.signal, timeoutMs: rule.timeoutMs, waitsForMonitor: !state.monitorUp });
     if (!state.monitorUp) return;
     // Not every change of a guest that stands still is an event: what is known of it may be old.
-    if (state.guest === 'running') this.startStop(state.stop);
-    else this.actions.push({ do: 'ask-guest' });
+    if (isRunning(state.evidence.runState)) this.startStop(state.stop);
+    else this.actions.push({ do: 'ask-run-state' });
   }
 
   private startStop(stop: Stop): void {
@@ -417,9 +494,14 @@ class Step {
 
   private hookEnd(signal: SignalName, outcome: HookOutcome): void {
     const { state } = this;
-    const run = state.stop?.rule.signal === signal ? state.stop : state.runs.get(signal);
-    if (state.end !== null || run?.link !== 'script') return;
+    const run = this.runOf(signal);
+    if (run?.link !== 'script') return;
+    run.hasExited = false;
     const stopping = run === state.stop;
+    if (state.end !== null) {
+      if (!stopping) this.finish(run);
+      return;
+    }
     switch (outcome.kind) {
       case 'done':
         run.link = 'wait';
@@ -454,8 +536,12 @@ class Step {
   private finish(run: Run): void {
     const { signal } = run.rule;
     this.tellAgain(run);
-    if (run === this.state.stop) this.state.stop = null;
-    else this.state.runs.delete(signal);
+    if (run === this.state.stop) {
+      this.state.stop = null;
+      return;
+    }
+    this.state.runs.delete(signal);
+    if (run.isWantedAgain && this.state.stop === null && this.state.end === null) this.run(run.rule);
   }
 
   private tellAgain(run: Run): void {
@@ -479,11 +565,11 @@ class Step {
     }
   }
 
-  /** Where no wait is of any use: the default action now, or `quit` to a QEMU that only stays. */
+  /** If no wait is of any use: the default action now, or `quit` to a QEMU that only stays. */
   private endIfUseless(): boolean {
     const { state } = this;
-    const cause = uselessToWait[state.guest];
-    if (cause === undefined || state.stop === null || state.end !== null || !state.monitorUp) return false;
+    const cause = uselessToWait(state.evidence.runState);
+    if (cause === null || state.stop === null || state.end !== null || !state.monitorUp) return false;
     this.end(cause);
     return true;
   }
@@ -493,28 +579,20 @@ class Step {
     const { stop } = state;
     if (stop === null || state.end !== null) return;
     const action = cause !== 'powered-off' && stop.rule.defaultAction === 'kill' ? 'kill' : 'quit';
-    // A QEMU whose guest has powered off still flushes: it has all the time the guest would have had.
-    const from = cause === 'powered-off' ? Math.max(now, stop.deadline) : now;
     if (stop.link === 'script') this.actions.push({ do: 'end-hook', signal: stop.rule.signal });
     stop.nextPressAt = Infinity;
     this.tellAgain(stop);
-    state.end = { action, cause, killAt: from + state.limits.killAfterMs, killed: false, abandonAt: Infinity };
+    state.end = { action, cause, killAt: now + state.limits.killAfterMs, killed: false, abandonAt: Infinity };
     if (cause !== 'powered-off') this.tell({ event: 'default-action', signal: stop.rule.signal, action, cause });
     if (action === 'kill') this.kill(state.end);
     else this.actions.push({ do: 'quit' });
   }
 
-  /** A QEMU that has been told to go has the time to kill from now on, and not what was left for its guest besides. */
-  private cutFlush(signal: SignalName, end: End): void {
-    const killAt = this.now + this.state.limits.killAfterMs;
-    if (end.killed || end.killAt <= killAt) return this.tellOnce(signal, 'stands');
-    this.state.end = { ...end, killAt };
-  }
-
   private kill(end: End): void {
     end.killed = true;
     end.abandonAt = this.now + abandonAfterMs;
-    if (end.action !== 'kill') this.tell({ event: 'kill', cause: end.cause });
+    if (end.action === 'none') this.tell({ event: 'exit-hangs', afterMs: this.state.limits.killAfterMs });
+    else if (end.action !== 'kill') this.tell({ event: 'kill', cause: end.cause });
     this.actions.push({ do: 'kill' });
   }
 
@@ -558,7 +636,7 @@ class Step {
     const { signal, monitorCommand } = run.rule;
     const hadScript = run.link === 'script';
     if (hadScript) this.actions.push({ do: 'end-hook', signal });
-    if (hadScript && monitorCommand !== null && this.state.stop === null) {
+    if (hadScript && monitorCommand !== null && this.state.stop === null && this.state.end === null) {
       const late: Run = { ...run, deadline: this.now + this.state.limits.killAfterMs };
       this.state.runs.set(signal, late);
       this.nextLink(late, 'hook-timeout');

@@ -1,5 +1,5 @@
 import type { Telling } from './dispatch.js';
-import { endCauses } from './outcome.js';
+import { endCauses } from './outcome/end-cause.js';
 import { shownCommand } from './qmp/command-line.js';
 import { wordSeconds } from './seconds.js';
 import type { Author } from './stderr.js';
@@ -156,6 +156,8 @@ export function wordTelling(telling: Telling): LogEvent {
       };
     case 'kill':
       return { event, level: 'warning', message: 'QEMU has not gone in time: ending it with SIGKILL' };
+    case 'exit-hangs':
+      return { event, level: 'warning', facts: { after_ms: telling.afterMs }, message: `QEMU said that it exits, and has not for ${wordSeconds(telling.afterMs)}: ending it with SIGKILL` };
     case 'abandoned':
       return { event, level: 'error', message: 'QEMU has not gone even on SIGKILL (the kernel holds it): leaving it' };
   }

@@ -1,8 +1,8 @@
-import { statSync, writeSync } from 'node:fs';
+import { closeSync, openSync, statSync, writeSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { version } from '../package.json';
 import { parseArgs, type Config } from './args.js';
-import { status } from './exit-status.js';
+import { status } from './outcome/exit-status.js';
 import { openLiveLine } from './live-line.js';
 import { openLog, type Log } from './log.js';
 import { vmName } from './qemu/command-line.js';
@@ -114,10 +114,31 @@ process.umask(process.umask() & 0o077);
 // Which descriptors qemu-trap itself was activated with (sd_listen_fds(3)); they say nothing to what it starts.
 for (const name of Object.keys(process.env)) if (name.startsWith('LISTEN_')) delete process.env[name];
 
-main(process.argv.slice(2)).then(
-  (code) => process.exit(code),
-  (error: unknown) => {
+/**
+ * Exits with `code`, whatever has become of the terminal: Node sets its modes back as it exits, and up to version 20
+ * aborts if it has hung up. By then all that was to be written is written, and all three may lead nowhere.
+ */
+function exit(code: number): never {
+  for (const fd of [0, 1, 2]) {
+    try {
+      closeSync(fd);
+    } catch {
+      // It was closed before.
+    }
+  }
+  try {
+    for (let fd = 0; fd <= 2; fd++) openSync('/dev/null', 'r+');
+  } catch {
+    // Closed ones will do as well.
+  }
+  return process.exit(code);
+}
+
+main(process.argv.slice(2)).then(exit, (error: unknown) => {
+  try {
     writeSync(2, `qemu-trap: internal error: ${error instanceof Error ? error.message : String(error)}\n`);
-    process.exit(status.failed);
-  },
-);
+  } catch {
+    // Nobody is there to read it.
+  }
+  exit(status.failed);
+});

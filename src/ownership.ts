@@ -1,4 +1,4 @@
-import { lstatSync, readlinkSync, type Stats } from 'node:fs';
+import { lstatSync, readFileSync, readlinkSync, type Stats } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 
@@ -28,6 +28,21 @@ function ownerFault(path: string, stats: Stats, kind: string): Fault | null {
   const owner = uid === 0 ? 'root' : ownName(uid);
   return { what: `${kind} belongs to user ${stats.uid}, neither root nor the user qemu-trap runs as`, mend: `chown ${owner} ${shellQuote(path)}` };
 }
+
+/**
+ * The user that stands for all whom a user namespace does not know (user_namespaces(7)), root of the host among them;
+ * `null` in the first namespace, which knows all.
+ */
+function findOverflowUser(): number | null {
+  try {
+    if (/^\s*0\s+0\s+4294967295\s*$/.test(readFileSync('/proc/self/uid_map', 'latin1'))) return null;
+    return Number(readFileSync('/proc/sys/kernel/overflowuid', 'latin1'));
+  } catch {
+    return null;
+  }
+}
+
+let overflowUser: number | null | undefined;
 
 /** Who, besides root and the running user, may change what `stats` is of. */
 export function openToOthers(path: string, stats: Stats, kind: string): Fault | null {
@@ -65,7 +80,10 @@ export function findWayFault(path: string): Fault | null {
     const isLink = stats.isSymbolicLink();
     // Nobody may rename another's file in a sticky directory, and the mode of a link says nothing (inode(7)).
     const ownerDecides = isLink || (stats.mode & sticky) !== 0;
-    const fault = (ownerDecides ? ownerFault : openToOthers)(next, stats, `on its way ${next}`);
+    if (overflowUser === undefined) overflowUser = findOverflowUser();
+    // Whoever it is, no root of this namespace could do anything about it.
+    const isOfOutside = stats.uid === overflowUser && stats.isDirectory() && (ownerDecides || (stats.mode & 0o022) === 0);
+    const fault = isOfOutside ? null : (ownerDecides ? ownerFault : openToOthers)(next, stats, `on its way ${next}`);
     if (fault !== null) return fault;
     if (isLink) {
       links++;

@@ -1,18 +1,20 @@
-import { existsSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { onExit } from 'signal-exit';
 import type { Config } from './args.js';
-import { exitStatus } from './exit-status.js';
 import { findFaults } from './faults.js';
 import { helperEnvironment, inheritedEnvironment } from './hook/environment.js';
 import { longestStopMs, runAround, type AroundRun } from './hook/around.js';
 import { libDir, type Around } from './hook/find.js';
-import { historyFile, remember, type Stop } from './history.js';
+import { historyFile, OpenRecord, type RunRecord } from './history.js';
 import type { Log } from './log.js';
 import { findStopTimeFault } from './notify/stop-time.js';
 import { ServiceManager } from './notify/service-manager.js';
-import { endOf, notExecuted, verdict, wasCutOff, wordEnding, type Ending, type Prevention } from './outcome.js';
+import { notExecuted, verdict, type Ending, type Prevention } from './outcome/ending.js';
+import { noEvidence } from './outcome/evidence.js';
+import { exitStatus } from './outcome/exit-status.js';
+import { describeEnding } from './outcome/words.js';
 import type { AdoptedQemu } from './qemu/adopt.js';
-import { changesUser, daemonizes, guestSource } from './qemu/command-line.js';
+import { changesUser, daemonizes, guestSource, isNamed } from './qemu/command-line.js';
 import { identify } from './proc.js';
 import { monitorsConfig, planLaunch, type Helpers, type Monitors } from './qemu/launch.js';
 import { startQemu, type QemuExit } from './qemu/process.js';
@@ -159,6 +161,14 @@ function warnOfFaults(book: RuleBook, env: NodeJS.ProcessEnv, log: Log): void {
   }
 }
 
+/** How this run ended: all of it is known. */
+type Ended = Omit<RunRecord, 'v' | 'run'> & { readonly ms: number; readonly cut_off: boolean };
+
+/** The VM's name was made of its command line, and is another one with the next change of that. */
+function isNamedByDefault({ name, qemu, attach }: Config): boolean {
+  return name === null && attach === null && !isNamed(qemu);
+}
+
 /** What a VM is to be run with. */
 export interface Service {
   readonly config: Config;
@@ -176,6 +186,9 @@ export interface Service {
 class Watch {
   readonly #setting: Setting;
   readonly #history: string | null;
+  /** Of this run; `null` if none can be kept. */
+  #record: OpenRecord | null;
+  #historyFailed = false;
   #vmRun: VmRun | null = null;
   #startedAt = performance.now();
 
@@ -189,6 +202,7 @@ class Watch {
   ) {
     const { config, vm, book, log, tap, isRehearsal } = service;
     this.#history = historyFile(config.stateDir, vm, process.env);
+    this.#record = this.#history === null ? null : OpenRecord.of(this.#history, vm, isNamedByDefault(config));
     const followers = [new StatusFile(runDir.file, vm, this.#history), ...service.followers];
     const manager = new ServiceManager(helperEnvironment(process.env), log);
     this.#setting = { config, vm, book, log, stateFile, manager, ready, followers, tap, isRehearsal };
@@ -243,6 +257,7 @@ class Watch {
     this.runDir.leaves = outlives;
     this.#startedAt = performance.now() - (adoption?.ageMs ?? 0);
     const isFirst = this.#vmRun === null;
+    if (isFirst) this.#keepRecord((record) => (this.#record = record.begin(charge.qemu.pid)));
     const vmRun = new VmRun(this.#setting, charge);
     this.#vmRun = vmRun;
     if (isFirst) {
@@ -273,15 +288,16 @@ class Watch {
     const shutdown: { readonly signal: SignalName; readonly since: number; readonly timeoutMs?: number } | null = this.#vmRun?.shutdown ?? ending.prevented?.stop ?? null;
     const signal = shutdown?.signal ?? null;
     const ms = Math.round(performance.now() - (shutdown?.since ?? this.#startedAt));
-    const saved = stateFile !== null && existsSync(stateFile.path) ? stateFile.path : null;
-    const message = `${signal === null ? '' : `${signal}: `}${wordEnding(ending)}${saved === null ? '' : `; the guest is saved in ${saved}, and the next start resumes it`}; ${wordSeconds(ms)} after ${signal ?? 'the start'}, exit status ${code}`;
-    const how = { end: endOf(ending), verdict: verdict(ending), cut_off: wasCutOff(ending), status: code, signal, cause: ending.cause, ms };
-    await this.#pass({ time: new Date().toISOString(), vm, ...how, timeout_ms: shutdown?.timeoutMs ?? null, message });
+    const saved = ending.end === 'saved' ? (stateFile?.path ?? null) : null;
+    const message = `${signal === null ? '' : `${signal}: `}${describeEnding(ending)}${saved === null ? '' : `; the guest is saved in ${saved}, and the next start resumes it`}; ${wordSeconds(ms)} after ${signal ?? 'the start'}, exit status ${code}`;
+    const how = { end: ending.end, verdict: verdict(ending), cut_off: ending.cutOff, status: code, signal, cause: ending.cause, ms };
+    const startedNoGuest = ending.end === 'start-failed' && ending.prevented === null && code === 0;
+    await this.#pass({ time: new Date().toISOString(), vm, ...how, timeout_ms: shutdown?.timeoutMs ?? null, message }, startedNoGuest);
     log({
       event: 'exit',
-      level: ['clean', 'by-itself'].includes(how.verdict) && !how.cut_off ? 'info' : 'warning',
+      level: ending.cutOff || ending.end === 'start-failed' || code !== 0 ? 'warning' : 'info',
       message,
-      facts: { ...how, action: ending.action, reason: ending.reason, qemu_status: ending.code, qemu_signal: ending.signal, ...(saved !== null && { saved }) },
+      facts: { ...how, action: ending.action, reason: ending.evidence.shutdown?.reason ?? null, qemu_status: ending.code, qemu_signal: ending.signal, ...(saved !== null && { saved }) },
     });
     return code;
   }
@@ -290,11 +306,28 @@ class Watch {
   async fail({ message, status }: UsageError): Promise<void> {
     await this.cleared;
     const ms = Math.round(performance.now() - this.#startedAt);
-    await this.#pass({ time: new Date().toISOString(), vm: this.#setting.vm, end: 'start-failed', verdict: 'failed-to-start', cut_off: false, status, signal: null, cause: null, ms, timeout_ms: null, message });
+    await this.#pass({ time: new Date().toISOString(), vm: this.#setting.vm, end: 'start-failed', verdict: 'failed-to-start', cut_off: false, status, signal: null, cause: null, ms, timeout_ms: null, message }, false);
   }
 
-  /** Passes on how it ended: to the hook `end`, and to the history. */
-  async #pass(stop: Stop): Promise<void> {
+  /** Writes to the history; one that cannot be written is said once. */
+  #keepRecord(write: (record: OpenRecord) => void): void {
+    if (this.#record === null) return;
+    try {
+      write(this.#record);
+    } catch (error) {
+      if (this.#historyFailed) return;
+      this.#historyFailed = true;
+      const path = this.#history;
+      this.#setting.log({ event: 'history-failed', level: 'warning', message: `${path}: how this run ends cannot be kept there (${errorText(error)}): qemu-trap --status will not know of it`, facts: { path } });
+    }
+  }
+
+  /**
+   * Passes on how it ended: to the history, and then to the hook `end`, under which this qemu-trap may be killed.
+   * @param startedNoGuest nothing is kept of it: QEMU was called for something else (`-version`, say)
+   */
+  async #pass(stop: Ended, startedNoGuest: boolean): Promise<void> {
+    this.#keepRecord((record) => (startedNoGuest ? record.forget() : record.end(stop)));
     const run = this.#around('end', {
       QEMU_TRAP_END: stop.end,
       QEMU_TRAP_VERDICT: stop.verdict,
@@ -315,13 +348,6 @@ class Watch {
       untrap();
     }
     this.#setting.manager.close();
-    const path = this.#history;
-    if (path === null) return;
-    try {
-      remember(path, stop);
-    } catch (error) {
-      this.#setting.log({ event: 'history-failed', level: 'info', message: `${path}: how this run ended cannot be kept there (${errorText(error)}): qemu-trap --status will not know of it`, facts: { path } });
-    }
   }
 }
 
@@ -347,7 +373,7 @@ export async function supervise(service: Service): Promise<number> {
   if (!runDir.isFresh) runDir.clear();
   warnOfLimits(config, ground, log);
   const prevented = await watch.prepare();
-  if (prevented !== null) return watch.conclude(notExecuted(prevented));
+  if (prevented !== null) return watch.conclude(notExecuted(prevented, noEvidence));
   const run = async (saved: SavedState | null): ReturnType<Watch['over']> => {
     const charge = await launch(config, ground, saved, env);
     log({ event: 'start', level: 'info', message: `QEMU started (pid ${charge.qemu.pid})${saved === null ? '' : `, to resume ${saved.path}`}`, facts: { pid: charge.qemu.pid } });
@@ -362,7 +388,7 @@ export async function supervise(service: Service): Promise<number> {
     }
     if (ended.exit.signal !== null) restoreTerminal();
     // It was not the state that QEMU did not like.
-    if (refused && verdict(ended.ending) === 'failed-to-start') putBack(file);
+    if (refused && ended.ending.end === 'start-failed') putBack(file);
     return await watch.conclude(ended.ending);
   } catch (error) {
     if (error instanceof UsageError) await watch.fail(error);

@@ -10,12 +10,15 @@ import { readyHook, runHook, type HookCall, type HookRun } from './hook/run.js';
 import { stepsOf } from './hook/steps.js';
 import { wordTelling, type Log } from './log.js';
 import type { ServiceManager } from './notify/service-manager.js';
-import type { EndCause, Ending, HookOutcome } from './outcome.js';
+import { endingOf, type Ending } from './outcome/ending.js';
+import { guestEnded, isExiting, readEvent } from './outcome/evidence.js';
+import type { HookOutcome } from './outcome/hook-outcome.js';
+import { hasMigrated, isLoading, isPaused, isRunning, loadingRunState, savingRunState, unknownRunState } from './outcome/run-state.js';
 import { keepSpareDescriptor } from './proc.js';
 import { startsPaused } from './qemu/command-line.js';
 import { HookMonitors } from './qemu/hook-monitors.js';
 import type { Monitors } from './qemu/launch.js';
-import { pressPowerButton, queryGuest } from './qemu/power-button.js';
+import { pressPowerButton, queryRunState } from './qemu/power-button.js';
 import type { Qemu, QemuExit } from './qemu/process.js';
 import type { RunDir } from './qemu/run-dir.js';
 import { runFiles } from './qemu/run-files.js';
@@ -32,14 +35,13 @@ import { widenSignalPipe } from './signal-pipe.js';
 import { atTerminal } from './terminal.js';
 import { onTrapped, rehearsalSignal, rehearse, type Trapped } from './trap.js';
 import { releaseInherited } from './system/descriptors.js';
+import { readRest } from './system/node-internals.js';
 import { errorText } from './usage-error.js';
 import type { ReadyDescriptor } from './vm/readiness.js';
 import { within } from './within.js';
 
 /** setTimeout takes no more (Node's documentation of timers). */
 const longestTimeoutMs = 2 ** 31 - 1;
-/** How long the last events are waited for when QEMU has been reaped. */
-const lastEventsMs = 500;
 /** How long mkfifo(1) is waited for, so that nothing is left in the run directory. */
 const lastPipesMs = 500;
 /** How long hooks are waited for that are being ended: longer than this, the kernel holds them. */
@@ -52,11 +54,11 @@ const askWithinMs = 1_000;
 /** How long a save that failed may take to be undone, before the chain goes on all the same. */
 const abandonWithinMs = 5_000;
 
-/** Run states of a QEMU that has still to load, or to let go, what it was started to resume. */
-const waitsToResume: readonly string[] = ['inmigrate', 'paused'];
-
-/** Events after which QEMU's run state may be another (qapi/run-state.json of QEMU). */
-const runStateEvents: readonly string[] = ['STOP', 'RESUME', 'SUSPEND', 'WAKEUP', 'GUEST_PANICKED', 'RESET', 'MIGRATION'];
+/**
+ * Events after which QEMU's run state may be another (qapi/run-state.json of QEMU). A guest that has panicked stands
+ * still after STOP, or QEMU exits: then nothing may be asked any more.
+ */
+const runStateEvents: readonly string[] = ['STOP', 'RESUME', 'SUSPEND', 'WAKEUP', 'RESET', 'MIGRATION'];
 
 /** Settled already: what comes after it comes after the step of the core that led there, and its words. */
 const whatLedHereIsTold = Promise.resolve();
@@ -123,7 +125,6 @@ export class VmRun {
   shutdown: Shutdown | null = null;
 
   readonly #client: QmpClient;
-  readonly #closed: Promise<void>;
   readonly #hooks = new Map<SignalName, HookRun>();
   readonly #turns = new Map<SignalName, object>();
   readonly #clearing = new Set<Promise<void>>();
@@ -144,10 +145,6 @@ export class VmRun {
   #started = false;
   #ready = false;
   #hasAbandoned = false;
-  #guestWent = false;
-  #reason: string | null = null;
-  #action: 'none' | 'quit' | 'kill' = 'none';
-  #cause: EndCause | null = null;
   #abandon!: (exit: QemuExit) => void;
   readonly #abandoned = new Promise<QemuExit>((resolve) => (this.#abandon = resolve));
 
@@ -162,12 +159,9 @@ export class VmRun {
     if (!this.#resuming || charge.adoption !== null) this.#releaseInherited();
     this.#freezeGuard = new FreezeGuard(config.agent, runDir.file(runFiles.frozen), setting.log);
     this.#state = initialState({ killAfterMs: config.killAfterMs, pressGaps: config.pressGaps });
-    let close!: () => void;
-    this.#closed = new Promise((resolve) => (close = resolve));
     this.#client = new QmpClient(qemu.control, {
       onEvent: (event) => this.#onEvent(event),
       onClose: () => {
-        close();
         this.#relay?.close();
         void this.#reap();
       },
@@ -194,7 +188,7 @@ export class VmRun {
    * first called, and the one signal that counts is the first of its process.
    */
   #rehearse(): void {
-    const { state } = step(initialState(this.#state.limits), { kind: 'monitor-up', guest: 'running' }, 0);
+    const { state } = step(initialState(this.#state.limits), { kind: 'monitor-up', runState: 'running' }, 0);
     for (const rule of allRules(this.setting.book)) {
       const stepped = step(state, { kind: 'signal', rule, times: 1, atTerminal }, 0);
       for (const action of stepped.actions) if (action.do === 'tell') wordTelling(action.telling);
@@ -231,7 +225,9 @@ export class VmRun {
   /** Settled when QEMU has gone, with every hook and what it had started. */
   async untilGone(): Promise<QemuExit> {
     const exit = await Promise.race([this.charge.qemu.gone, this.#abandoned]);
-    await within(lastEventsMs, this.#closed);
+    // What it said last is there for certain, and may tell how it ended.
+    readRest(this.charge.qemu.control);
+    await new Promise((resolve) => setImmediate(resolve));
     this.#feed({ kind: 'gone' });
     this.#over = true;
     this.#untrap();
@@ -252,16 +248,19 @@ export class VmRun {
   }
 
   ending(exit: QemuExit): Ending {
-    return {
+    const { end, evidence } = this.#state;
+    const action = end === null ? 'none' : end.killed ? 'kill' : end.action;
+    const { stateFile } = this.setting;
+    return endingOf({
       ...exit,
-      action: this.#action,
-      cause: this.#cause,
-      guestWent: this.#guestWent,
-      reason: this.#reason,
+      // Half a state is no state: what was written of it is of no use to anybody.
+      evidence: this.#isSaving() ? { ...evidence, migrated: false } : evidence,
       started: this.#started,
-      prevented: null,
-      guest: this.#state.guest,
-    };
+      action,
+      cause: action === 'none' ? null : (end?.cause ?? null),
+      savedState: stateFile !== null && existsSync(stateFile.path),
+      isStillThere: this.#hasAbandoned,
+    });
   }
 
   /** The rule as it is now: a hook may have come or gone since the start. What is being served keeps its rule. */
@@ -276,7 +275,10 @@ export class VmRun {
       await this.#client.ready;
       this.#started = true;
       const { adoption } = this.charge;
-      if (adoption !== null && this.#resuming) this.#resuming = waitsToResume.includes(await queryGuest(this.#client));
+      if (adoption !== null && this.#resuming) {
+        const runState = await queryRunState(this.#client);
+        this.#resuming = isLoading(runState) || isPaused(runState);
+      }
       if (adoption?.sharesMonitor) await this.#share();
       // What a hook needs, and may be had or not: the button is pressed without any of it.
       const { tap } = this.setting;
@@ -286,18 +288,28 @@ export class VmRun {
       // A QEMU that refuses its saved state is started again, and must not be taken for what a hook has left.
       if (!this.#resuming) this.attempt(markHooksToCome);
       this.attempt(widenSignalPipe);
-      const guest = await this.#queryGuest();
-      if (adoption !== null) this.#tellAdoption(adoption, guest);
-      this.#feed({ kind: 'monitor-up', guest });
+      await this.#enableMigrationEvents();
+      const runState = await this.#queryRunState();
+      if (adoption !== null) this.#tellAdoption(adoption, runState);
+      this.#feed({ kind: 'monitor-up', runState });
       this.#tellReady();
       void this.#prepareToRehearse();
-      if (adoption !== null) this.#inherit(adoption, guest).catch((error: unknown) => error instanceof MonitorClosed || this.survive(error));
+      if (adoption !== null) this.#inherit(adoption, runState).catch((error: unknown) => error instanceof MonitorClosed || this.survive(error));
       if (this.#resuming) await this.#resume();
     } catch (error) {
       // Where QEMU has gone, its end is handled where it is reaped.
       if (error instanceof MonitorClosed) return;
       if (!(error instanceof QmpError)) return this.survive(error);
       this.setting.log({ event: 'monitor-refused', level: 'error', message: `QEMU refuses to be spoken to on its control monitor (${error.desc}): the next shutdown can end it by SIGKILL only` });
+    }
+  }
+
+  /** Has QEMU tell when a migration is complete; one that cannot is asked for its run state often enough. */
+  async #enableMigrationEvents(): Promise<void> {
+    try {
+      await this.#client.execute('migrate-set-capabilities', { capabilities: [{ capability: 'events', state: true }] });
+    } catch (error) {
+      if (error instanceof MonitorClosed) throw error;
     }
   }
 
@@ -322,11 +334,11 @@ export class VmRun {
   }
 
   /** Undoes what hooks of a qemu-trap that was killed have left half done. */
-  async #inherit({ cleared }: Adoption, guest: string): Promise<void> {
+  async #inherit({ cleared }: Adoption, runState: string): Promise<void> {
     const { runDir } = this.charge;
-    if (guest === 'paused' && existsSync(runDir.file(runFiles.resuming))) await this.#letGo();
+    if (isPaused(runState) && existsSync(runDir.file(runFiles.resuming))) await this.#letGo();
     // The state is under its name, and QEMU was to go: a guest that went on now would spoil it.
-    if (guest === 'postmigrate' && this.setting.stateFile !== null && existsSync(this.setting.stateFile.path)) {
+    if (hasMigrated(runState) && this.setting.stateFile !== null && existsSync(this.setting.stateFile.path)) {
       this.setting.log({ event: 'saved', level: 'info', message: `the guest was saved by a qemu-trap that was killed (${this.setting.stateFile.path}): telling QEMU to quit`, facts: { path: this.setting.stateFile.path } });
       return void (await this.#client.execute('quit'));
     }
@@ -345,16 +357,16 @@ export class VmRun {
   }
 
   /** QEMU's run state, as the core is to know it. */
-  async #queryGuest(): Promise<string> {
-    const guest = await queryGuest(this.#client).catch((error: unknown) => {
-      if (error instanceof QmpError) return 'unknown';
+  async #queryRunState(): Promise<string> {
+    const runState = await queryRunState(this.#client).catch((error: unknown) => {
+      if (error instanceof QmpError) return unknownRunState;
       throw error;
     });
     // Loaded, but still to be let go: until then nothing of it is lost by an end.
-    if (this.#resuming) return 'inmigrate';
-    // Written, but not yet under its name: QEMU must stay, for the guest may have to go on.
-    if (guest === 'postmigrate' && this.#isSaving()) return 'finish-migrate';
-    return guest;
+    if (this.#resuming) return loadingRunState;
+    // Written, but not yet under its name: QEMU must stay, because the guest may have to go on.
+    if (hasMigrated(runState) && this.#isSaving()) return savingRunState;
+    return runState;
   }
 
   #isSaving(): boolean {
@@ -365,7 +377,7 @@ export class VmRun {
   async #resume(): Promise<void> {
     const { saved } = this.charge;
     if (saved === null) return;
-    while ((await queryGuest(this.#client)) === 'inmigrate') await new Promise((resolve) => setTimeout(resolve, resumePollMs));
+    while (isLoading(await queryRunState(this.#client))) await new Promise((resolve) => setTimeout(resolve, resumePollMs));
     if (this.#state.end !== null) return;
     this.attempt(() => writeFileSync(this.charge.runDir.file(runFiles.resuming), '', { mode: 0o600 }));
     try {
@@ -378,7 +390,7 @@ export class VmRun {
     this.#releaseInherited();
     await this.#letGo();
     this.setting.log({ event: 'resumed', level: 'info', message: `the guest goes on where it was saved (${saved.path})`, facts: { path: saved.path } });
-    await this.#refreshGuest();
+    await this.#refreshRunState();
   }
 
   #releaseInherited(): void {
@@ -391,7 +403,7 @@ export class VmRun {
   }
 
   #tellReady(): void {
-    if (this.#ready || this.#state.guest !== 'running') return;
+    if (this.#ready || !isRunning(this.#state.evidence.runState)) return;
     this.#ready = true;
     this.setting.log({ event: 'ready', level: 'info', message: 'the VM runs' });
     this.setting.manager.ready();
@@ -401,9 +413,9 @@ export class VmRun {
 
   /** The control monitor has closed: where libuv has lost the SIGCHLD to a flood of signals, it is asked to look again. */
   async #reap(): Promise<void> {
+    const gone = this.charge.qemu.gone.then(() => true);
     for (let tries = 0; tries < reapTries; tries++) {
-      await within(reapEveryMs, this.charge.qemu.gone);
-      if (this.#over) return;
+      if ((await within(reapEveryMs, gone)) === true || this.#over) return;
       this.charge.qemu.reap();
     }
     if (!this.#over) {
@@ -450,21 +462,19 @@ export class VmRun {
         return;
       case 'end-hook':
         return this.#endHook(this.#hooks.get(action.signal));
-      case 'ask-guest':
-        return void this.#refreshGuest();
+      case 'ask-run-state':
+        return void this.#refreshRunState();
+      case 'silence-hook':
+        return this.#hookMonitors?.silence(action.signal);
       case 'press':
         return void this.#command(action.signal, 'system_powerdown', () => pressPowerButton(this.#client));
       case 'command':
         return void this.#command(action.signal, action.command, () => runMonitorCommand(this.#client, action.command));
       case 'quit':
-        this.#action = 'quit';
-        this.#cause = this.#state.end?.cause ?? null;
         // Where QEMU is still starting, quit waits for its monitor; SIGKILL after the time for it does not.
         this.#client.ready.then(() => this.#client.execute('quit')).catch(() => undefined);
         return;
       case 'kill':
-        this.#action = 'kill';
-        this.#cause = this.#state.end?.cause ?? null;
         return this.charge.qemu.kill();
       case 'abandon':
         this.#hasAbandoned = true;
@@ -483,7 +493,7 @@ export class VmRun {
     const output = result.output === '' ? '' : `: ${result.output}`;
     this.setting.log({
       event: 'command', level: result.ok ? 'info' : 'warning',
-      message: `${signal}: ${shown} ${result.ok ? 'done' : 'failed'}${output}`,
+      message: `${signal}: ${shown} ${result.ok ? 'done' : 'failed'}${result.isGuess ? ', as far as the human monitor says' : ''}${output}`,
       facts: { signal, command: shown, ok: result.ok, output: result.output },
     });
     this.#feed({ kind: 'command-end', signal, ok: result.ok });
@@ -549,6 +559,7 @@ export class VmRun {
       this.setting.log({ event: 'hook-start', level: 'info', message: `${signal}: running hook ${hook} (pid ${run.pid})`, facts: { signal, hook, pid: run.pid } });
     }
     const outcome = await run.ended;
+    this.#feed({ kind: 'hook-exit', signal });
     this.#tellHookEnd(signal, hook, run, outcome, Math.round(performance.now() - startedAt));
     const stopping = this.#state.stop === null ? null : toShutDown;
     this.#freezeGuard.hookEnded(outcome.kind === 'done' ? stopping : 'the hook that froze it has failed', deadline);
@@ -556,7 +567,7 @@ export class VmRun {
     if (this.#over) return null;
     if (this.#isSaving()) await within(abandonWithinMs, this.#abandonSave(hook));
     // Not every change of a guest that stands still is an event: a hook may have made it run, or migrated it.
-    else if (this.#state.guest !== 'running') await within(askWithinMs, this.#refreshGuest());
+    else if (!isRunning(this.#state.evidence.runState)) await within(askWithinMs, this.#refreshRunState());
     return this.#over || this.#hooks.get(signal) !== run ? null : outcome;
   }
 
@@ -571,7 +582,7 @@ export class VmRun {
     // As it is with one that stays to press again, and ends with its guest.
     const how = outcome.kind === 'failed' ? 'ended' : outcome.kind;
     const words = { 'done': 'ended well', 'not-now': 'says not now', 'ended': 'was ended' }[how];
-    this.setting.log({ event: 'hook-end', level: 'info', message: `${signal}: hook ${hook} ${words} after ${wordSeconds(ms)}${how === 'ended' ? (this.#guestWent ? ', with its guest' : ', for its time was up or QEMU has gone') : ''}`, facts: { signal, hook, outcome: how, ms } });
+    this.setting.log({ event: 'hook-end', level: 'info', message: `${signal}: hook ${hook} ${words} after ${wordSeconds(ms)}${how === 'ended' ? (guestEnded(this.#state.evidence) ? ', with its guest' : ', for its time was up or QEMU has gone') : ''}`, facts: { signal, hook, outcome: how, ms } });
   }
 
   #callOf(signal: SignalName, file: HookFile, deadline: number): Pick<HookCall, 'file' | 'argument' | 'inherited' | 'facts'> {
@@ -604,41 +615,35 @@ export class VmRun {
       if (error instanceof MonitorClosed) return;
       this.setting.log({ event: 'save-stuck', level: 'error', message: `the guest that was half saved cannot go on: ${errorText(error)}` });
     }
-    await this.#refreshGuest();
+    await this.#refreshRunState();
   }
 
   #onEvent(happened: QmpEvent): void {
     this.#relay?.event(happened);
-    const { event, data } = happened;
-    switch (event) {
-      case 'POWERDOWN':
-        this.setting.log({ event: 'powerdown', level: 'info', message: 'the power button was pressed' });
-        this.#feed({ kind: 'powerdown' });
-        return;
-      case 'SHUTDOWN': {
-        const reason = String(data['reason'] ?? '');
-        this.#reason = reason;
-        this.#guestWent = reason === 'guest-shutdown' || reason === 'guest-reset';
-        this.setting.log({ event: 'guest-shutdown', level: 'info', message: `QEMU goes: ${reason}`, facts: { reason } });
-        if (this.#guestWent) this.#feed({ kind: 'shutdown', byGuest: true });
-        else if (reason === 'guest-panic') this.#feed({ kind: 'guest', guest: 'guest-panicked' });
-        return;
-      }
-      case 'RESET':
-        this.#feed({ kind: 'reset', byGuest: data['guest'] === true });
-        break;
-      case 'RESUME':
-        // After a reboot within one QEMU, say: the guest that had gone is back.
-        this.#guestWent = false;
-        this.#reason = null;
-        break;
+    const { event } = happened;
+    if (event === 'POWERDOWN') {
+      this.setting.log({ event: 'powerdown', level: 'info', message: 'the power button was pressed' });
+      this.#feed({ kind: 'powerdown' });
+      return;
     }
-    if (runStateEvents.includes(event)) void this.#refreshGuest();
+    const told = readEvent(happened);
+    if (told === null) {
+      if (runStateEvents.includes(event)) void this.#refreshRunState();
+      return;
+    }
+    if (told.event === 'SHUTDOWN') {
+      this.setting.log({ event: 'guest-shutdown', level: 'info', message: `QEMU goes: ${told.reason}`, facts: { reason: told.reason } });
+    }
+    this.#feed({ kind: 'qemu', event: told });
+    const exits = isExiting(this.#state.evidence);
+    this.#hookMonitors?.hold(exits);
+    this.#client.hold(exits);
+    if (!exits && runStateEvents.includes(event)) void this.#refreshRunState();
   }
 
-  async #refreshGuest(): Promise<void> {
+  async #refreshRunState(): Promise<void> {
     try {
-      this.#feed({ kind: 'guest', guest: await this.#queryGuest() });
+      this.#feed({ kind: 'run-state', runState: await this.#queryRunState() });
       this.#tellReady();
     } catch {
       // QEMU has gone.

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { recall, type Stop } from '../src/history.js';
+import { recall, type RunRecord } from '../src/history.js';
 import { Lab, isAlive, read, until } from './lab.js';
 
 /*
@@ -13,7 +13,7 @@ function note(lab: Lab): string {
   return `#!/bin/sh\necho "$1 $QEMU_TRAP_VM $QEMU_TRAP_END $QEMU_TRAP_CUT_OFF $QEMU_TRAP_VERDICT $QEMU_TRAP_STATUS \${QEMU_TRAP_SIGNAL:--} $QEMU_TRAP_SECONDS" >>"${lab.file('noted')}"\n`;
 }
 
-function history(lab: Lab): readonly Stop[] {
+function history(lab: Lab): readonly RunRecord[] {
   return recall(lab.file('state/vm.history'));
 }
 
@@ -198,7 +198,7 @@ test('a history keeps the last hundred stops, survives a line that was cut short
     assert.equal(await trap.status(), 0);
   };
   await stop();
-  assert.ok(read(lab.file('state/vm.history')).split('\n').length <= 101);
+  assert.ok(read(lab.file('state/vm.history')).split('\n').length <= 102);
   assert.equal(history(lab).at(-1)?.end, 'guest-shutdown');
 
   writeFileSync(lab.file('blocked'), '');

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { initialState, nextTick, step, uselessToWait, type Action, type Input, type State } from '../src/dispatch.js';
-import type { EndCause, HookOutcome } from '../src/outcome.js';
+import { initialState, nextTick, step, type Action, type Input, type State } from '../src/dispatch.js';
+import type { EndCause } from '../src/outcome/end-cause.js';
+import { isExiting, type QemuEvent } from '../src/outcome/evidence.js';
+import type { HookOutcome } from '../src/outcome/hook-outcome.js';
+import { runStates, uselessToWait } from '../src/outcome/run-state.js';
 import type { Rule } from '../src/rules.js';
 import type { DefaultAction, SignalName } from '../src/signals.js';
 
@@ -27,7 +30,11 @@ const anyRule = fc.record({
 
 const anyOutcome = fc.constantFrom<HookOutcome>({ kind: 'done' }, { kind: 'not-now' }, { kind: 'failed', why: 'so' });
 
-const guestStates = ['running', 'paused', 'suspended', ...Object.keys(uselessToWait)];
+const anyQemuEvent = fc.constantFrom<QemuEvent>(
+  { event: 'SHUTDOWN', reason: 'guest-shutdown', byGuest: true }, { event: 'SHUTDOWN', reason: 'host-ui', byGuest: false },
+  { event: 'RESET', byGuest: true }, { event: 'RESET', byGuest: false }, { event: 'STOP' }, { event: 'RESUME' },
+  { event: 'GUEST_PANICKED', action: 'poweroff' }, { event: 'WATCHDOG', action: 'reset' }, { event: 'MIGRATION', status: 'completed' },
+);
 
 /** One rule a signal throughout a day, as qemu-trap has. */
 const anyDay = fc.tuple(
@@ -38,9 +45,9 @@ const anyDay = fc.tuple(
       { weight: 4, arbitrary: fc.record({ what: fc.constant('signal' as const), index: fc.nat(), atTerminal: fc.boolean() }) },
       { weight: 4, arbitrary: fc.record({ what: fc.constant('time' as const), ms: fc.integer({ min: 0, max: 20_000 }) }) },
       { weight: 3, arbitrary: fc.record({ what: fc.constant('hook-ends' as const), outcome: anyOutcome }) },
-      { weight: 2, arbitrary: fc.record({ what: fc.constant('input' as const), input: fc.constantFrom<Input>({ kind: 'monitor-up', guest: 'running' }, { kind: 'powerdown' }, { kind: 'reset', byGuest: true }, { kind: 'reset', byGuest: false }) }) },
-      { weight: 1, arbitrary: fc.record({ what: fc.constant('input' as const), input: fc.constantFrom(...guestStates).map((guest): Input => ({ kind: 'guest', guest })) }) },
-      { weight: 1, arbitrary: fc.record({ what: fc.constant('input' as const), input: fc.constant<Input>({ kind: 'shutdown', byGuest: true }) }) },
+      { weight: 2, arbitrary: fc.record({ what: fc.constant('input' as const), input: fc.constantFrom<Input>({ kind: 'monitor-up', runState: 'running' }, { kind: 'powerdown' }) }) },
+      { weight: 1, arbitrary: fc.record({ what: fc.constant('input' as const), input: fc.constantFrom(...runStates).map((runState): Input => ({ kind: 'run-state', runState })) }) },
+      { weight: 2, arbitrary: fc.record({ what: fc.constant('input' as const), input: anyQemuEvent.map((event): Input => ({ kind: 'qemu', event })) }) },
     ),
     { maxLength: 40 },
   ),
@@ -54,6 +61,8 @@ class Day {
   readonly linkTried = new Set<SignalName>();
   quitAt: number | null = null;
   killed = false;
+  /** QEMU said that it exits, and not since that it stays. */
+  exitsAt: number | null = null;
   cause: EndCause | null = null;
 
   constructor(pressGaps: readonly number[]) {
@@ -64,6 +73,7 @@ class Day {
     const before = this.state;
     const { state, actions } = step(before, input, this.now);
     this.state = state;
+    if (!isExiting(before.evidence) && isExiting(state.evidence)) this.exitsAt = this.now;
     if (state.stop !== null && before.stop?.since !== state.stop.since) this.linkTried.clear();
     for (const action of actions) this.holdAgainst(action, before);
   }
@@ -71,6 +81,7 @@ class Day {
   private holdAgainst(action: Action, before: State): void {
     switch (action.do) {
       case 'run-hook':
+        this.isHeard();
         assert.notEqual(this.hooks.get(action.rule.signal), 'running', 'never two hooks of one signal at a time');
         this.hooks.set(action.rule.signal, 'running');
         return;
@@ -80,14 +91,21 @@ class Day {
       case 'press':
       case 'command':
         assert.notEqual(this.hooks.get(action.signal), 'running', 'never two links of one signal at a time');
-        assert.ok(before.end === null, 'nothing is asked of the guest after the default action');
+        this.isHeard();
+        assert.ok(before.end === null || before.end.action === 'none', 'nothing is asked of the guest after the default action');
         this.linkTried.add(action.signal);
         return;
       case 'quit':
       case 'kill': {
-        const { end } = this.state;
-        const stop = this.state.stop;
-        assert.ok(end && stop, 'only a shutdown ends QEMU');
+        const { end, stop } = this.state;
+        assert.ok(end);
+        if (action.do === 'quit') this.isHeard();
+        if (action.do === 'kill' && end.action === 'none') {
+          assert.ok(this.exitsAt !== null && this.now >= this.exitsAt + killAfterMs, 'SIGKILL only when its exit had its time');
+          this.killed = true;
+          return;
+        }
+        assert.ok(stop, 'only a shutdown ends QEMU');
         this.cause = end.cause;
         if (action.do === 'kill') this.killed = true;
         else this.quitAt = this.now;
@@ -99,14 +117,19 @@ class Day {
           if (before.end === null) this.lastLinkWasTried(stop);
         } else if (end.cause === 'asked') {
           assert.ok(stop.rule.script === null && stop.rule.monitorCommand === null);
-        } else if (before.end === null && end.cause !== 'cut' && end.cause !== 'powered-off') {
-          assert.equal(uselessToWait[this.state.guest], end.cause, 'at once only where no wait is of any use');
+        } else if (before.end === null && end.cause !== 'cut' && end.cause !== 'powered-off' && end.cause !== 'going') {
+          assert.equal(uselessToWait(this.state.evidence.runState), end.cause, 'at once only if no wait is of any use');
         }
         return;
       }
       default:
         return;
     }
+  }
+
+  /** After SHUTDOWN, until STOP or a guest that runs again, nothing is said to QEMU. */
+  private isHeard(): void {
+    assert.ok(!isExiting(this.state.evidence), 'nothing is said to a QEMU that exits');
   }
 
   private lastLinkWasTried(stop: NonNullable<State['stop']>): void {
@@ -132,6 +155,7 @@ class Day {
   endHooks(outcome: HookOutcome): void {
     for (const signal of [...this.hooks.keys()]) {
       this.hooks.delete(signal);
+      this.take({ kind: 'hook-exit', signal });
       this.take({ kind: 'hook-end', signal, outcome });
     }
   }
@@ -151,8 +175,8 @@ test('a random day: it always ends, one link at a time, no quit before its time,
       }
       // From here on nobody does anything: no hook ends, no guest goes, QEMU does not react.
       const { stop, end } = day.state;
-      if (stop === null) return;
-      const bound = (end === null ? stop.deadline : Math.max(end.killAt, day.now)) + killAfterMs;
+      if (stop === null && end === null) return;
+      const bound = (end === null ? Math.max(stop?.deadline ?? 0, day.now) : Math.max(end.killAt, day.now)) + killAfterMs;
       day.pass(Math.max(0, bound - day.now) + 1);
       assert.ok(day.killed, 'it always ends');
     }),
@@ -165,7 +189,7 @@ test('a repeated SIGTERM never brings the end nearer', () => {
     fc.property(fc.array(fc.integer({ min: 0, max: 5_000 }), { maxLength: 30 }), (gaps) => {
       const term = rule('SIGTERM', true, 'system_powerdown', 60_000, 'quit');
       const day = new Day([10_000]);
-      day.take({ kind: 'monitor-up', guest: 'running' });
+      day.take({ kind: 'monitor-up', runState: 'running' });
       day.take({ kind: 'signal', times: 1, rule: term, atTerminal: false });
       for (const gap of gaps) {
         day.pass(gap);
@@ -177,18 +201,57 @@ test('a repeated SIGTERM never brings the end nearer', () => {
   );
 });
 
-test('SIGQUIT when the guest has powered off, and QEMU does not go: what was left for the guest is not waited for', () => {
-  const ofTerm = rule('SIGTERM', false, 'system_powerdown', 60_000, 'quit');
-  const inputs: readonly Input[] = [
-    { kind: 'monitor-up', guest: 'running' },
-    { kind: 'signal', rule: ofTerm, times: 1, atTerminal: false },
-    { kind: 'powerdown' },
-    { kind: 'shutdown', byGuest: true },
-  ];
+const off: Input = { kind: 'qemu', event: { event: 'SHUTDOWN', reason: 'guest-shutdown', byGuest: true } };
+const stays: Input = { kind: 'qemu', event: { event: 'STOP' } };
+const term = rule('SIGTERM', false, 'system_powerdown', 60_000, 'quit');
+const running: Input = { kind: 'monitor-up', runState: 'running' };
+
+/** What is done on each of these inputs, one a second from 1 s on. */
+function doneOn(...inputs: readonly Input[]): { state: State; done: string[][] } {
   let state = initialState({ killAfterMs, pressGaps: [] });
-  for (const input of inputs) state = step(state, input, 1_000).state;
-  assert.equal(nextTick(state), 61_000 + killAfterMs);
-  state = step(state, { kind: 'signal', rule: rule('SIGQUIT', false, null, 0, 'quit'), times: 1, atTerminal: false }, 2_000).state;
-  assert.equal(nextTick(state), 2_000 + killAfterMs);
-  assert.deepEqual(step(state, { kind: 'tick' }, 2_000 + killAfterMs).actions.map((action) => action.do), ['tell', 'kill']);
+  const done = inputs.map((input, i) => {
+    const stepped = step(state, input, (i + 1) * 1_000);
+    state = stepped.state;
+    return stepped.actions.flatMap((action) => (action.do === 'tell' ? [] : [action.do]));
+  });
+  return { state, done };
+}
+
+test('a QEMU that says it exits is left alone, and killed when the time to kill is over, with a signal or without one', () => {
+  const press: Input = { kind: 'signal', rule: term, times: 1, atTerminal: false };
+  for (const before of [[running], [running, press]]) {
+    const { state, done } = doneOn(...before, off);
+    assert.deepEqual(done.at(-1), []);
+    const exitsAt = (before.length + 1) * 1_000;
+    assert.equal(nextTick(state), exitsAt + killAfterMs);
+    assert.deepEqual(step(state, { kind: 'tick' }, exitsAt + killAfterMs).actions.map((action) => action.do), ['tell', 'kill']);
+  }
+});
+
+test('a QEMU that stays after its guest is told to quit in a shutdown, and left as it is without one', () => {
+  const signal = (name: SignalName): Input => ({ kind: 'signal', rule: name === 'SIGTERM' ? term : rule(name, false, null, 0, 'quit'), times: 1, atTerminal: false });
+  assert.deepEqual(doneOn(running, signal('SIGTERM'), off, stays).done.at(-1), ['quit']);
+  const left = doneOn(running, off, stays);
+  assert.deepEqual(left.done.at(-1), []);
+  assert.equal(nextTick(left.state), Infinity);
+  // A signal between the two must not be lost.
+  for (const name of ['SIGTERM', 'SIGQUIT'] as const) {
+    const { done } = doneOn(running, off, signal(name), stays);
+    assert.deepEqual(done.slice(-2), [[], ['quit']], name);
+  }
+});
+
+test('a guest that is started again after its power-off (the hook reboot) is no shutdown', () => {
+  const again = doneOn(running, off, stays, { kind: 'qemu', event: { event: 'RESET', byGuest: false } }, { kind: 'qemu', event: { event: 'RESUME' } });
+  assert.deepEqual(again.done.flat(), []);
+  assert.equal(again.state.evidence.shutdown, null);
+  assert.equal(nextTick(again.state), Infinity);
+});
+
+test('a signal that comes when its hook has exited runs the hook again: none stood for it', () => {
+  const pause = rule('SIGUSR1', true, null, 60_000, 'none');
+  const usr1: Input = { kind: 'signal', rule: pause, times: 1, atTerminal: false };
+  const [exit, end]: [Input, Input] = [{ kind: 'hook-exit', signal: 'SIGUSR1' }, { kind: 'hook-end', signal: 'SIGUSR1', outcome: { kind: 'done' } }];
+  assert.deepEqual(doneOn(running, usr1, usr1, exit, end).done.flat(), ['run-hook'], 'one stands for those that come while it runs');
+  assert.deepEqual(doneOn(running, usr1, exit, usr1, usr1, end).done.flat(), ['run-hook', 'run-hook']);
 });

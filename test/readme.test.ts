@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { dispatchTable } from '../src/dispatch.js';
-import { status } from '../src/exit-status.js';
+import { status } from '../src/outcome/exit-status.js';
 import { builtinRules } from '../src/signals.js';
 import { usage } from '../src/usage.js';
 

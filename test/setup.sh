@@ -10,11 +10,11 @@ fedora='qemu-system-x86-core coreutils util-linux procps-ng'
 alpine='qemu-system-x86_64 coreutils util-linux-misc setpriv procps-ng'
 arch='qemu-system-x86 coreutils util-linux procps-ng'
 if [ "$1" = test ]; then
-    commands="$commands bash socat nc shellcheck busybox python3 prlimit mkfs.ext4 debugfs cc man mandoc zsh fish"
-    debian="$debian bash socat netcat-openbsd shellcheck busybox python3 e2fsprogs gcc libc6-dev man-db groff-base mandoc zsh fish"
-    fedora="$fedora bash socat nmap-ncat ShellCheck busybox python3 e2fsprogs gcc man-db mandoc zsh fish"
-    alpine="$alpine bash socat netcat-openbsd shellcheck busybox python3 e2fsprogs e2fsprogs-extra gcc musl-dev man-db mandoc zsh fish"
-    arch="$arch bash socat openbsd-netcat shellcheck busybox python e2fsprogs gcc man-db mandoc zsh fish"
+    commands="$commands bash socat nc shellcheck busybox python3 prlimit mkfs.ext4 debugfs cc man mandoc zsh fish Xvfb"
+    debian="$debian bash socat netcat-openbsd shellcheck busybox python3 e2fsprogs gcc libc6-dev man-db groff-base mandoc zsh fish xvfb qemu-system-gui"
+    fedora="$fedora bash socat nmap-ncat ShellCheck busybox python3 e2fsprogs gcc man-db mandoc zsh fish xorg-x11-server-Xvfb qemu-ui-sdl"
+    alpine="$alpine bash socat netcat-openbsd shellcheck busybox python3 e2fsprogs e2fsprogs-extra gcc musl-dev man-db mandoc zsh fish xvfb qemu-ui-sdl"
+    arch="$arch bash socat openbsd-netcat shellcheck busybox python e2fsprogs gcc man-db mandoc zsh fish xorg-server-xvfb qemu-ui-sdl"
 fi
 
 missing() {

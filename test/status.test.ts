@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { summarize, type Stop } from '../src/history.js';
+import { summarize, type RunRecord } from '../src/history.js';
 import { baitRunDir, Lab, program, until } from './lab.js';
 
 type Row = Record<string, unknown> & { readonly serving: readonly Record<string, unknown>[] };
@@ -56,7 +56,7 @@ test('--status tells the signal in progress, what is waited for, the time left, 
   const [row] = rowsOf(lab, web);
   assert.equal(row?.['running'], false);
   assert.deepEqual([row?.['stops'], row?.['cut_off'], row?.['clean']], [1, 1, 0]);
-  assert.equal((row?.['last'] as Stop).status, 124);
+  assert.equal((row?.['last'] as RunRecord).status, 124);
   const { stdout } = ask(['--state-dir', lab.file('state'), web]);
   assert.match(stdout, new RegExp(`^${web} +- +- +stopped +- +- +- +\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d quit, `, 'm'));
   assert.match(stdout, new RegExp(`^${web}: last end: SIGTERM: forced end: the wait was cut short`, 'm'));
@@ -142,11 +142,16 @@ test('a name that nobody knows is one line and 125; no VM at all is said, with s
   assert.match(unknown.stderr, /^qemu-trap: nobody: no VM of that name runs under qemu-trap here, and none has: .*\n$/);
 });
 
-test('a wise timeout is twice the slowest clean stop, and more than one that was too short', () => {
-  const stop = (end: Stop['end'], ms: number, cause: Stop['cause'] = null): Stop => ({ time: '', vm: 'vm', end, verdict: cause === null ? 'clean' : 'forced', cut_off: cause !== null, status: 0, signal: 'SIGTERM', cause, ms, timeout_ms: 60_000, message: '' });
-  assert.deepEqual(summarize([]), { stops: 0, clean: 0, cutOff: 0, slowestMs: null, late: 0, wiseTimeout: null });
-  assert.deepEqual(summarize([stop('guest-shutdown', 8_200), stop('guest-shutdown', 300)]), { stops: 2, clean: 2, cutOff: 0, slowestMs: 8_200, late: 0, wiseTimeout: 20 });
-  assert.equal(summarize([stop('guest-shutdown', 30)]).wiseTimeout, 10);
-  assert.equal(summarize([stop('quit', 60_100, 'deadline')]).wiseTimeout, null);
-  assert.equal(summarize([stop('guest-shutdown', 8_200), stop('quit', 60_100, 'deadline')]).wiseTimeout, 120);
+test('the suggested timeout is twice the slowest of five stops or more, more than one that was too short, and no less than the default', () => {
+  const stop = (end: RunRecord['end'], ms: number, cause: RunRecord['cause'] = null): RunRecord => ({ time: '', vm: 'vm', end, verdict: cause === null ? 'clean' : 'forced', cut_off: cause !== null, status: 0, signal: 'SIGTERM', cause, ms, timeout_ms: 60_000, message: '' });
+  const five = (ms: number): RunRecord[] => [...Array.from({ length: 4 }, () => stop('guest-shutdown', 300)), stop('guest-shutdown', ms)];
+  assert.deepEqual(summarize([], 60), { stops: 0, clean: 0, cutOff: 0, slowestMs: null, late: 0, suggestedTimeout: null });
+  assert.deepEqual(summarize(five(48_200), 60), { stops: 5, clean: 5, cutOff: 0, slowestMs: 48_200, late: 0, suggestedTimeout: 100 });
+  assert.equal(summarize(five(30), 60).suggestedTimeout, 60);
+  assert.equal(summarize(five(48_200).slice(1), 60).suggestedTimeout, null, 'four say nothing');
+  assert.equal(summarize(Array.from({ length: 6 }, () => stop('quit', 60_100, 'deadline')), 60).suggestedTimeout, null);
+  assert.equal(summarize([...five(8_200), stop('quit', 60_100, 'deadline')], 60).suggestedTimeout, 120);
+  // One whose end is not known is no stop.
+  const unknown: RunRecord = { ...stop('unknown', 0), cut_off: null, status: null, signal: null, ms: null };
+  assert.equal(summarize([...five(48_200).slice(1), unknown], 60).suggestedTimeout, null);
 });

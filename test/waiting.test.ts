@@ -121,7 +121,7 @@ test('a guest that has gone elsewhere by migration is not resumed here', async (
   const lab = new Lab(t);
   const trap = await lab.startGuest();
   const { client, socket } = await monitor(lab);
-  await client.execute('migrate', { uri: `exec:cat >${lab.file('state')}` });
+  await client.execute('migrate', { uri: `exec:cat >${lab.file('written')}` });
   await until('it is migrated', async () => (await status(client)) === 'postmigrate');
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);

@@ -1,6 +1,6 @@
 import type { Config } from '../args.js';
 import type { Log } from '../log.js';
-import type { HookOutcome } from '../outcome.js';
+import type { HookOutcome } from '../outcome/hook-outcome.js';
 import { ruleFor, type RuleBook } from '../rules.js';
 import { wordSeconds } from '../seconds.js';
 import { graceMs } from './descendants.js';

@@ -1,10 +1,10 @@
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { spawn } from '../system/spawn.js';
-import { hookOutcome, type HookOutcome } from '../outcome.js';
+import { hookOutcome, type HookOutcome } from '../outcome/hook-outcome.js';
 import { endDescendants, hookEnded, hookStarted } from './descendants.js';
 import { hookEnvironment, type HookFacts } from './environment.js';
-import { checkTrust, isStill, type Verdict } from './trust.js';
+import { checkTrust, type TrustResult } from './trust.js';
 import type { HookFile } from './find.js';
 import { closePipe, readerOf, type OutputPipe } from './output-pipes.js';
 
@@ -58,16 +58,16 @@ function newCookie(): string {
 }
 
 interface Ready {
-  readonly verdict: Verdict;
+  readonly trust: TrustResult;
   readonly cookie: string;
   readonly env: NodeJS.ProcessEnv;
 }
 
 /** What a hook's start needs, found out and put together; nothing is touched. */
 export function readyHook({ file, facts, inherited }: Pick<HookCall, 'file' | 'facts' | 'inherited'>): Ready {
-  const verdict = checkTrust(file.path, file.ours);
+  const trust = checkTrust(file.path, file.ours);
   const cookie = newCookie();
-  return { verdict, cookie, env: hookEnvironment({ ...facts, hook: file.path, cookie }, inherited) };
+  return { trust, cookie, env: hookEnvironment({ ...facts, hook: file.path, cookie }, inherited) };
 }
 
 /** Runs a hook as the contract says: directly, in a group of its own, the monitor on fd 3, its output to the log. */
@@ -78,8 +78,8 @@ export function runHook(call: HookCall): HookRun {
     if (output !== null) closePipe(output);
     return { pid: undefined, ended: Promise.resolve({ kind: 'failed', why }), cleared: Promise.resolve(), end: () => undefined };
   };
-  const { verdict, cookie, env } = readyHook(call);
-  if (!verdict.trusted) return notRun(`cannot be trusted: ${verdict.what} (mend it: ${verdict.mend})`);
+  const { trust, cookie, env } = readyHook(call);
+  if (!trust.trusted) return notRun(`cannot be trusted: ${trust.what} (mend it: ${trust.mend})`);
 
   const startedAt = performance.now();
   let child: ReturnType<typeof spawn>;
@@ -92,8 +92,6 @@ export function runHook(call: HookCall): HookRun {
   } catch (error) {
     return notRun(wordSpawnError(error as NodeJS.ErrnoException));
   }
-  // At once, for a hook may remove itself.
-  const changed = !isStill(path, verdict.identity);
   const { pid } = child;
   const outputs: Readable[] = [];
   const read = (): void => {
@@ -124,7 +122,6 @@ export function runHook(call: HookCall): HookRun {
   hookStarted(pid);
   let clearing: Promise<void> | null = null;
   const clear = (): Promise<void> => (clearing ??= endDescendants(pid, cookie, startedAt, () => running));
-  if (changed) void clear();
   const cleared = ended.then(clear).then(async () => {
     read();
     const closed = outputs.map((stream) => (stream.closed ? undefined : new Promise<void>((resolve) => stream.once('close', () => resolve()))));
@@ -134,7 +131,7 @@ export function runHook(call: HookCall): HookRun {
   });
   return {
     pid,
-    ended: changed ? ended.then(() => ({ kind: 'failed', why: 'was changed between its check and its start' })) : ended,
+    ended,
     cleared,
     end: () => void clear(),
   };

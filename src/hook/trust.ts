@@ -1,32 +1,11 @@
 import { accessSync, closeSync, constants, fstatSync, lstatSync, openSync, realpathSync, statSync, type Stats } from 'node:fs';
 import { dirname } from 'node:path';
-import { openToOthers, shellQuote, type Fault } from '../ownership.js';
+import { findWayFault, openToOthers, shellQuote, type Fault } from '../ownership.js';
 
-/** Which file was checked: compared again once it runs. */
-export interface Identity {
-  readonly dev: number;
-  readonly ino: number;
-  readonly ctimeMs: number;
-}
-
-export type Verdict = { readonly trusted: true; readonly identity: Identity } | ({ readonly trusted: false } & Fault);
+export type TrustResult = { readonly trusted: true } | ({ readonly trusted: false } & Fault);
 
 /** O_PATH of open(2): a hold on the very file, without the right to read it; Node has no name for it. */
 const O_PATH = 0o10000000;
-
-function identityOf(stats: Stats): Identity {
-  return { dev: stats.dev, ino: stats.ino, ctimeMs: stats.ctimeMs };
-}
-
-/** True while `path` still leads to the file that was checked, unchanged. */
-export function isStill(path: string, identity: Identity): boolean {
-  try {
-    const now = identityOf(statSync(path));
-    return now.dev === identity.dev && now.ino === identity.ino && now.ctimeMs === identity.ctimeMs;
-  } catch {
-    return false;
-  }
-}
 
 function kindOf(stats: Stats): string {
   if (stats.isDirectory()) return 'a directory';
@@ -62,12 +41,13 @@ export function findDirectoryFault(path: string): Fault | null {
 
 /**
  * Whether the hook at `path` may run: a regular file (links followed), not empty, executable, owned by root or the
- * running user, and neither it nor its directory open to others.
+ * running user, neither it nor its directory open to others, and no step of the way to it in the hands of others. So
+ * what is executed is what was checked, or what a user who is trusted has put in its place since.
  * @param ours the file comes with qemu-trap: who could change it could change qemu-trap, so its owner and mode
  *   decide nothing
  */
-export function checkTrust(path: string, ours: boolean): Verdict {
-  const distrust = (fault: Fault): Verdict => ({ trusted: false, ...fault });
+export function checkTrust(path: string, ours: boolean): TrustResult {
+  const distrust = (fault: Fault): TrustResult => ({ trusted: false, ...fault });
   let fd: number;
   try {
     fd = openSync(path, O_PATH);
@@ -92,11 +72,11 @@ export function checkTrust(path: string, ours: boolean): Verdict {
       const fault =
         openToOthers(real, stats, 'it') ??
         [...new Set([dirname(path), dirname(real)])]
-          .map((directory) => openToOthers(directory, statSync(directory), `its directory ${directory}`))
+          .map((directory) => openToOthers(directory, statSync(directory), `its directory ${directory}`) ?? findWayFault(directory))
           .find((each) => each !== null);
       if (fault) return distrust(fault);
     }
-    return { trusted: true, identity: identityOf(stats) };
+    return { trusted: true };
   } catch (error) {
     return distrust({ what: `it cannot be checked (${(error as NodeJS.ErrnoException).code ?? error})`, mend: `ls -lL ${shellQuote(path)}` });
   } finally {

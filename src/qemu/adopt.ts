@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import { ageMs, commandLine, identify, isIdentityAlive, readProcess } from '../proc.js';
 import { UsageError } from '../usage-error.js';
 import { dialMonitor } from './dial.js';
+import { keepReadable } from '../system/node-internals.js';
 import type { Qemu, QemuExit } from './process.js';
 import { findServer } from './socket-server.js';
 
@@ -111,5 +112,6 @@ export async function adoptQemu(path: string, known: number | null, withinMs: nu
   if (server === null) {
     throw refuse(new UsageError(`${path}: the process that serves it cannot be found: run qemu-trap as root or as QEMU's user, in its network and pid namespaces`));
   }
+  keepReadable(control);
   return { pid: server.pid, control, commandLine: commandLine(server.pid), ageMs: ageMs(server), ...watch(server.pid, control) };
 }

@@ -20,6 +20,11 @@ function nameOption(qemu: readonly string[]): string | null {
   return name;
 }
 
+/** True if QEMU's command line names its VM. */
+export function isNamed(qemu: readonly string[]): boolean {
+  return Boolean(nameOption(qemu));
+}
+
 /** The VM's name: QEMU's own, else one that the same command line has at every start. */
 export function vmName(qemu: readonly string[]): string {
   return nameOption(qemu) || `qemu-${shortDigest(qemu.join('\0'))}`;

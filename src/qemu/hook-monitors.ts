@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { SignalName } from '../signals.js';
+import { setBlocking } from '../system/node-internals.js';
 import { dialMonitor } from './dial.js';
 import type { Monitors } from './launch.js';
 
@@ -12,15 +13,6 @@ const drainMark = `"${drainId}"`;
 /** 0xFF resets QEMU's JSON lexer, where the hook left half a command (docs/interop/qmp-spec of QEMU). */
 const drainCommand = Buffer.concat([Buffer.from([0xff]), Buffer.from(`{"execute":"query-version","id":${drainMark}}\n`)]);
 
-/** What Node's own handle of a socket can do, and its types do not name. */
-interface Handle {
-  setBlocking(blocking: boolean): number;
-}
-
-function setBlocking(socket: Socket, blocking: boolean): void {
-  (socket as unknown as { _handle: Handle | null })._handle?.setBlocking(blocking);
-}
-
 /**
  * The connections that become the hooks' fd 3. Each is made ahead: at the signal it is there, whatever has become of
  * the run directory, the descriptors or QEMU's main loop meanwhile.
@@ -30,6 +22,9 @@ export class HookMonitors {
   readonly #coming = new Map<string, Promise<void>>();
   readonly #ready = new Map<string, Socket>();
   readonly #open = new Set<Socket>();
+  /** Those that hooks have. */
+  readonly #taken = new Map<SignalName, Socket>();
+  #isHeld = false;
   #closed = false;
 
   constructor(private readonly monitors: Monitors) {
@@ -78,6 +73,7 @@ export class HookMonitors {
     this.#forget(path);
     if (socket.destroyed) return null;
     setBlocking(socket, true);
+    this.#taken.set(signal, socket);
     return socket;
   }
 
@@ -100,8 +96,19 @@ export class HookMonitors {
     await Promise.all(this.#coming.values());
   }
 
+  /** QEMU exits, or does not after all: meanwhile nothing is said on any of these. */
+  hold(isHeld: boolean): void {
+    this.#isHeld = isHeld;
+  }
+
+  /** The hook of `signal` can say nothing more on its monitor; what QEMU says it still reads. */
+  silence(signal: SignalName): void {
+    this.#taken.get(signal)?.end();
+  }
+
   /** Takes a connection back that no hook has had. */
   putBack(signal: SignalName, socket: Socket): void {
+    this.#taken.delete(signal);
     setBlocking(socket, false);
     const path = this.#path(signal);
     if (this.#closed || this.#coming.has(path)) return void socket.destroy();
@@ -111,11 +118,18 @@ export class HookMonitors {
 
   /**
    * Takes a connection back when its hook has ended, and keeps it until QEMU has executed what the hook wrote: QEMU
-   * drops the commands of a client that hangs up.
+   * drops the commands of a client that hangs up. One that exits executes nothing more.
    */
   async giveBack(signal: SignalName, socket: Socket): Promise<void> {
     setBlocking(socket, false);
-    await new Promise<void>((resolve) => {
+    if (this.#taken.get(signal) === socket) this.#taken.delete(signal);
+    if (!this.#isHeld) await this.#drain(socket);
+    socket.destroy();
+    this.#prepare(this.#path(signal));
+  }
+
+  #drain(socket: Socket): Promise<void> {
+    return new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, drainMs);
       const drained = (): void => {
         clearTimeout(timer);
@@ -132,8 +146,6 @@ export class HookMonitors {
       if (socket.destroyed) drained();
       else socket.write(drainCommand);
     });
-    socket.destroy();
-    this.#prepare(this.#path(signal));
   }
 
   close(): void {

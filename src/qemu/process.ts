@@ -1,4 +1,5 @@
-import type { Duplex } from 'node:stream';
+import type { Socket } from 'node:net';
+import { keepReadable } from '../system/node-internals.js';
 import { spawnQemu } from '../system/spawn.js';
 import type { LaunchPlan } from './launch.js';
 
@@ -11,7 +12,7 @@ export interface QemuExit {
 export interface Qemu {
   readonly pid: number;
   /** The connection to the control monitor: it has no name that anybody else could dial. */
-  readonly control: Duplex;
+  readonly control: Socket;
   /** Settled when QEMU has been reaped; never rejected. */
   readonly gone: Promise<QemuExit>;
   /** SIGKILL. */
@@ -35,9 +36,11 @@ export function startQemu(plan: LaunchPlan, env: NodeJS.ProcessEnv): Promise<Qem
     void gone.then(() => {
       ended = true;
     });
+    const control = (child.stdio as unknown as readonly Socket[])[plan.controlFd] as Socket;
+    keepReadable(control);
     resolve({
       pid,
-      control: child.stdio[plan.controlFd] as Duplex,
+      control,
       gone,
       kill: () => {
         if (!ended) child.kill('SIGKILL');

@@ -2,7 +2,7 @@ import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { isShortage } from '../proc.js';
 import { UsageError } from '../usage-error.js';
-import { status } from '../exit-status.js';
+import { status } from '../outcome/exit-status.js';
 import type { Helpers } from './launch.js';
 
 type Located = { readonly path: string } | { readonly path: null; readonly because: 'not-found' | 'not-executable' };

@@ -4,7 +4,8 @@ import { openToOthers } from '../ownership.js';
 import type { QmpClient } from '../qmp/client.js';
 import { stateDirectory } from '../state-directory.js';
 import { UsageError } from '../usage-error.js';
-import { queryGuest } from './power-button.js';
+import { isHeldByMigration } from '../outcome/run-state.js';
+import { queryRunState } from './power-button.js';
 import { asFileName } from './run-dir.js';
 
 /** Where a VM's memory and devices go when its guest is saved, and where its next start looks for them. */
@@ -130,5 +131,5 @@ export async function abandonSave(file: StateFile, client: QmpClient): Promise<v
   }
   for (const path of unfinished(file)) removeQuietly(path);
   // A guest that QEMU had already handed over stands still; cont makes its disks its own again.
-  if (['postmigrate', 'paused', 'finish-migrate'].includes(await queryGuest(client))) await client.execute('cont');
+  if (isHeldByMigration(await queryRunState(client))) await client.execute('cont');
 }

@@ -29,6 +29,10 @@ export class QmpClient {
   #greeting: Readonly<Record<string, unknown>> = {};
   #lastId = 0;
   #closed = false;
+  /** Commands that are not written yet. */
+  #unwritten: string[] = [];
+  #isHeld = false;
+  #isReading = false;
   #greet!: Pending;
 
   constructor(stream: Duplex, handlers: QmpHandlers) {
@@ -38,7 +42,13 @@ export class QmpClient {
       this.#greet = { resolve, reject };
     }).then(() => undefined);
     this.ready.catch(() => undefined);
-    stream.on('data', lineSplitter((line) => this.#take(line)));
+    const split = lineSplitter((line) => this.#take(line));
+    stream.on('data', (chunk: Buffer) => {
+      this.#isReading = true;
+      split(chunk);
+      this.#isReading = false;
+      this.#write();
+    });
     // An error is always followed by 'close'; a peer that hangs up on unread data is no different from one that ends.
     stream.on('error', () => undefined);
     stream.on('close', () => this.#end());
@@ -52,8 +62,13 @@ export class QmpClient {
     return this.#greeting;
   }
 
-  get closed(): boolean {
-    return this.#closed;
+  /**
+   * Whether commands wait: they are written when it is over, and rejected if the connection ends before. Those that
+   * come while messages are read wait for the last of them, which may say that QEMU exits.
+   */
+  hold(isHeld: boolean): void {
+    this.#isHeld = isHeld;
+    this.#write();
   }
 
   /**
@@ -66,8 +81,14 @@ export class QmpClient {
     if (this.#closed) return Promise.reject(new MonitorClosed());
     const id = ++this.#lastId;
     const answer = new Promise<unknown>((resolve, reject) => this.#pending.set(id, { resolve, reject }));
-    this.#stream.write(`${JSON.stringify({ execute: command, ...(args && { arguments: args }), id })}\n`);
+    this.#unwritten.push(`${JSON.stringify({ execute: command, ...(args && { arguments: args }), id })}\n`);
+    this.#write();
     return answer;
+  }
+
+  #write(): void {
+    if (this.#isHeld || this.#isReading || this.#closed) return;
+    for (const line of this.#unwritten.splice(0)) this.#stream.write(line);
   }
 
   #take(line: string): void {

@@ -5,6 +5,52 @@ import { QmpError } from './messages.js';
 export interface CommandResult {
   readonly ok: boolean;
   readonly output: string;
+  /** The human monitor has no status: whether it went well is read off its words. */
+  readonly isGuess: boolean;
+}
+
+interface QmpCommand {
+  readonly name: string;
+  readonly args: Readonly<Record<string, unknown>>;
+}
+
+const mebibyte = 2 ** 20;
+
+/** Lines of the human monitor that QMP has a command of the same meaning for, and with it a status (hmp-commands.hx of QEMU). */
+const inQmp: readonly [line: RegExp, command: (...words: string[]) => QmpCommand][] = [
+  [/^(device_del|object_del|netdev_del) (\S+)$/, (name = '', id) => ({ name: name === 'object_del' ? 'object-del' : name, args: { id } })],
+  [/^balloon (\d+)$/, (megabytes) => ({ name: 'balloon', args: { value: Number(megabytes) * mebibyte } })],
+  [/^set_link (\S+) (on|off)$/, (name, up) => ({ name: 'set_link', args: { name, up: up === 'on' } })],
+  [/^screendump (\S+)$/, (filename) => ({ name: 'screendump', args: { filename } })],
+  [/^set_password (\S+) (\S+)$/, (protocol, password) => ({ name: 'set_password', args: { protocol, password } })],
+  [/^change vnc password (\S+)$/, (password) => ({ name: 'change-vnc-password', args: { password } })],
+  [/^sendkey (?!.*0x)([a-z0-9_]+(?:-[a-z0-9_]+)*)$/, (keys = '') => ({ name: 'send-key', args: { keys: keys.split('-').map((key) => ({ type: 'qcode', data: key })) } })],
+  [/^migrate -d (\S+)$/, (uri) => ({ name: 'migrate', args: { uri } })],
+  [/^nmi$/, () => ({ name: 'inject-nmi', args: {} })],
+];
+
+/** A command with its arguments as QMP has them: `migrate {"uri":"tcp:host:4444"}`. */
+const withArguments = /^([A-Za-z][\w-]*)\s+(\{.*\})$/s;
+
+/**
+ * The QMP command for a line, with its arguments.
+ * @returns `null` if there is none, and the human monitor has to do
+ */
+export function qmpCommandFor(line: string): QmpCommand | null {
+  if (!/\s/.test(line) && line !== 'nmi') return { name: line, args: {} };
+  const [, name, json] = withArguments.exec(line) ?? [];
+  if (name !== undefined && json !== undefined) {
+    try {
+      return { name, args: JSON.parse(json) as Record<string, unknown> };
+    } catch {
+      return null;
+    }
+  }
+  for (const [pattern, command] of inQmp) {
+    const [match, ...words] = pattern.exec(line.replaceAll(/\s+/g, ' ')) ?? [];
+    if (match !== undefined) return command(...words);
+  }
+  return null;
 }
 
 /*
@@ -29,27 +75,28 @@ export function shownCommand(command: string): string {
 }
 
 /**
- * Runs what a user wrote as `monitorcommand=`: a QMP command where QEMU knows one by that name, else a line of the
- * human monitor.
+ * Runs what a user wrote as `monitorcommand=`: as a QMP command if QEMU has one for it, which says for certain how it
+ * went, else as a line of the human monitor, which does not.
  * @throws {MonitorClosed} where QEMU has gone before it answered
  */
 export async function runMonitorCommand(client: QmpClient, command: string): Promise<CommandResult> {
   const line = command.trim();
-  if (!/\s/.test(line)) {
+  const inQmp = qmpCommandFor(line);
+  if (inQmp !== null) {
     try {
-      const value = await client.execute(line);
+      const value = await client.execute(inQmp.name, Object.keys(inQmp.args).length > 0 ? inQmp.args : undefined);
       const empty = typeof value === 'object' && value !== null && Object.keys(value).length === 0;
-      return { ok: true, output: empty ? '' : JSON.stringify(value) };
+      return { ok: true, output: empty ? '' : JSON.stringify(value), isGuess: false };
     } catch (error) {
       if (!(error instanceof QmpError)) throw error;
-      if (error.errorClass !== 'CommandNotFound') return { ok: false, output: error.desc };
+      if (error.errorClass !== 'CommandNotFound') return { ok: false, output: error.desc, isGuess: false };
     }
   }
   try {
     const output = String(await client.execute('human-monitor-command', { 'command-line': line })).trim();
-    return { ok: !isHumanError(output), output };
+    return { ok: !isHumanError(output), output, isGuess: true };
   } catch (error) {
-    if (error instanceof QmpError) return { ok: false, output: error.desc };
+    if (error instanceof QmpError) return { ok: false, output: error.desc, isGuess: false };
     throw error;
   }
 }

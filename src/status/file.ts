@@ -84,7 +84,7 @@ export class StatusFile {
     const ahead = monotonicMs() - performance.now();
     const shift = (time: number): number => Math.round(time + ahead);
     const serving = servingOf(this.#state).map((each) => ({ ...each, since: shift(each.since), until: each.until === null ? null : shift(each.until) }));
-    const status: VmStatus = { vm: this.vm, guest: this.#state.guest, serving, history: this.history };
+    const status: VmStatus = { vm: this.vm, guest: this.#state.evidence.runState, serving, history: this.history };
     const text = `${JSON.stringify(status)}\n`;
     if (text === this.#written) return;
     const path = this.file(runFiles.status);

@@ -1,7 +1,7 @@
 import { lstatSync, readdirSync, realpathSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { recall, type Stop } from '../history.js';
+import { recall, type RunRecord } from '../history.js';
 import { ageMs, commandLine, isIdentityAlive, listProcesses, pidOf, readProcess } from '../proc.js';
 import { runFiles } from '../qemu/run-files.js';
 import { readSmallFile } from '../small-file.js';
@@ -23,7 +23,7 @@ export interface FoundVm {
   readonly uptimeMs: number | null;
   /** `null` where qemu-trap has not written it yet. */
   readonly status: VmStatus | null;
-  readonly stops: readonly Stop[];
+  readonly records: readonly RunRecord[];
 }
 
 export const ownUid = process.geteuid?.() ?? 0;
@@ -86,7 +86,7 @@ function look(runDir: string, uid: number): FoundVm | null {
     uptimeMs: process === null ? null : ageMs(process),
     status,
     // A path that another user has chosen is opened by nobody.
-    stops: status?.history && uid === ownUid ? recall(status.history) : [],
+    records: status?.history && uid === ownUid ? recall(status.history) : [],
   };
 }
 

@@ -1,6 +1,8 @@
 import { basename } from 'node:path';
 import { columns } from '../columns.js';
-import { historyFile, recall, summarize, type Stop } from '../history.js';
+import { historyFile, recall, summarize, type RunRecord } from '../history.js';
+import { defaultTimeoutSeconds } from '../args.js';
+import { isUnknown } from '../outcome/run-state.js';
 import { wordSeconds } from '../seconds.js';
 import { UsageError } from '../usage-error.js';
 import { monotonicMs, type Serving } from './file.js';
@@ -19,7 +21,7 @@ export interface StatusCall {
 interface Reported {
   readonly name: string;
   readonly found: FoundVm | null;
-  readonly stops: readonly Stop[];
+  readonly records: readonly RunRecord[];
 }
 
 const waitsInWords: Readonly<Record<Serving['waitsFor'], string>> = {
@@ -55,7 +57,7 @@ function servingOf({ pid, qemuPid, status }: FoundVm): readonly Serving[] {
 
 function guestOf(found: FoundVm): string {
   if (found.qemuPid === null) return found.status === null ? 'not started' : 'gone';
-  return found.status?.guest === 'unknown' ? 'starting' : (found.status?.guest ?? 'starting');
+  return found.status === null || isUnknown(found.status.guest) ? 'starting' : found.status.guest;
 }
 
 function localTime(iso: string): string {
@@ -65,9 +67,9 @@ function localTime(iso: string): string {
   return `${time.getFullYear()}-${two(time.getMonth() + 1)}-${two(time.getDate())} ${two(time.getHours())}:${two(time.getMinutes())}`;
 }
 
-function row({ name, found, stops }: Reported): readonly string[] {
-  const last = stops.at(-1);
-  const lastStop = last === undefined ? '-' : `${localTime(last.time)} ${last.end}, ${wordSeconds(last.ms)}`;
+function row({ name, found, records }: Reported): readonly string[] {
+  const last = records.at(-1);
+  const lastStop = last === undefined ? '-' : `${localTime(last.time)} ${last.end}${last.ms === null ? '' : `, ${wordSeconds(last.ms)}`}`;
   if (found === null) return [plain(name), '-', '-', 'stopped', '-', '-', '-', plain(lastStop)];
   const [first] = servingOf(found);
   const left = first === undefined ? null : leftMs(first);
@@ -84,7 +86,7 @@ function row({ name, found, stops }: Reported): readonly string[] {
 }
 
 /** What the history of a VM says, in a line or two. */
-function advice({ name, found, stops }: Reported): string[] {
+function advice({ name, found, records }: Reported): string[] {
   const lines: string[] = [];
   if (found !== null && found.pid !== null) {
     const [first] = servingOf(found);
@@ -92,26 +94,26 @@ function advice({ name, found, stops }: Reported): string[] {
     if (first !== undefined && first.next !== 'none') lines.push(`${name}: to cut it short: kill -QUIT ${found.pid}`);
   }
   if (found !== null && found.pid === null) lines.push(`${name}: its qemu-trap was killed; the next start in ${found.runDir} takes the guest over, and until then no signal is served`);
-  const last = stops.at(-1);
+  const last = records.at(-1);
   if (last === undefined) return lines;
   if (found === null || last.verdict !== 'clean') lines.push(`${name}: last end: ${last.message}`);
-  const { stops: count, clean, cutOff, slowestMs, late, wiseTimeout } = summarize(stops);
+  const { stops: count, clean, cutOff, slowestMs, late, suggestedTimeout } = summarize(records, defaultTimeoutSeconds);
   const how =
     slowestMs === null ? (late > 0 ? ', never by the guest itself: does it hear its power button (acpid, logind)' : '')
-    : `, ${clean} by the guest itself, the slowest in ${wordSeconds(slowestMs)}: --timeout ${wiseTimeout} is wise`;
-  lines.push(`${name}: ${count} ${count === 1 ? 'stop' : 'stops'} on a signal${how}; cut off ${cutOff === 1 ? 'once' : `${cutOff} times`}`);
+    : `, ${clean} by the guest itself, the slowest in ${wordSeconds(slowestMs)}${suggestedTimeout === null ? '' : `; suggested --timeout: ${suggestedTimeout}`}`;
+  lines.push(`${name}: ${count} ${count === 1 ? 'stop' : 'stops'} on a signal${how}; ${cutOff === 0 ? 'never cut off' : `cut off ${cutOff === 1 ? 'once' : `${cutOff} times`}`}`);
   return lines.map(plain);
 }
 
-function asObject({ name, found, stops }: Reported): object {
-  const { slowestMs, wiseTimeout, ...counts } = summarize(stops);
+function asObject({ name, found, records }: Reported): object {
+  const { slowestMs, suggestedTimeout, ...counts } = summarize(records, defaultTimeoutSeconds);
   return {
-    event: 'vm', vm: name, uid: found?.uid ?? ownUid, running: found !== null,
+    v: 1, event: 'vm', vm: name, uid: found?.uid ?? ownUid, running: found !== null,
     pid: found?.pid ?? null, qemu_pid: found?.qemuPid ?? null, guest: found === null ? null : guestOf(found),
     uptime_ms: found?.uptimeMs === undefined || found.uptimeMs === null ? null : Math.round(found.uptimeMs), run_dir: found?.runDir ?? null,
     serving: (found === null ? [] : servingOf(found)).map((each) => ({ signal: each.signal, waits_for: each.waitsFor, left_ms: leftMs(each) })),
-    last: stops.at(-1) ?? null,
-    stops: counts.stops, clean: counts.clean, cut_off: counts.cutOff, slowest_ms: slowestMs, wise_timeout: wiseTimeout,
+    last: records.at(-1) ?? null,
+    stops: counts.stops, clean: counts.clean, cut_off: counts.cutOff, slowest_ms: slowestMs, suggested_timeout: suggestedTimeout, wise_timeout: suggestedTimeout,
   };
 }
 
@@ -122,18 +124,18 @@ function asObject({ name, found, stops }: Reported): object {
 export function report({ names, runDir, stateDir, format }: StatusCall, env: NodeJS.ProcessEnv): string {
   const running = findVms(runDir, env).map((found): Reported => {
     const name = found.status?.vm ?? basename(found.runDir);
-    return { name, found, stops: found.stops.length > 0 || found.uid !== ownUid ? found.stops : stopsOf(name) };
+    return { name, found, records: found.records.length > 0 || found.uid !== ownUid ? found.records : recordsOf(name) };
   });
-  function stopsOf(name: string): readonly Stop[] {
+  function recordsOf(name: string): readonly RunRecord[] {
     const path = historyFile(stateDir, name, env);
     return path === null ? [] : recall(path);
   }
   const all = names.length === 0 ? running : names.flatMap((name) => {
     const found = running.filter((each) => each.name === name);
     if (found.length > 0) return found;
-    const stops = stopsOf(name);
-    if (stops.length === 0) throw new UsageError(`${name}: no VM of that name runs under qemu-trap here, and none has: qemu-trap --status lists those that run`);
-    return [{ name, found: null, stops }];
+    const records = recordsOf(name);
+    if (records.length === 0) throw new UsageError(`${name}: no VM of that name runs under qemu-trap here, and none has: qemu-trap --status lists those that run`);
+    return [{ name, found: null, records }];
   });
   all.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
   if (format === 'json') return all.map((each) => `${JSON.stringify(asObject(each))}\n`).join('');

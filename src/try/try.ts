@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Config } from '../args.js';
 import type { State } from '../dispatch.js';
-import { status as exitStatuses } from '../exit-status.js';
+import { status as exitStatuses } from '../outcome/exit-status.js';
 import { openLog, type LogEvent } from '../log.js';
 import { isOption, usesTerminal } from '../qemu/command-line.js';
 import type { Monitors } from '../qemu/launch.js';

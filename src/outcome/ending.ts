@@ -1,0 +1,114 @@
+import { endCauses, type EndCause } from './end-cause.js';
+import { guestEnded, type Evidence } from './evidence.js';
+import { isUnknown } from './run-state.js';
+
+/*
+ * How a run of QEMU ended: one value, from what QEMU said and what the kernel says of its process. Exit status, last
+ * line, hook `end` and history follow from it.
+ */
+
+/** What ended it. `unknown` is for a record whose qemu-trap was killed. */
+export type EndKind = 'guest-shutdown' | 'guest-reset' | 'panic' | 'watchdog' | 'saved' | 'migrated' | 'quit' | 'kill' | 'crash' | 'start-failed' | 'unknown';
+
+/** Why QEMU was not executed: the hook `start` has failed, or a signal that ends a VM came while it ran. */
+export interface Prevention {
+  readonly words: string;
+  /** The signal, with its moment on the clock of `performance.now()`; `null` if it was the hook. */
+  readonly stop: { readonly signal: NodeJS.Signals; readonly since: number } | null;
+}
+
+/** All that is known when QEMU has gone. */
+export interface Circumstances {
+  readonly evidence: Evidence;
+  /** QEMU's exit status, or `null` if a signal ended it, or if it was no child of this qemu-trap. */
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  /** The monitor came up: QEMU had started. */
+  readonly started: boolean;
+  /** What qemu-trap did to end it. */
+  readonly action: 'none' | 'quit' | 'kill';
+  readonly cause: EndCause | null;
+  /** The state file of this VM is complete. */
+  readonly savedState: boolean;
+  /** Not even SIGKILL has ended it in time. */
+  readonly isStillThere: boolean;
+}
+
+export interface Ending extends Circumstances {
+  readonly end: EndKind;
+  /** The guest lost power while it ran. */
+  readonly cutOff: boolean;
+  readonly prevented: Prevention | null;
+}
+
+/** How a process ended is for its parent alone to know (wait(2)). */
+export function isOthersChild({ code, signal }: Pick<Circumstances, 'code' | 'signal'>): boolean {
+  return code === null && signal === null;
+}
+
+/** It was SIGKILL of this qemu-trap that ended QEMU. */
+export function wasKilledHere({ action, signal, code, isStillThere }: Circumstances): boolean {
+  return action === 'kill' && (isStillThere || signal === 'SIGKILL' || isOthersChild({ code, signal }));
+}
+
+/** The guest had run, as far as QEMU could be asked: one that could not be had started all the same. */
+function guestRan({ started, evidence }: Circumstances): boolean {
+  return started && (evidence.guestRan || isUnknown(evidence.runState));
+}
+
+/** The first of these that is so, in the order of the contract. */
+function endOf(known: Circumstances): EndKind {
+  const { evidence, savedState } = known;
+  const { shutdown } = evidence;
+  if (!guestRan(known)) return known.started && shutdown !== null ? 'quit' : 'start-failed';
+  if (evidence.panicked) return 'panic';
+  if (evidence.watchdog === 'poweroff') return 'watchdog';
+  if (evidence.watchdog === 'reset' && shutdown?.reason === 'guest-reset') return 'watchdog';
+  if (guestEnded(evidence)) return shutdown?.reason === 'guest-reset' ? 'guest-reset' : 'guest-shutdown';
+  if (evidence.migrated) return savedState ? 'saved' : 'migrated';
+  if (shutdown !== null) return 'quit';
+  return wasKilledHere(known) ? 'kill' : 'crash';
+}
+
+/** How QEMU ended. */
+export function endingOf(known: Circumstances): Ending {
+  const end = endOf(known);
+  const isCutOff = ['panic', 'watchdog', 'kill', 'crash'].includes(end) || (end === 'quit' && guestRan(known));
+  return { ...known, end, cutOff: isCutOff, prevented: null };
+}
+
+/** The ending of a QEMU that was not executed. */
+export function notExecuted(prevented: Prevention, evidence: Evidence): Ending {
+  return { evidence, code: null, signal: null, started: false, action: 'none', cause: null, savedState: false, isStillThere: false, end: 'start-failed', cutOff: false, prevented };
+}
+
+/** Who ended it and how, in one word: kept for scripts that know it from before there was {@link Ending.end} for all. */
+export type Verdict = 'clean' | 'forced' | 'killed' | 'failed-to-start' | 'not-started' | 'by-itself' | 'host-signal' | 'unknown';
+
+export function verdict(ending: Ending): Verdict {
+  const { end, action, cause, evidence } = ending;
+  if (ending.prevented !== null) return 'not-started';
+  if (wasKilledHere(ending)) return 'killed';
+  if (action === 'quit' && cause !== null) return ending.cutOff ? 'forced' : 'clean';
+  switch (end) {
+    case 'start-failed':
+      return 'failed-to-start';
+    case 'guest-shutdown':
+    case 'guest-reset':
+    case 'saved':
+    case 'migrated':
+      return ending.signal === null ? 'clean' : 'by-itself';
+    case 'quit':
+      return evidence.shutdown?.reason === 'host-signal' ? 'host-signal' : 'by-itself';
+    case 'crash':
+      // A QEMU that ends in good order says so first.
+      return isOthersChild(ending) ? 'unknown' : 'by-itself';
+    default:
+      return 'by-itself';
+  }
+}
+
+/** The reason in words why qemu-trap ended it; `''` if it did not. */
+export function causeInWords({ cause }: Ending): string {
+  return cause === null ? '' : endCauses[cause].words;
+}
