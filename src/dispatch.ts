@@ -1,7 +1,7 @@
 import type { EndCause } from './outcome/end-cause.js';
 import { guestEnded, isExiting, noEvidence, withEvent, withRunState, type Evidence, type QemuEvent } from './outcome/evidence.js';
 import type { HookOutcome } from './outcome/hook-outcome.js';
-import { isRunning, uselessToWait } from './outcome/run-state.js';
+import { goesOnBy, isRunning, uselessToWait } from './outcome/run-state.js';
 import { gapAfter, type PressGaps } from './press.js';
 import { isIgnored, type Rule } from './rules.js';
 import type { SignalName } from './signals.js';
@@ -84,12 +84,14 @@ export type Action =
   | { readonly do: 'end-hook'; readonly signal: SignalName }
   /** Ask QEMU for its run state, and give it in as `run-state`. */
   | { readonly do: 'ask-run-state' }
-  /** QEMU exits: no hook of this signal may write to its monitor any more. */
+  /** The hook of this signal may not write to its monitor any more. */
   | { readonly do: 'silence-hook'; readonly signal: SignalName }
   /** Run the rule's monitor command. */
   | { readonly do: 'command'; readonly signal: SignalName; readonly command: string }
-  /** Press the power button, of a guest made to hear it. */
-  | { readonly do: 'press'; readonly signal: SignalName }
+  /** Press the power button, of a guest made to hear it; `isRunning`: nothing has to be asked first. */
+  | { readonly do: 'press'; readonly signal: SignalName; readonly isRunning: boolean }
+  /** Let a guest go on that stands still though its button was pressed. */
+  | { readonly do: 'let-go-on'; readonly signal: SignalName }
   | { readonly do: 'quit' }
   | { readonly do: 'kill' }
   /** Not even SIGKILL ended QEMU in time: stop waiting for it. */
@@ -121,7 +123,10 @@ interface Stop extends Run {
   lastLinkRun: boolean;
   /** The button was pressed since the signal, and since the guest's last reset. */
   powerdown: boolean;
+  /** Presses, by whomever; one of qemu-trap's own counts from its request on. */
   presses: number;
+  /** qemu-trap has asked for a press that QEMU has not told of yet. */
+  isPressing: boolean;
   nextPressAt: number;
   ctrlCAt: number | null;
   /** Other signals that came meanwhile: told once each. */
@@ -246,10 +251,10 @@ class Step {
       case 'run-state':
         state.evidence = withRunState(state.evidence, input.runState);
         if (state.stop?.link === 'start' && state.monitorUp && state.end === null) this.startStop(state.stop);
-        else this.endIfUseless();
+        else if (!this.endIfUseless() && state.stop?.powerdown && state.end === null) this.letGoOn(state.stop);
         return;
       case 'powerdown':
-        if (state.stop) state.stop.powerdown = true;
+        if (state.stop !== null && state.end === null) this.wasPressed(state.stop);
         return;
       case 'qemu':
         return this.qemuEvent(input.event);
@@ -292,12 +297,17 @@ class Step {
     const { stop, end } = state;
     if (stop !== null) {
       stop.nextPressAt = Infinity;
-      if (stop.link === 'script') this.actions.push({ do: 'silence-hook', signal: stop.rule.signal }, { do: 'end-hook', signal: stop.rule.signal });
+      this.endHookForGood(stop);
       this.tellAgain(stop);
     }
     if (end !== null) return;
     const cause = guestEnded(state.evidence) ? 'powered-off' : 'going';
     state.end = { action: 'none', cause, killAt: now + state.limits.killAfterMs, killed: false, abandonAt: Infinity };
+  }
+
+  /** Its hook has nothing more to say to a QEMU that exits, or is about to be told to. */
+  private endHookForGood({ link, rule: { signal } }: Stop): void {
+    if (link === 'script') this.actions.push({ do: 'silence-hook', signal }, { do: 'end-hook', signal });
   }
 
   /** QEMU stays after its guest's end (-no-shutdown): in a shutdown it is told to quit, else it is as it was asked to be. */
@@ -424,6 +434,7 @@ class Step {
       lastLinkRun: rule.monitorCommand === null,
       powerdown: false,
       presses: 0,
+      isPressing: false,
       nextPressAt: Infinity,
       ctrlCAt: null,
       told: new Set(),
@@ -472,7 +483,7 @@ class Step {
     if (run === stop) stop.lastLinkRun = true;
     if (rule.monitorCommand.trim() === 'system_powerdown') {
       if (run === stop) this.press(stop);
-      else this.actions.push({ do: 'press', signal: rule.signal });
+      else this.actions.push({ do: 'press', signal: rule.signal, isRunning: isRunning(this.state.evidence.runState) });
     } else {
       this.actions.push({ do: 'command', signal: rule.signal, command: rule.monitorCommand });
     }
@@ -481,9 +492,29 @@ class Step {
   private press(stop: Stop): void {
     const { pressGaps } = this.state.limits;
     const cancels = pressGaps.length === 0 && stop.powerdown;
-    if (!cancels) this.actions.push({ do: 'press', signal: stop.rule.signal });
+    if (!cancels) {
+      this.actions.push({ do: 'press', signal: stop.rule.signal, isRunning: isRunning(this.state.evidence.runState) });
+      stop.isPressing = true;
+    }
     stop.presses++;
     stop.nextPressAt = this.now + gapAfter(pressGaps, stop.presses);
+  }
+
+  /** The button was pressed, by whomever: from its first press on, pressing it is qemu-trap's. */
+  private wasPressed(stop: Stop): void {
+    const isFirst = !stop.powerdown;
+    stop.powerdown = true;
+    if (!stop.isPressing) {
+      stop.presses++;
+      stop.nextPressAt = this.now + gapAfter(this.state.limits.pressGaps, stop.presses);
+    }
+    stop.isPressing = false;
+    if (isFirst) this.letGoOn(stop);
+  }
+
+  /** A guest that stands still does not hear its button. */
+  private letGoOn(stop: Stop): void {
+    if (goesOnBy(this.state.evidence.runState) !== null) this.actions.push({ do: 'let-go-on', signal: stop.rule.signal });
   }
 
   private nextLink(run: Run, because: 'hook-failed' | 'hook-timeout' | 'reserve' | 'guest-reset'): void {
@@ -554,7 +585,8 @@ class Step {
     if (stop === null || end !== null) return;
     // The press that went before is forgotten with the guest that heard it.
     stop.powerdown = false;
-    if (stop.link === 'command' && stop.presses > 0) {
+    stop.isPressing = false;
+    if (stop.presses > 0) {
       // Once it is back, or now where the deadline would come before that.
       const whenBack = this.now + (this.state.limits.pressGaps.at(-1) ?? longestReserveMs);
       stop.nextPressAt = Math.min(stop.nextPressAt, whenBack < stop.deadline ? whenBack : this.now);
@@ -579,7 +611,7 @@ class Step {
     const { stop } = state;
     if (stop === null || state.end !== null) return;
     const action = cause !== 'powered-off' && stop.rule.defaultAction === 'kill' ? 'kill' : 'quit';
-    if (stop.link === 'script') this.actions.push({ do: 'end-hook', signal: stop.rule.signal });
+    this.endHookForGood(stop);
     stop.nextPressAt = Infinity;
     this.tellAgain(stop);
     state.end = { action, cause, killAt: now + state.limits.killAfterMs, killed: false, abandonAt: Infinity };
@@ -620,13 +652,16 @@ class Step {
     }
   }
 
-  /** The last quarter of the time: it belongs to the last link, where nothing before it has reached the guest. */
+  /** The last quarter of the time: it belongs to the power button. */
   private reserve(stop: Stop): void {
+    const isFirst = !stop.reserveCame;
     stop.reserveCame = true;
+    if (stop.powerdown) {
+      // Whoever pressed it may still be at work, and has until the deadline. One press more, if more than one is asked for.
+      if (isFirst && this.state.limits.pressGaps.length > 0) this.press(stop);
+      return;
+    }
     if (stop.lastLinkRun) return;
-    // The guest has heard of it: a hook that is still at it has its time until the deadline, and a guest that takes
-    // long to go is not pressed twice, for there are some who take that for a change of mind.
-    if (stop.powerdown) return;
     const timedOut = stop.link === 'script';
     if (timedOut) this.actions.push({ do: 'end-hook', signal: stop.rule.signal });
     this.nextLink(stop, timedOut ? 'hook-timeout' : 'reserve');

@@ -18,7 +18,7 @@ import { keepSpareDescriptor } from './proc.js';
 import { startsPaused } from './qemu/command-line.js';
 import { HookMonitors } from './qemu/hook-monitors.js';
 import type { Monitors } from './qemu/launch.js';
-import { pressPowerButton, queryRunState } from './qemu/power-button.js';
+import { letGoOn, pressPowerButton, queryRunState } from './qemu/power-button.js';
 import type { Qemu, QemuExit } from './qemu/process.js';
 import type { RunDir } from './qemu/run-dir.js';
 import { runFiles } from './qemu/run-files.js';
@@ -119,6 +119,16 @@ export interface Setting {
 /** @returns the monitors that hooks are to have in the place of these */
 export type Tap = (monitors: Monitors) => Promise<Monitors>;
 
+/** What one file of a hook has to know of the whole. */
+interface StepOfChain {
+  /** On the clock of `performance.now()`. */
+  readonly deadline: number;
+  /** Asked when all is ready for it. */
+  readonly tooLate: () => boolean;
+  /** No other one follows. */
+  readonly isLast: boolean;
+}
+
 /** One run of QEMU: takes facts to the core, and does what the core decides. */
 export class VmRun {
   /** The shutdown that is under way. */
@@ -196,12 +206,12 @@ export class VmRun {
       const steps = rule.script === null ? { files: [] } : stepsOf(rule.script);
       if ('files' in steps) for (const file of steps.files) readyHook(this.#callOf(rule.signal, file, 0));
     }
-    void pressPowerButton({ execute: async () => ({ status: 'running' }) });
+    void pressPowerButton({ execute: async () => ({ status: 'running' }) }, true);
     // Of each, the shortest way out: what is too late, or not there to be run or ended, or of a monitor that has closed.
     const file = { path: '', ours: false };
     const call = this.#callOf(rehearsalSignal, file, 0);
     void this.#runHook({ ...this.#rule(rehearsalSignal), script: null }, 0);
-    void this.#runFile(rehearsalSignal, file, 0, () => true);
+    void this.#runFile(rehearsalSignal, file, { deadline: 0, tooLate: () => true, isLast: true });
     runHook({ ...call, monitor: new Socket(), output: null, onOutput: () => undefined });
     this.#perform({ do: 'end-hook', signal: rehearsalSignal });
     void this.#command(rehearsalSignal, '', () => Promise.reject(new MonitorClosed()));
@@ -427,6 +437,8 @@ export class VmRun {
     if (this.#over) return;
     const { state, actions } = step(this.#state, input, at);
     this.#state = state;
+    // Told to quit, or going: what a hook leaves unsaid is not waited for.
+    this.#hookMonitors?.hold(state.end !== null);
     // What is done comes before all else: before what is remembered of it, and the words for it.
     for (const action of actions) if (action.do !== 'tell') this.attempt(() => this.#perform(action));
     if (state.stop === null) this.shutdown = null;
@@ -467,12 +479,14 @@ export class VmRun {
       case 'silence-hook':
         return this.#hookMonitors?.silence(action.signal);
       case 'press':
-        return void this.#command(action.signal, 'system_powerdown', () => pressPowerButton(this.#client));
+        return void this.#command(action.signal, 'system_powerdown', () => pressPowerButton(this.#client, action.isRunning));
+      case 'let-go-on':
+        return void this.#command(action.signal, 'cont', () => letGoOn(this.#client));
       case 'command':
         return void this.#command(action.signal, action.command, () => runMonitorCommand(this.#client, action.command));
       case 'quit':
         // Where QEMU is still starting, quit waits for its monitor; SIGKILL after the time for it does not.
-        this.#client.ready.then(() => this.#client.execute('quit')).catch(() => undefined);
+        this.#client.ready.then(() => this.#client.executeLast('quit')).catch(() => undefined);
         return;
       case 'kill':
         return this.charge.qemu.kill();
@@ -517,8 +531,9 @@ export class VmRun {
       outcome = this.#hookFailed(signal, script.path, steps.fault);
     } else {
       for (const file of steps.files) {
-        // Where its time was up before it began, the core waits for no outcome.
-        const next = await this.#runFile(signal, file, deadline, () => superseded() || linkOf(this.#state, signal) !== 'script');
+        // If its time was up before it began, the core waits for no outcome.
+        const tooLate = (): boolean => superseded() || linkOf(this.#state, signal) !== 'script';
+        const next = await this.#runFile(signal, file, { deadline, tooLate, isLast: file === steps.files.at(-1) });
         if (next === null || superseded()) return;
         outcome = next;
         if (outcome.kind !== 'done') break;
@@ -535,10 +550,9 @@ export class VmRun {
 
   /**
    * Runs one file, to its end.
-   * @param tooLate asked when all is ready for it
    * @returns `null` where it was too late, or nobody waits for the outcome any more
    */
-  async #runFile(signal: SignalName, file: HookFile, deadline: number, tooLate: () => boolean): Promise<HookOutcome | null> {
+  async #runFile(signal: SignalName, file: HookFile, { deadline, tooLate, isLast }: StepOfChain): Promise<HookOutcome | null> {
     const hook = file.path;
     const startedAt = performance.now();
     const monitor = this.#hookMonitors?.takeReady(signal) ?? (await this.#hookMonitors?.take(signal)) ?? null;
@@ -563,7 +577,7 @@ export class VmRun {
     this.#tellHookEnd(signal, hook, run, outcome, Math.round(performance.now() - startedAt));
     const stopping = this.#state.stop === null ? null : toShutDown;
     this.#freezeGuard.hookEnded(outcome.kind === 'done' ? stopping : 'the hook that froze it has failed', deadline);
-    void this.#hookMonitors?.giveBack(signal, monitor);
+    void this.#hookMonitors?.giveBack(signal, monitor, isLast && this.#state.stop?.powerdown === true);
     if (this.#over) return null;
     if (this.#isSaving()) await within(abandonWithinMs, this.#abandonSave(hook));
     // Not every change of a guest that stands still is an event: a hook may have made it run, or migrated it.
@@ -636,7 +650,6 @@ export class VmRun {
     }
     this.#feed({ kind: 'qemu', event: told });
     const exits = isExiting(this.#state.evidence);
-    this.#hookMonitors?.hold(exits);
     this.#client.hold(exits);
     if (!exits && runStateEvents.includes(event)) void this.#refreshRunState();
   }

@@ -96,7 +96,7 @@ export class HookMonitors {
     await Promise.all(this.#coming.values());
   }
 
-  /** QEMU exits, or does not after all: meanwhile nothing is said on any of these. */
+  /** QEMU exits or is told to, or stays after all: meanwhile nothing is said on any of these. */
   hold(isHeld: boolean): void {
     this.#isHeld = isHeld;
   }
@@ -118,17 +118,19 @@ export class HookMonitors {
 
   /**
    * Takes a connection back when its hook has ended, and keeps it until QEMU has executed what the hook wrote: QEMU
-   * drops the commands of a client that hangs up. One that exits executes nothing more.
+   * drops the commands of a client that hangs up.
+   * @param isLast QEMU may exit at any moment: it is kept open, and nothing is said on it
    */
-  async giveBack(signal: SignalName, socket: Socket): Promise<void> {
+  async giveBack(signal: SignalName, socket: Socket, isLast: boolean): Promise<void> {
     setBlocking(socket, false);
     if (this.#taken.get(signal) === socket) this.#taken.delete(signal);
-    if (!this.#isHeld) await this.#drain(socket);
+    if (!this.#isHeld) await this.#drain(socket, isLast);
     socket.destroy();
-    this.#prepare(this.#path(signal));
+    // If QEMU stays after all, the next hook asks for one.
+    if (!this.#isHeld) this.#prepare(this.#path(signal));
   }
 
-  #drain(socket: Socket): Promise<void> {
+  #drain(socket: Socket, isSilent: boolean): Promise<void> {
     return new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, drainMs);
       const drained = (): void => {
@@ -144,7 +146,7 @@ export class HookMonitors {
       socket.once('close', drained);
       socket.resume();
       if (socket.destroyed) drained();
-      else socket.write(drainCommand);
+      else if (!isSilent) socket.write(drainCommand);
     });
   }
 

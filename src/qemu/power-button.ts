@@ -1,7 +1,7 @@
 import type { QmpClient } from '../qmp/client.js';
 import type { CommandResult } from '../qmp/command-line.js';
 import { goesOnBy, isRunning } from '../outcome/run-state.js';
-import { MonitorClosed, QmpError } from '../qmp/messages.js';
+import { QmpError } from '../qmp/messages.js';
 
 /** What is needed of a monitor here. */
 export type Monitor = Pick<QmpClient, 'execute'>;
@@ -13,25 +13,41 @@ export async function queryRunState(client: Monitor): Promise<string> {
 }
 
 /**
- * Presses the ACPI power button, and sees to it that the guest can hear: a paused guest is resumed, for it honours
- * the press after `cont`; a suspended one is woken, and pressed again.
- * @throws {MonitorClosed} where QEMU has gone before it answered
+ * Presses the ACPI power button, and sees to it that the guest can hear: a paused guest is resumed, because it honours
+ * the press after `cont`; a suspended one is woken first, because a press is forgotten while it wakes.
+ * @param runs the guest is known to run: then the press is all that is said, for QEMU may exit right after it
+ * @throws {MonitorClosed} if QEMU has gone before it answered
  */
-export async function pressPowerButton(client: Monitor): Promise<CommandResult> {
-  try {
-    // One after the other: QEMU would serve a second command before it presses the button.
+export async function pressPowerButton(client: Monitor, runs: boolean): Promise<CommandResult> {
+  return reported(async () => {
+    const state = runs ? null : await queryRunState(client);
+    const command = state === null ? null : goesOnBy(state);
+    if (command === 'system_wakeup') await client.execute(command);
     await client.execute('system_powerdown');
-    const state = await queryRunState(client).catch((error: unknown) => {
-      // It has gone already.
-      if (error instanceof MonitorClosed) return null;
-      throw error;
-    });
-    if (state === null || isRunning(state)) return { ok: true, output: '', isGuess: false };
+    if (command === 'cont') await client.execute(command);
+    return state === null || isRunning(state) ? '' : `the guest was ${state}`;
+  });
+}
+
+/**
+ * Lets a guest go on whose button was pressed while it stood still, or that was made to stand still since.
+ * @throws {MonitorClosed} if QEMU has gone before it answered
+ */
+export async function letGoOn(client: Monitor): Promise<CommandResult> {
+  return reported(async () => {
+    const state = await queryRunState(client);
     const command = goesOnBy(state);
     if (command !== null) await client.execute(command);
-    // A press is forgotten while a guest wakes.
+    // Paused, it still has its press; what was pressed in its sleep is forgotten as it wakes.
     if (command === 'system_wakeup') await client.execute('system_powerdown');
-    return { ok: true, output: `the guest was ${state}`, isGuess: false };
+    return command === null ? '' : `the guest was ${state}`;
+  });
+}
+
+/** How it went, in the shape that a user's own command has. */
+async function reported(what: () => Promise<string>): Promise<CommandResult> {
+  try {
+    return { ok: true, output: await what(), isGuess: false };
   } catch (error) {
     if (error instanceof QmpError) return { ok: false, output: error.desc, isGuess: false };
     throw error;

@@ -32,6 +32,7 @@ export class QmpClient {
   /** Commands that are not written yet. */
   #unwritten: string[] = [];
   #isHeld = false;
+  #isOver = false;
   #isReading = false;
   #greet!: Pending;
 
@@ -81,8 +82,15 @@ export class QmpClient {
     if (this.#closed) return Promise.reject(new MonitorClosed());
     const id = ++this.#lastId;
     const answer = new Promise<unknown>((resolve, reject) => this.#pending.set(id, { resolve, reject }));
-    this.#unwritten.push(`${JSON.stringify({ execute: command, ...(args && { arguments: args }), id })}\n`);
+    if (!this.#isOver) this.#unwritten.push(`${JSON.stringify({ execute: command, ...(args && { arguments: args }), id })}\n`);
     this.#write();
+    return answer;
+  }
+
+  /** Executes a command after which no other one is written: {@link QmpClient.execute} of `quit`. */
+  executeLast(command: string): Promise<unknown> {
+    const answer = this.execute(command);
+    this.#isOver = true;
     return answer;
   }
 

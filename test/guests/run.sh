@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 sh test/setup.sh test
 
 export DEBIAN_FRONTEND=noninteractive
-apt-get install -q -y --no-install-recommends debootstrap qemu-system-arm qemu-efi-aarch64 >&2
+apt-get install -q -y --no-install-recommends debootstrap patchelf qemu-system-arm qemu-efi-aarch64 >&2
 sh test/linux-guest/make.sh .cache/linux-guest-arm64 arm64
 node_modules/.bin/esbuild --bundle --platform=node --target=node18 --format=esm --packages=external --log-level=warning \
     --out-extension:.js=.mjs test/guests/*.test.ts --outdir=build/guests
@@ -19,14 +19,11 @@ if [ ! -e "$trixie/made" ]; then
     debootstrap --variant=minbase --include=qemu-system-x86,seabios,ipxe-qemu trixie "$trixie" >&2
     : >"$trixie/made"
 fi
+# Its own loader and libraries, written into the program, so that its process is QEMU by its own name.
+patchelf --set-interpreter "$trixie/usr/lib64/ld-linux-x86-64.so.2" --set-rpath "$trixie/usr/lib/x86_64-linux-gnu" --force-rpath "$trixie/usr/bin/qemu-system-x86_64"
+ln -sfn ../.. "$trixie/usr/bin/qemu-bundle"
 mkdir -p .cache/qemu-13
-cat >.cache/qemu-13/qemu-system-x86_64 <<END
-#!/bin/sh
-export QEMU_MODULE_DIR=$trixie/usr/lib/x86_64-linux-gnu/qemu
-exec $trixie/usr/lib64/ld-linux-x86-64.so.2 --library-path $trixie/usr/lib/x86_64-linux-gnu $trixie/usr/bin/qemu-system-x86_64 \\
-    -L $trixie/usr/share/qemu -L $trixie/usr/share/seabios -L $trixie/usr/lib/ipxe/qemu "\$@"
-END
-chmod 755 .cache/qemu-13/qemu-system-x86_64
+ln -sfn "$trixie/usr/bin/qemu-system-x86_64" .cache/qemu-13/qemu-system-x86_64
 PATH=$PWD/.cache/qemu-13:$PATH
 export PATH
 qemu-system-x86_64 --version
