@@ -114,8 +114,8 @@ function asJson(rules: readonly Rule[], hooks: readonly Listed[], findings: read
     timeout: rule.timeoutMs / 1000, default: rule.defaultAction, source: rule.source, ignored: isIgnored(rule),
   }));
   for (const { path, runs, from, kind, target, about } of hooks) lines.push({ event: 'hook', hook: path, runs, from, kind, target, about });
-  for (const { event, facts, severity, message, mend } of findings) lines.push({ event, ...facts, severity, message, mend });
-  return lines.map((line) => `${JSON.stringify(line)}\n`).join('');
+  for (const { event, facts, severity, message, mend } of findings) lines.push({ event, ...facts, severity, message, fix: mend, mend });
+  return lines.map((line) => `${JSON.stringify({ v: 1, ...line })}\n`).join('');
 }
 
 function asText(rules: readonly Rule[], hooks: readonly Listed[], findings: readonly Finding[]): string {

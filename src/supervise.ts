@@ -157,7 +157,7 @@ function setStateAside(file: StateFile, why: string, log: Log): void {
 /** Says what is wrong with the hooks, each fault once. */
 function warnOfFaults(book: RuleBook, env: NodeJS.ProcessEnv, log: Log): void {
   for (const fault of findFaults(allRules(book), book, env)) {
-    log({ event: 'hook-fault', level: 'warning', message: fault.message, facts: { hook: fault.path, mend: fault.mend } });
+    log({ event: 'hook-fault', level: 'warning', message: fault.message, facts: { hook: fault.path, fix: fault.mend, mend: fault.mend } });
   }
 }
 
@@ -277,7 +277,7 @@ class Watch {
   async #warnOfStopTime(): Promise<void> {
     const { config, book, log } = this.#setting;
     const fault = await findStopTimeFault(longestStopMs(config, book), helperEnvironment(process.env));
-    if (fault !== null) log({ event: 'stop-time', level: 'warning', message: fault.message, facts: { unit: fault.unit, mend: fault.mend } });
+    if (fault !== null) log({ event: 'stop-time', level: 'warning', message: fault.message, facts: { unit: fault.unit, fix: fault.mend, mend: fault.mend } });
   }
 
   /** Says how it ended: to the hook `end`, to the history, and last of all in the log. */
