@@ -84,8 +84,8 @@ export type Action =
   | { readonly do: 'end-hook'; readonly signal: SignalName }
   /** Ask QEMU for its run state, and give it in as `run-state`. */
   | { readonly do: 'ask-run-state' }
-  /** The hook of this signal may not write to its monitor any more. */
-  | { readonly do: 'silence-hook'; readonly signal: SignalName }
+  /** No hook may write to its monitor any more. */
+  | { readonly do: 'silence-hooks' }
   /** Run the rule's monitor command. */
   | { readonly do: 'command'; readonly signal: SignalName; readonly command: string }
   /** Press the power button, of a guest made to hear it; `isRunning`: nothing has to be asked first. */
@@ -277,6 +277,9 @@ class Step {
   private qemuEvent(event: QemuEvent): void {
     const { state } = this;
     const before = state.evidence;
+    // A hook that restarts its guest, and was overtaken by a shutdown, brings nobody back for longer than QEMU needs to quit.
+    const isOver = state.end !== null && state.end.action !== 'none' && guestEnded(before);
+    if (isOver && (event.event === 'RESET' || event.event === 'RESUME')) return;
     state.evidence = withEvent(before, event);
     const [exited, exits] = [isExiting(before), isExiting(state.evidence)];
     if (!exited && exits) this.exits();
@@ -305,9 +308,10 @@ class Step {
     state.end = { action: 'none', cause, killAt: now + state.limits.killAfterMs, killed: false, abandonAt: Infinity };
   }
 
-  /** Its hook has nothing more to say to a QEMU that exits, or is about to be told to. */
+  /** No hook has anything to say to a QEMU that exits in a shutdown, or is about to be told to; that of the shutdown ends. */
   private endHookForGood({ link, rule: { signal } }: Stop): void {
-    if (link === 'script') this.actions.push({ do: 'silence-hook', signal }, { do: 'end-hook', signal });
+    this.actions.push({ do: 'silence-hooks' });
+    if (link === 'script') this.actions.push({ do: 'end-hook', signal });
   }
 
   /** QEMU stays after its guest's end (-no-shutdown): in a shutdown it is told to quit, else it is as it was asked to be. */

@@ -476,8 +476,8 @@ export class VmRun {
         return this.#endHook(this.#hooks.get(action.signal));
       case 'ask-run-state':
         return void this.#refreshRunState();
-      case 'silence-hook':
-        return this.#hookMonitors?.silence(action.signal);
+      case 'silence-hooks':
+        return this.#hookMonitors?.silence();
       case 'press':
         return void this.#command(action.signal, 'system_powerdown', () => pressPowerButton(this.#client, action.isRunning));
       case 'let-go-on':

@@ -30,11 +30,11 @@ test('--check shows rules from options and from the hooks directory', (t) => {
   assert.equal(report.status, 0, report.stdout);
   const rule = (signal: string) => report.objects().find((each) => each['signal'] === signal);
   const bundled = String(rule('SIGTERM')?.['script']).replace(/powerdown$/, '');
-  assert.deepEqual(rule('SIGHUP'), { event: 'rule', signal: 'SIGHUP', script: `${bundled}reset`, monitorcommand: null, timeout: 90, default: 'none', source: 'option', ignored: false });
-  assert.deepEqual(rule('SIGTERM'), { event: 'rule', signal: 'SIGTERM', script: `${bundled}powerdown`, monitorcommand: 'system_powerdown', timeout: 5, default: 'kill', source: 'option', ignored: false });
-  assert.deepEqual(rule('SIGINT'), { event: 'rule', signal: 'SIGINT', script: null, monitorcommand: 'quit', timeout: 90, default: 'quit', source: 'option', ignored: false });
-  assert.deepEqual(rule('SIGPWR'), { event: 'rule', signal: 'SIGPWR', script: `${bundled}powerdown`, monitorcommand: null, timeout: 90, default: 'quit', source: 'option', ignored: false });
-  assert.deepEqual(rule('SIGUSR1'), { event: 'rule', signal: 'SIGUSR1', script: `${lab.hooks}/usr1`, monitorcommand: null, timeout: 90, default: 'none', source: 'hooks directory', ignored: false });
+  assert.deepEqual(rule('SIGHUP'), { v: 1, event: 'rule', signal: 'SIGHUP', script: `${bundled}reset`, monitorcommand: null, timeout: 90, default: 'none', source: 'option', ignored: false });
+  assert.deepEqual(rule('SIGTERM'), { v: 1, event: 'rule', signal: 'SIGTERM', script: `${bundled}powerdown`, monitorcommand: 'system_powerdown', timeout: 5, default: 'kill', source: 'option', ignored: false });
+  assert.deepEqual(rule('SIGINT'), { v: 1, event: 'rule', signal: 'SIGINT', script: null, monitorcommand: 'quit', timeout: 90, default: 'quit', source: 'option', ignored: false });
+  assert.deepEqual(rule('SIGPWR'), { v: 1, event: 'rule', signal: 'SIGPWR', script: `${bundled}powerdown`, monitorcommand: null, timeout: 90, default: 'quit', source: 'option', ignored: false });
+  assert.deepEqual(rule('SIGUSR1'), { v: 1, event: 'rule', signal: 'SIGUSR1', script: `${lab.hooks}/usr1`, monitorcommand: null, timeout: 90, default: 'none', source: 'hooks directory', ignored: false });
 });
 
 test('--check reports every fault with its mend, and 125', (t) => {

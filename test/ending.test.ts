@@ -87,6 +87,20 @@ const rows: Readonly<Record<string, Row>> = {
     },
     end: 'guest-shutdown', cutOff: false, status: 0, words: /clean shutdown/,
   },
+  ...Object.fromEntries(['none', 'debug'].map((action): [string, Row] => [`watchdog=${action}, and SIGTERM`, {
+    ...watchdog(action),
+    act: async (lab, trap) => {
+      const socket = createConnection(`${lab.runDir}/qmp.sock`);
+      const heard = new Promise<void>((resolve) => socket.on('data', (chunk) => chunk.includes('"WATCHDOG"') && resolve()));
+      socket.write('{"execute":"qmp_capabilities"}\n');
+      await human(lab, 'o /b 0x443 0xf');
+      await heard;
+      socket.destroy();
+      trap.kill('SIGTERM');
+    },
+    end: 'guest-shutdown', cutOff: false, status: 0, words: /clean shutdown/,
+  }])),
+  "a guest's hibernation (ACPI S4)": { act: (lab) => human(lab, 'o /w 0x604 0x2800'), end: 'guest-shutdown', cutOff: false, status: 0, words: /clean shutdown: the guest powered off/ },
   'a reset by the guest under -no-reboot': { start: { qemu: ['-no-reboot'], temper: 'rebooting' }, act: (lab) => execute(lab, 'system_powerdown'), end: 'guest-reset', cutOff: false, status: 0, words: /clean shutdown: the guest reset itself/ },
   'a reset on a monitor under -no-reboot': { start: { qemu: ['-no-reboot'] }, act: (lab) => execute(lab, 'system_reset').catch(() => undefined), end: 'quit', cutOff: true, status: 0, words: /told to reset its guest on a monitor, and exits instead .*; the guest was cut off/ },
   "a person's quit": { act: (lab) => human(lab, 'quit'), end: 'quit', cutOff: true, status: 0, words: /^QEMU was told to quit on a monitor \(status 0\); the guest was cut off/ },
@@ -139,7 +153,7 @@ async function holds(t: TestContext, { options = [], start = {}, noGuest, act, e
   assert.equal(read(lab.file('told')), `${end} ${cutOff ? 'yes' : 'no'} ${status} ${verdict.message}\n`);
   const records = recall(lab.file('state/vm.history'));
   assert.deepEqual(records.map((each) => [each.end, each.cut_off, each.status, each.message]), [[end, cutOff, status, verdict.message]]);
-  const asked = spawnSync(process.execPath, [program, '--status', '--log', 'json', '--state-dir', lab.file('state'), 'vm'], { encoding: 'utf8' });
+  const asked = spawnSync(process.execPath, [program, '--status', '--log', 'json', '--state-dir', lab.file('state'), '--run-dir', lab.runDir, 'vm'], { encoding: 'utf8' });
   const { last, cut_off } = JSON.parse(asked.stdout) as { last: { end: string; message: string }; cut_off: number };
   assert.deepEqual([last.end, last.message, cut_off], [end, verdict.message, cutOff ? 1 : 0]);
   await lab.assertNothingLeft();
@@ -161,4 +175,37 @@ test('a closed window: quit, cut off, 0', { skip: hasWindow ? false : 'needs Xvf
     end: 'quit', cutOff: true, status: 0, words: /^the window of QEMU was closed \(status 0\); the guest was cut off/,
   });
   xvfb.kill('SIGTERM');
+});
+
+/** Freezes a process as no SIGKILL can end it (the freezer of control groups v1), until its stdin ends. */
+const freezing = `
+set -e
+mount -t tmpfs tmpfs /mnt && mkdir /mnt/freezer && mount -t cgroup -o freezer freezer /mnt/freezer
+group=/mnt/freezer/qemu-trap-test-$$
+mkdir "$group"
+trap 'echo THAWED >"$group/freezer.state"; sleep 0.1; until rmdir "$group" 2>/dev/null; do sleep 0.1; done' EXIT
+[ "$1" = 0 ] || echo "$1" >"$group/cgroup.procs"
+echo FROZEN >"$group/freezer.state"
+echo frozen
+cat
+`;
+const freeze = ['unshare', '--mount', '--propagation', 'private', 'sh', '-c', freezing, 'sh'];
+const cannotFreeze = spawnSync(freeze[0] as string, [...freeze.slice(1), '0'], { input: '' }).status === 0 ? false : 'needs root and the freezer of control groups v1';
+
+test('a QEMU that not even SIGKILL ends is told as still there', { skip: cannotFreeze }, async (t) => {
+  const lab = new Lab(t);
+  lab.hook('end', endHook(lab));
+  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks, '--name', 'vm', '--timeout', '0.5', '--kill-after', '0.5'] });
+  const freezer = lab.spawn([...freeze, String(trap.qemuPid)], { stdio: ['pipe', 'pipe', 'inherit'] });
+  await new Promise((resolve) => freezer.stdout?.once('data', resolve));
+  trap.kill('SIGTERM');
+  try {
+    assert.equal(await trap.status(), 137, trap.stderr);
+    assert.match(trap.verdict.message, /forced end: the deadline passed, and QEMU is still there: not even SIGKILL has ended it; the guest was cut off/);
+    assert.match(read(lab.file('told')), /^kill yes 137 .* QEMU is still there/);
+    assert.ok(existsSync(lab.runDir), 'whoever comes next has to find it');
+  } finally {
+    freezer.stdin?.end();
+  }
+  await until('it has gone', () => lab.left().length === 0);
 });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { accessSync, constants, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { accessSync, chownSync, constants, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { isAlive, Lab, read, until, type StartOptions } from './lab.js';
 
@@ -389,4 +389,34 @@ test('without ps(1) and mkfifo(1), what a hook left is ended, and what it wrote 
   assert.equal(status, 0);
   assert.equal(trap.events('hook-output')[0]?.message, 'here');
   assert.equal(lab.said('bye'), 1);
+});
+
+for (const [what, script] of Object.entries({
+  'removes itself': 'rm -- "$0"; qmp system_powerdown',
+  'replaces itself': 'cp -- "$0" "$0.new"; mv -- "$0.new" "$0"; qmp system_powerdown',
+  'changes its own mode': 'chmod 700 -- "$0"; qmp system_powerdown',
+})) {
+  test(`a hook that ${what} at once is a hook like any other`, async (t) => {
+    for (let i = 0; i < 5; i++) {
+      const lab = new Lab(t);
+      lab.hook('SIGTERM', `#!/bin/sh\n${script}\n`);
+      const trap = await lab.startGuest({ options: ['--hooks', lab.hooks] });
+      trap.kill('SIGTERM');
+      assert.equal(await trap.status(), 0, trap.stderr);
+      assert.equal(trap.events('next-link').length, 0, trap.stderr);
+      assert.equal(lab.said('pressed'), 1);
+    }
+  });
+}
+
+test('a hook is not run if another user could exchange a directory on the way to it', { skip: process.geteuid?.() === 0 ? false : 'needs root' }, async (t) => {
+  const lab = new Lab(t);
+  mkdirSync(lab.file('theirs/hooks'), { recursive: true });
+  writeFileSync(lab.file('theirs/hooks/SIGTERM'), '#!/bin/sh\nqmp system_powerdown\n', { mode: 0o755 });
+  chownSync(lab.file('theirs'), 65534, 65534);
+  const trap = await lab.startGuest({ options: ['--hooks', lab.file('theirs/hooks')] });
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+  assert.match(String(trap.events('hook-end')[0]?.['why']), /cannot be trusted: on its way \S*\/theirs belongs to user 65534/);
+  assert.equal(lab.said('bye'), 1, 'the button was pressed all the same');
 });

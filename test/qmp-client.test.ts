@@ -3,7 +3,7 @@ import { PassThrough, Duplex } from 'node:stream';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { QmpClient } from '../src/qmp/client.js';
-import { isHumanError } from '../src/qmp/command-line.js';
+import { isHumanError, qmpCommandFor } from '../src/qmp/command-line.js';
 import { lineSplitter } from '../src/qmp/lines.js';
 import { MonitorClosed, QmpError, readMessage, type QmpEvent } from '../src/qmp/messages.js';
 
@@ -92,4 +92,50 @@ test('what the human monitor says of an error is known from what it says else', 
     assert.ok(isHumanError(error), error);
   }
   for (const fine of ['', 'VM status: running', 'pc.ram: 0x0', 'web']) assert.ok(!isHumanError(fine), fine);
+});
+
+test('a command goes to QMP if QMP has it, with its arguments', () => {
+  for (const [line, name, args] of [
+    ['system_powerdown', 'system_powerdown', {}],
+    ['nmi', 'inject-nmi', {}],
+    ['migrate {"uri":"tcp:host:4444"}', 'migrate', { uri: 'tcp:host:4444' }],
+    ['migrate -d tcp:host:4444', 'migrate', { uri: 'tcp:host:4444' }],
+    ['device_del  net0', 'device_del', { id: 'net0' }],
+    ['object_del rng0', 'object-del', { id: 'rng0' }],
+    ['netdev_del n0', 'netdev_del', { id: 'n0' }],
+    ['balloon 512', 'balloon', { value: 512 * 2 ** 20 }],
+    ['set_link net0 off', 'set_link', { name: 'net0', up: false }],
+    ['screendump /tmp/a.ppm', 'screendump', { filename: '/tmp/a.ppm' }],
+    ['set_password vnc secret', 'set_password', { protocol: 'vnc', password: 'secret' }],
+    ['change vnc password secret', 'change-vnc-password', { password: 'secret' }],
+    ['sendkey ctrl-alt-delete', 'send-key', { keys: ['ctrl', 'alt', 'delete'].map((data) => ({ type: 'qcode', data })) }],
+  ] as const) assert.deepEqual(qmpCommandFor(line), { name, args }, line);
+  for (const line of ['savevm nightly', 'sendkey 0x1d', 'balloon many', 'info status', 'migrate {not json}']) assert.equal(qmpCommandFor(line), null, line);
+});
+
+test('while commands are held none is written; they are when that is over, and nothing after the last one', async () => {
+  const toQemu: string[] = [];
+  const fromQemu = new PassThrough();
+  const sink = new PassThrough();
+  sink.on('data', (chunk: Buffer) => toQemu.push(...chunk.toString().trim().split('\n').map((line) => (JSON.parse(line) as { execute: string }).execute)));
+  const client = new QmpClient(Duplex.from({ readable: fromQemu, writable: sink }), { onEvent: (event) => client.hold(event.event === 'SHUTDOWN'), onClose: () => undefined });
+  fromQemu.write('{"QMP": {}}\n');
+  await settled();
+  fromQemu.write('{"return": {}, "id": 1}\n');
+  await client.ready;
+  fromQemu.write('{"event": "SHUTDOWN"}\n');
+  await settled();
+  const held = client.execute('query-status');
+  await settled();
+  assert.deepEqual(toQemu, ['qmp_capabilities']);
+  fromQemu.write('{"event": "STOP"}\n');
+  await settled();
+  assert.deepEqual(toQemu, ['qmp_capabilities', 'query-status']);
+  void client.executeLast('quit').catch(() => undefined);
+  const never = client.execute('query-status');
+  await settled();
+  assert.deepEqual(toQemu, ['qmp_capabilities', 'query-status', 'quit']);
+  fromQemu.end();
+  await assert.rejects(never, MonitorClosed);
+  await assert.rejects(held, MonitorClosed);
 });

@@ -101,9 +101,9 @@ export class HookMonitors {
     this.#isHeld = isHeld;
   }
 
-  /** The hook of `signal` can say nothing more on its monitor; what QEMU says it still reads. */
-  silence(signal: SignalName): void {
-    this.#taken.get(signal)?.end();
+  /** Hooks can say nothing more on their monitors; what QEMU says they still read. */
+  silence(): void {
+    for (const socket of this.#taken.values()) socket.end();
   }
 
   /** Takes a connection back that no hook has had. */
