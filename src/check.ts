@@ -115,7 +115,7 @@ function asJson(rules: readonly Rule[], hooks: readonly Listed[], findings: read
   }));
   for (const { path, runs, from, kind, target, about } of hooks) lines.push({ event: 'hook', hook: path, runs, from, kind, target, about });
   for (const { event, facts, severity, message, mend } of findings) lines.push({ event, ...facts, severity, message, fix: mend, mend });
-  return lines.map((line) => `${JSON.stringify({ v: 1, ...line })}\n`).join('');
+  return lines.map((line) => `${JSON.stringify({ ...line, v: 1 })}\n`).join('');
 }
 
 function asText(rules: readonly Rule[], hooks: readonly Listed[], findings: readonly Finding[]): string {

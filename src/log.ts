@@ -58,7 +58,7 @@ export function openLog({ format, priorities, vm }: LogForm, write: (line: strin
     const line = message.replaceAll(/\s*\n\s*/g, ' | ');
     const priority = priorities ? journalPrefix[level] : '';
     if (format === 'json') {
-      write(`${priority}${JSON.stringify({ v: 1, time: time.toISOString(), event, level, vm, ...facts, message: line })}\n`, author);
+      write(`${priority}${JSON.stringify({ time: time.toISOString(), event, level, vm, ...facts, message: line, v: 1 })}\n`, author);
     } else {
       // What a hook wrote last may not have ended its line.
       write(`${midLine ? '\n' : ''}${priority}qemu-trap: ${name}: ${level === 'info' ? '' : `${level}: `}${line}\n`, author);

@@ -52,7 +52,7 @@ function asksForJson(argv: readonly string[]): boolean {
 /** The one line for a call that is wrong, or cannot be served. */
 function wordUsageError({ message }: UsageError, format: Config['log'], priorities: boolean): string {
   const line = message.replaceAll(/\s*\n\s*/g, ' ');
-  const words = format === 'json' ? JSON.stringify({ v: 1, time: new Date().toISOString(), event: 'not-run', level: 'error', message: line }) : `qemu-trap: ${line}`;
+  const words = format === 'json' ? JSON.stringify({ time: new Date().toISOString(), event: 'not-run', level: 'error', message: line, v: 1 }) : `qemu-trap: ${line}`;
   return `${priorities ? '<3>' : ''}${words}\n`;
 }
 

@@ -108,12 +108,12 @@ function advice({ name, found, records }: Reported): string[] {
 function asObject({ name, found, records }: Reported): object {
   const { slowestMs, suggestedTimeout, ...counts } = summarize(records, defaultTimeoutSeconds);
   return {
-    v: 1, event: 'vm', vm: name, uid: found?.uid ?? ownUid, running: found !== null,
+    event: 'vm', vm: name, uid: found?.uid ?? ownUid, running: found !== null,
     pid: found?.pid ?? null, qemu_pid: found?.qemuPid ?? null, guest: found === null ? null : guestOf(found),
     uptime_ms: found?.uptimeMs === undefined || found.uptimeMs === null ? null : Math.round(found.uptimeMs), run_dir: found?.runDir ?? null,
     serving: (found === null ? [] : servingOf(found)).map((each) => ({ signal: each.signal, waits_for: each.waitsFor, left_ms: leftMs(each) })),
     last: records.at(-1) ?? null,
-    stops: counts.stops, clean: counts.clean, cut_off: counts.cutOff, slowest_ms: slowestMs, suggested_timeout: suggestedTimeout, wise_timeout: suggestedTimeout,
+    stops: counts.stops, clean: counts.clean, cut_off: counts.cutOff, slowest_ms: slowestMs, suggested_timeout: suggestedTimeout, wise_timeout: suggestedTimeout, v: 1,
   };
 }
 
