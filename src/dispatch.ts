@@ -56,10 +56,14 @@ export type Input =
   /** The hook has been reaped; what came of it follows with `hook-end`. */
   | { readonly kind: 'hook-exit'; readonly signal: SignalName }
   | { readonly kind: 'hook-end'; readonly signal: SignalName; readonly outcome: HookOutcome }
-  | { readonly kind: 'command-end'; readonly signal: SignalName; readonly ok: boolean }
+  /** `isPress`: of a press of the power button, and not of a command of the rule. */
+  | { readonly kind: 'command-end'; readonly signal: SignalName; readonly ok: boolean; readonly isPress: boolean }
   /** QEMU has ended: what was counted is told, and nothing is decided any more. */
   | { readonly kind: 'gone' }
   | { readonly kind: 'tick' };
+
+/** Why the next stage of a chain takes over. */
+export type NextLinkReason = 'hook-failed' | 'hook-timeout' | 'command-failed' | 'reserve' | 'guest-reset';
 
 /** What is told to the log; log.ts words it. */
 export type Telling =
@@ -69,8 +73,9 @@ export type Telling =
   | { readonly event: 'ignored'; readonly signal: SignalName; readonly times: number }
   | { readonly event: 'coalesced'; readonly signal: SignalName; readonly times: number }
   | { readonly event: 'again-to-force' }
+  | { readonly event: 'lost-time'; readonly signal: SignalName; readonly ms: number }
   | { readonly event: 'dropped'; readonly signal: SignalName }
-  | { readonly event: 'next-link'; readonly signal: SignalName; readonly command: string; readonly because: 'hook-failed' | 'hook-timeout' | 'reserve' | 'guest-reset' }
+  | { readonly event: 'next-link'; readonly signal: SignalName; readonly command: string; readonly because: NextLinkReason }
   | { readonly event: 'failed'; readonly signal: SignalName }
   | { readonly event: 'command-timeout'; readonly signal: SignalName }
   | { readonly event: 'default-action'; readonly signal: SignalName; readonly action: 'quit' | 'kill'; readonly cause: EndCause }
@@ -105,7 +110,7 @@ export type Link = 'start' | 'script' | 'command' | 'wait';
 interface Run {
   readonly rule: Rule;
   readonly since: number;
-  readonly deadline: number;
+  deadline: number;
   link: Link;
   /** How often the same signal came again meanwhile. */
   again: number;
@@ -118,9 +123,16 @@ interface Run {
 /** The shutdown: one at a time. */
 interface Stop extends Run {
   /** From here on the time belongs to the last link. */
-  readonly reserveAt: number;
+  reserveAt: number;
   reserveCame: boolean;
-  lastLinkRun: boolean;
+  /** The monitor command of the rule was sent; or it has none, besides the button. */
+  commandSent: boolean;
+  /** qemu-trap has asked for a press; or the rule has no button. */
+  buttonAsked: boolean;
+  /** When the last fact came: a second ago at the most, unless this process stood still. */
+  seenAt: number;
+  /** By how much the deadline was moved for that, in milliseconds. */
+  lostMs: number;
   /** The button was pressed since the signal, and since the guest's last reset. */
   powerdown: boolean;
   /** Presses, by whomever; one of qemu-trap's own counts from its request on. */
@@ -168,8 +180,19 @@ const longestReserveMs = 15_000;
 /** A second Ctrl-C sooner than this after the first is the same person's impatience, not a decision. */
 const ctrlCGapMs = 1_000;
 const quietMs = 1_000;
+/** How often a fact comes in a shutdown, be it only the time. */
+const heartbeatMs = 1_000;
+/** A longer gap is time in which this process, or its whole container, stood still. */
+const longestGapMs = 2_000;
 /** How long a killed process may need to go (its memory is given back, its disks are closed). */
 const abandonAfterMs = 30_000;
+
+/** The command that presses the power button; what a rule says of it is pressed by qemu-trap's own way. */
+const powerButton = 'system_powerdown';
+
+function isButton(command: string): boolean {
+  return command.trim() === powerButton;
+}
 
 export function initialState(limits: Limits): State {
   return { limits, monitorUp: false, evidence: noEvidence, stop: null, end: null, runs: new Map(), noise: new Map() };
@@ -181,7 +204,7 @@ export function nextTick(state: State): number {
   const { stop, end } = state;
   if (end !== null) times.push(end.killed ? end.abandonAt : end.killAt);
   else if (stop !== null) {
-    times.push(stop.deadline, stop.nextPressAt);
+    times.push(stop.deadline, stop.nextPressAt, stop.seenAt + heartbeatMs);
     if (!stop.reserveCame && state.monitorUp) times.push(stop.reserveAt);
   }
   for (const run of state.runs.values()) times.push(run.deadline);
@@ -238,6 +261,7 @@ class Step {
 
   take(input: Input): void {
     const { state } = this;
+    if (state.stop !== null) this.regainLostTime(state.stop);
     switch (input.kind) {
       case 'signal':
         return this.signal(input.rule, input.times, input.atTerminal);
@@ -266,7 +290,7 @@ class Step {
       case 'hook-end':
         return this.hookEnd(input.signal, input.outcome);
       case 'command-end':
-        return this.commandEnd(input.signal, input.ok);
+        return this.commandEnd(input.signal, input.ok, input.isPress);
       case 'gone':
         return this.tellCounts();
       case 'tick':
@@ -347,6 +371,22 @@ class Step {
     return stop?.rule.signal === signal ? stop : runs.get(signal);
   }
 
+  /** Time in which nothing of this process ran is not the guest's: the deadline moves by it, and the reserve with it. */
+  private regainLostTime(stop: Stop): void {
+    const { now } = this;
+    const gap = now - stop.seenAt;
+    stop.seenAt = now;
+    // A QEMU that exits is waited for without a heartbeat.
+    if (gap <= longestGapMs || this.state.end !== null) return;
+    const ms = Math.min(gap, stop.rule.timeoutMs - stop.lostMs);
+    if (ms <= 0) return;
+    const reserveMs = stop.deadline - stop.reserveAt;
+    stop.lostMs += ms;
+    stop.deadline += ms;
+    stop.reserveAt = stop.deadline - reserveMs;
+    this.tell({ event: 'lost-time', signal: stop.rule.signal, ms });
+  }
+
   private tellCounts(): void {
     const { stop, runs, noise } = this.state;
     if (stop !== null) this.tellAgain(stop);
@@ -412,7 +452,8 @@ class Step {
 
   private ignore(signal: SignalName, times: number): void {
     // Service managers send SIGCONT after SIGTERM, to wake what was stopped.
-    if (signal === 'SIGCONT') return;
+    // A terminal sends SIGWINCH with each change of its size.
+    if (signal === 'SIGCONT' || signal === 'SIGWINCH') return;
     const noise = this.state.noise.get(signal);
     if (noise) {
       this.state.noise.set(signal, { until: noise.until, more: noise.more + times });
@@ -435,7 +476,10 @@ class Step {
       hasExited: false,
       isWantedAgain: false,
       reserveCame: false,
-      lastLinkRun: rule.monitorCommand === null,
+      commandSent: rule.monitorCommand === null || isButton(rule.monitorCommand),
+      buttonAsked: rule.monitorCommand === null,
+      seenAt: now,
+      lostMs: 0,
       powerdown: false,
       presses: 0,
       isPressing: false,
@@ -471,25 +515,31 @@ class Step {
       run.link = 'script';
       this.actions.push({ do: 'run-hook', rule: run.rule, deadline: run.deadline });
     } else {
-      this.lastLink(run);
+      this.startStage(run);
     }
   }
 
-  /** Runs the monitor command of the rule, once. */
-  private lastLink(run: Run): void {
+  /** The command that comes after the hook: the rule's own, once, and in a shutdown then the power button. */
+  private nextCommand(run: Run): string | null {
     const { rule } = run;
+    return run === this.state.stop && this.state.stop.commandSent && rule.monitorCommand !== null ? powerButton : rule.monitorCommand;
+  }
+
+  /** Runs {@link nextCommand}. */
+  private startStage(run: Run): void {
+    const command = this.nextCommand(run);
     const { stop } = this.state;
-    if (rule.monitorCommand === null) {
+    if (command === null) {
       run.link = 'wait';
       return;
     }
     run.link = 'command';
-    if (run === stop) stop.lastLinkRun = true;
-    if (rule.monitorCommand.trim() === 'system_powerdown') {
-      if (run === stop) this.press(stop);
-      else this.actions.push({ do: 'press', signal: rule.signal, isRunning: isRunning(this.state.evidence.runState) });
-    } else {
-      this.actions.push({ do: 'command', signal: rule.signal, command: rule.monitorCommand });
+    if (run === stop) stop.commandSent = true;
+    if (!isButton(command)) this.actions.push({ do: 'command', signal: run.rule.signal, command });
+    else if (run !== stop) this.actions.push({ do: 'press', signal: run.rule.signal, isRunning: isRunning(this.state.evidence.runState) });
+    else {
+      stop.buttonAsked = true;
+      this.press(stop);
     }
   }
 
@@ -521,10 +571,10 @@ class Step {
     if (goesOnBy(this.state.evidence.runState) !== null) this.actions.push({ do: 'let-go-on', signal: stop.rule.signal });
   }
 
-  private nextLink(run: Run, because: 'hook-failed' | 'hook-timeout' | 'reserve' | 'guest-reset'): void {
-    const { signal, monitorCommand } = run.rule;
-    if (monitorCommand !== null) this.tell({ event: 'next-link', signal, command: monitorCommand, because });
-    this.lastLink(run);
+  private nextLink(run: Run, because: NextLinkReason): void {
+    const command = this.nextCommand(run);
+    if (command !== null) this.tell({ event: 'next-link', signal: run.rule.signal, command, because });
+    this.startStage(run);
   }
 
   private hookEnd(signal: SignalName, outcome: HookOutcome): void {
@@ -560,11 +610,19 @@ class Step {
     }
   }
 
-  private commandEnd(signal: SignalName, ok: boolean): void {
-    const run = this.state.runs.get(signal);
+  private commandEnd(signal: SignalName, ok: boolean, isPress: boolean): void {
+    const run = this.runOf(signal);
     if (run?.link !== 'command') return;
-    if (!ok) this.tell({ event: 'failed', signal });
-    this.finish(run);
+    const { stop, end } = this.state;
+    if (run !== stop) {
+      if (!ok) this.tell({ event: 'failed', signal });
+      this.finish(run);
+    } else if (!isPress && end === null && !stop.buttonAsked) {
+      // Whatever it was meant to do, the guest is still there.
+      stop.link = 'wait';
+      if (!ok) this.nextLink(stop, 'command-failed');
+      else if (stop.reserveCame && !stop.powerdown) this.nextLink(stop, 'reserve');
+    }
   }
 
   /** The run is over, and QEMU stays. */
@@ -596,7 +654,7 @@ class Step {
       stop.nextPressAt = Math.min(stop.nextPressAt, whenBack < stop.deadline ? whenBack : this.now);
     } else if (stop.link === 'script' && stop.reserveCame) {
       this.reserve(stop);
-    } else if (stop.link === 'wait' && (byGuest || stop.reserveCame) && !stop.lastLinkRun) {
+    } else if (stop.link === 'wait' && (byGuest || stop.reserveCame) && !stop.buttonAsked) {
       this.nextLink(stop, 'guest-reset');
     }
   }
@@ -665,7 +723,7 @@ class Step {
       if (isFirst && this.state.limits.pressGaps.length > 0) this.press(stop);
       return;
     }
-    if (stop.lastLinkRun) return;
+    if (stop.buttonAsked) return;
     const timedOut = stop.link === 'script';
     if (timedOut) this.actions.push({ do: 'end-hook', signal: stop.rule.signal });
     this.nextLink(stop, timedOut ? 'hook-timeout' : 'reserve');

@@ -15,7 +15,7 @@ export interface LogEvent {
 export interface Log {
   /** What is worded by a function is worded when it is written. */
   (event: LogEvent | (() => LogEvent)): void;
-  /** A line that a hook wrote. */
+  /** Some of what a hook wrote; nothing: it has written its last. */
   hookOutput(hook: string, chunk: Buffer): void;
   /** Writes what has been told so far. */
   flush(): void;
@@ -25,6 +25,8 @@ export interface Log {
 const afterMs = 3;
 
 const lineFeed = 0x0a;
+/** More than this of one line of a hook is written as it is. */
+const longestLine = 64 * 1024;
 
 /** Priorities of syslog(3) in the form of sd-daemon(3), which journald takes off the line. */
 const journalPrefix = { info: '<6>', warning: '<4>', error: '<3>' } as const;
@@ -65,14 +67,32 @@ export function openLog({ format, priorities, vm }: LogForm, write: (line: strin
       midLine = false;
     }
   };
+  /** What a hook wrote last and has not ended with a line feed, by its path. */
+  const unended = new Map<string, Buffer>();
+  const sayLine = (hook: string, line: Buffer, time: Date): void => {
+    const text = line.toString('utf8');
+    if (text !== '') say({ event: 'hook-output', level: 'info', message: text, facts: { hook } }, time, 'hook');
+  };
+  const sayRest = (hook: string, time: Date): void => {
+    const rest = unended.get(hook);
+    unended.delete(hook);
+    if (rest !== undefined) sayLine(hook, rest, time);
+  };
   const sayOutput = (hook: string, chunk: Buffer, time: Date): void => {
     if (format === 'text') {
+      if (chunk.length === 0) return;
       midLine = chunk.at(-1) !== lineFeed;
       return write(chunk, 'hook');
     }
-    for (const line of chunk.toString('utf8').split('\n')) {
-      if (line !== '') say({ event: 'hook-output', level: 'info', message: line, facts: { hook } }, time, 'hook');
+    if (chunk.length === 0) return sayRest(hook, time);
+    // A chunk ends anywhere: in the middle of a line, or of a character of UTF-8.
+    let rest = Buffer.concat([unended.get(hook) ?? Buffer.alloc(0), chunk]);
+    for (let end = rest.indexOf(lineFeed); end !== -1; end = rest.indexOf(lineFeed)) {
+      sayLine(hook, rest.subarray(0, end), time);
+      rest = rest.subarray(end + 1);
     }
+    unended.set(hook, rest);
+    if (rest.length === 0 || rest.length > longestLine) sayRest(hook, time);
   };
   const log = (event: LogEvent | (() => LogEvent)): void => {
     const time = new Date();
@@ -90,7 +110,8 @@ export function openLog({ format, priorities, vm }: LogForm, write: (line: strin
 const nextLinkReasons = {
   'hook-failed': 'its hook did not do its part',
   'hook-timeout': "its hook's time is up",
-  'reserve': 'the hook has ended, and the guest is still there',
+  'command-failed': 'its monitor command failed',
+  'reserve': 'the guest is still there',
   'guest-reset': 'the guest has reset instead of powering off',
 } as const;
 
@@ -127,6 +148,11 @@ export function wordTelling(telling: Telling): LogEvent {
       return {
         event, level: 'info',
         message: 'waiting for the guest; Ctrl-C again after a second, or Ctrl-\\ at once, cuts it off',
+      };
+    case 'lost-time':
+      return {
+        event, level: 'warning', facts: { signal: telling.signal, ms: Math.round(telling.ms) },
+        message: `${telling.signal}: qemu-trap stood still for ${wordSeconds(telling.ms)}: the deadline moves by that`,
       };
     case 'dropped':
       return {

@@ -214,7 +214,7 @@ export class VmRun {
     void this.#runFile(rehearsalSignal, file, { deadline: 0, tooLate: () => true, isLast: true });
     runHook({ ...call, monitor: new Socket(), output: null, onOutput: () => undefined });
     this.#perform({ do: 'end-hook', signal: rehearsalSignal });
-    void this.#command(rehearsalSignal, '', () => Promise.reject(new MonitorClosed()));
+    void this.#command(rehearsalSignal, '', () => Promise.reject(new MonitorClosed()), true);
   }
 
   /** An error of qemu-trap's own: said, and survived, for QEMU still runs. */
@@ -479,11 +479,11 @@ export class VmRun {
       case 'silence-hooks':
         return this.#hookMonitors?.silence();
       case 'press':
-        return void this.#command(action.signal, 'system_powerdown', () => pressPowerButton(this.#client, action.isRunning));
+        return void this.#command(action.signal, 'system_powerdown', () => pressPowerButton(this.#client, action.isRunning), true);
       case 'let-go-on':
-        return void this.#command(action.signal, 'cont', () => letGoOn(this.#client));
+        return void this.#command(action.signal, 'cont', () => letGoOn(this.#client), true);
       case 'command':
-        return void this.#command(action.signal, action.command, () => runMonitorCommand(this.#client, action.command));
+        return void this.#command(action.signal, action.command, () => runMonitorCommand(this.#client, action.command), false);
       case 'quit':
         // Where QEMU is still starting, quit waits for its monitor; SIGKILL after the time for it does not.
         this.#client.ready.then(() => this.#client.executeLast('quit')).catch(() => undefined);
@@ -496,7 +496,7 @@ export class VmRun {
     }
   }
 
-  async #command(signal: SignalName, command: string, run: () => Promise<CommandResult>): Promise<void> {
+  async #command(signal: SignalName, command: string, run: () => Promise<CommandResult>, isPress: boolean): Promise<void> {
     let result: CommandResult;
     try {
       result = await run();
@@ -510,7 +510,7 @@ export class VmRun {
       message: `${signal}: ${shown} ${result.ok ? 'done' : 'failed'}${result.isGuess ? ', as far as the human monitor says' : ''}${output}`,
       facts: { signal, command: shown, ok: result.ok, output: result.output },
     });
-    this.#feed({ kind: 'command-end', signal, ok: result.ok });
+    this.#feed({ kind: 'command-end', signal, ok: result.ok, isPress });
   }
 
   /**

@@ -131,7 +131,7 @@ test('SIGTERM while such a reboot is under way: the guest that has said goodbye 
 test('SIGUSR1 opens no debugger, SIGCONT passes without a word, and every other signal is logged and ignored', async (t) => {
   const lab = new Lab(t);
   const trap = await lab.startGuest();
-  const signals = ['SIGUSR1', 'SIGUSR2', 'SIGALRM', 'SIGABRT', 'SIGTRAP', 'SIGSYS', 'SIGXCPU', 'SIGXFSZ', 'SIGVTALRM', 'SIGIO', 'SIGSTKFLT', 'SIGTSTP', 'SIGTTIN', 'SIGTTOU', 'SIGURG', 'SIGWINCH'] as const;
+  const signals = ['SIGUSR1', 'SIGUSR2', 'SIGALRM', 'SIGABRT', 'SIGTRAP', 'SIGSYS', 'SIGXCPU', 'SIGXFSZ', 'SIGVTALRM', 'SIGIO', 'SIGSTKFLT', 'SIGTSTP', 'SIGTTIN', 'SIGTTOU', 'SIGURG'] as const;
   for (const signal of signals) trap.kill(signal);
   await trap.event('ignored', signals.length);
   // Only now: the kernel discards stop signals that are still pending when SIGCONT comes (signal(7)).

@@ -242,6 +242,40 @@ test('a QEMU that stays after its guest is told to quit in a shutdown, and left 
   }
 });
 
+test('the button follows a monitor command that fails, and in the reserve one that succeeded', () => {
+  const saves = rule('SIGTERM', false, 'savevm nightly', 20_000, 'quit');
+  const [signal, fails, succeeds]: Input[] = [
+    { kind: 'signal', rule: saves, times: 1, atTerminal: false },
+    { kind: 'command-end', signal: 'SIGTERM', ok: false, isPress: false },
+    { kind: 'command-end', signal: 'SIGTERM', ok: true, isPress: false },
+  ];
+  assert.deepEqual(doneOn(running, signal as Input, fails as Input).done.slice(1), [['command'], ['press']]);
+  const later: Input[] = Array.from({ length: 14 }, () => ({ kind: 'tick' }));
+  const { done } = doneOn(running, signal as Input, succeeds as Input, ...later);
+  assert.deepEqual(done.slice(1, 3), [['command'], []]);
+  // Two seconds in, with 20 to go: the reserve begins 5 seconds before the end.
+  assert.deepEqual(done.flatMap((each, i) => (each.includes('press') ? [i + 1] : [])), [17]);
+  // monitorcommand=none has neither.
+  const none = { ...saves, script: file, monitorCommand: null };
+  const failed: Input = { kind: 'hook-end', signal: 'SIGTERM', outcome: { kind: 'failed', why: 'so' } };
+  assert.deepEqual(doneOn(running, { kind: 'signal', rule: none, times: 1, atTerminal: false }, failed, ...later, ...later).done.flat().filter((each) => each === 'press' || each === 'command'), []);
+});
+
+test('time in which qemu-trap stood still is not the guest\'s, and the button has its whole reserve', () => {
+  const fourSeconds = rule('SIGTERM', true, 'system_powerdown', 4_000, 'quit');
+  let state = step(initialState({ killAfterMs, pressGaps: [10_000] }), running, 0).state;
+  state = step(state, { kind: 'signal', rule: fourSeconds, times: 1, atTerminal: false }, 0).state;
+  const done: [number, string[]][] = [];
+  // Frozen from 1 s to 5 s.
+  for (let now = 1_000; now < 20_000; now = now === 1_000 ? 5_000 : now + 500) {
+    const stepped = step(state, { kind: 'tick' }, now);
+    state = stepped.state;
+    const what = stepped.actions.flatMap((action) => (action.do === 'press' || action.do === 'quit' || action.do === 'kill' ? [action.do] : []));
+    if (what.length > 0) done.push([now, what]);
+  }
+  assert.deepEqual(done, [[7_000, ['press']], [8_000, ['quit']], [13_000, ['kill']]]);
+});
+
 test('a guest that is started again after its power-off (the hook reboot) is no shutdown', () => {
   const again = doneOn(running, off, stays, { kind: 'qemu', event: { event: 'RESET', byGuest: false } }, { kind: 'qemu', event: { event: 'RESUME' } });
   assert.deepEqual(again.done.flat(), []);

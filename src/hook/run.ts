@@ -34,6 +34,7 @@ export interface HookCall {
   readonly monitor: Socket | null;
   /** Closed at the end of the run; `null`: Node's own kind of pipe. */
   readonly output: OutputPipe | null;
+  /** Called with nothing at the end of it. */
   readonly onOutput: (chunk: Buffer) => void;
 }
 
@@ -128,6 +129,7 @@ export function runHook(call: HookCall): HookRun {
     const timer = setTimeout(() => outputs.forEach((stream) => stream.destroy()), lastOutputMs);
     await Promise.all(closed);
     clearTimeout(timer);
+    call.onOutput(Buffer.alloc(0));
   });
   return {
     pid,

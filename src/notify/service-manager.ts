@@ -73,8 +73,8 @@ export class ServiceManager {
   #tellStatus(): void {
     if (this.#state === null) return;
     const status = wordStatus(this.#state, performance.now());
-    // The seconds that are left go along with each extension, and need no message of their own.
-    const gist = status.replace(/\d+ s left$/, '');
+    // The clock may have been set meanwhile: that goes along with the next extension, and needs no message of its own.
+    const gist = status.replace(/until [\d:]+$/, '');
     if (gist === this.#gist && !this.#pending.has('EXTEND_TIMEOUT_USEC')) return;
     this.#gist = gist;
     this.#send({ STATUS: status });

@@ -7,7 +7,8 @@ import { describeRunState } from '../outcome/run-state.js';
  * @param now on the clock of the state, in milliseconds
  */
 export function wordStatus({ stop, end, evidence }: State, now: number): string {
-  const left = (until: number): string => `${Math.max(0, Math.ceil((until - now) / 1000))} s left`;
+  // A time of day stays true until the next status; a number of seconds does not.
+  const left = (until: number): string => `until ${new Date(Date.now() + until - now).toTimeString().slice(0, 8)}`;
   if (end !== null) {
     const because = endCauses[end.cause].words;
     return end.killed ? `${because}: QEMU is being ended by SIGKILL` : `${because}: QEMU ${end.action === 'none' ? 'exits' : 'is to quit'}, ${left(end.killAt)}`;
