@@ -173,14 +173,16 @@ test('press once: a guest that was pressed by a hook that then failed is not pre
   assert.equal(trap.events('powerdown').length, 1);
 });
 
-test('a hook that has pressed and ended well: no second press in the reserve', async (t) => {
-  const lab = new Lab(t);
-  lab.hook('SIGTERM', '#!/bin/sh\nqmp system_powerdown\n');
-  const trap = await lab.startGuest({ temper: 'stubborn', options: ['--hooks', lab.hooks, '--timeout', '2'] });
-  trap.kill('SIGTERM');
-  assert.equal(await trap.status(), 124);
-  assert.equal(trap.events('powerdown').length, 1);
-});
+for (const [press, times] of [['10', 2], ['once', 1]] as const) {
+  test(`--press ${press}: a hook that has pressed and ended well: ${times === 1 ? 'no second press' : 'one press more'} in the reserve`, async (t) => {
+    const lab = new Lab(t);
+    lab.hook('SIGTERM', '#!/bin/sh\nqmp system_powerdown\n');
+    const trap = await lab.startGuest({ temper: 'stubborn', options: ['--hooks', lab.hooks, '--timeout', '2', '--press', press] });
+    trap.kill('SIGTERM');
+    assert.equal(await trap.status(), 124);
+    assert.equal(trap.events('powerdown').length, times);
+  });
+}
 
 test('human monitor commands with arguments, their output logged, an error text a failure', async (t) => {
   const lab = new Lab(t);
