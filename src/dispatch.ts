@@ -63,7 +63,7 @@ export type Input =
   | { readonly kind: 'tick' };
 
 /** Why the next stage of a chain takes over. */
-export type NextLinkReason = 'hook-failed' | 'hook-timeout' | 'command-failed' | 'reserve' | 'guest-reset';
+export type NextLinkReason = 'hook-failed' | 'hook-timeout' | 'command-failed' | 'command-done' | 'reserve' | 'guest-reset';
 
 /** What is told to the log; log.ts words it. */
 export type Telling =
@@ -621,7 +621,7 @@ class Step {
       // Whatever it was meant to do, the guest is still there.
       stop.link = 'wait';
       if (!ok) this.nextLink(stop, 'command-failed');
-      else if (stop.reserveCame && !stop.powerdown) this.nextLink(stop, 'reserve');
+      else if (stop.reserveCame && !stop.powerdown) this.nextLink(stop, 'command-done');
     }
   }
 
@@ -726,7 +726,9 @@ class Step {
     if (stop.buttonAsked) return;
     const timedOut = stop.link === 'script';
     if (timedOut) this.actions.push({ do: 'end-hook', signal: stop.rule.signal });
-    this.nextLink(stop, timedOut ? 'hook-timeout' : 'reserve');
+    const { monitorCommand } = stop.rule;
+    const commandCame = stop.commandSent && monitorCommand !== null && !isButton(monitorCommand);
+    this.nextLink(stop, timedOut ? 'hook-timeout' : commandCame ? 'command-done' : 'reserve');
   }
 
   private overdue(run: Run): void {

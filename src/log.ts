@@ -111,7 +111,8 @@ const nextLinkReasons = {
   'hook-failed': 'its hook did not do its part',
   'hook-timeout': "its hook's time is up",
   'command-failed': 'its monitor command failed',
-  'reserve': 'the guest is still there',
+  'command-done': 'its monitor command is done, and the guest is still there',
+  'reserve': 'the hook has ended, and the guest is still there',
   'guest-reset': 'the guest has reset instead of powering off',
 } as const;
 

@@ -36,7 +36,7 @@ test('savevm on qcow2 succeeds, and the button follows in the reserve', async (t
   assert.equal(await trap.status(), 0, trap.stderr);
   assert.equal(lab.said('bye'), 1);
   assert.ok(trap.events('command').some(({ message }) => /savevm nightly done, as far as the human monitor says/.test(message)), trap.stderr);
-  assert.equal(trap.events('next-link')[0]?.['because'], 'reserve');
+  assert.equal(trap.events('next-link')[0]?.['because'], 'command-done');
 });
 
 test('qemu-trap stood still for most of its timeout: the button still has its reserve', async (t) => {
