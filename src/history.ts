@@ -67,6 +67,7 @@ function append(path: string, line: RunStart | RunRecord): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const fd = openSync(path, constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK, 0o600);
   try {
+    if (!fstatSync(fd).isFile()) throw new Error('it is no file');
     writeSync(fd, `${endsLine(fd) ? '' : '\n'}${JSON.stringify(line)}\n`);
   } finally {
     closeSync(fd);
@@ -103,9 +104,9 @@ interface Run {
   record: RunRecord | null;
 }
 
-/** The runs in the order in which they began. */
+/** The runs in the order of what was last written of them. */
 function readRuns(text: string): Run[] {
-  const runs: Run[] = [];
+  const runs = new Set<Run>();
   const byName = new Map<string, Run>();
   for (const each of text.split('\n')) {
     const line = readLine(each);
@@ -114,14 +115,15 @@ function readRuns(text: string): Run[] {
     let run = name === undefined ? undefined : byName.get(name);
     if (run === undefined) {
       run = { lines: [], start: null, record: null };
-      runs.push(run);
       if (name !== undefined) byName.set(name, run);
     }
+    runs.delete(run);
+    runs.add(run);
     run.lines.push(line);
     if ('start' in line) run.start = line.start;
     else run.record = line.record;
   }
-  return runs;
+  return [...runs];
 }
 
 /** Writes the file anew with some of its runs: aside and renamed, so that it is whole whatever comes. */
@@ -218,6 +220,8 @@ export interface Summary {
   readonly clean: number;
   /** How often the guest was cut off, on a signal or without one. */
   readonly cutOff: number;
+  /** Runs of which that is not known. */
+  readonly unknown: number;
   /** The slowest of the clean ones, from its signal, in milliseconds. */
   readonly slowestMs: number | null;
   /** How often the guest had not gone by its deadline. */
@@ -242,6 +246,7 @@ export function summarize(records: readonly RunRecord[], leastSeconds: number): 
     stops: asked.length,
     clean: clean.length,
     cutOff: cutOff.length,
+    unknown: records.filter(({ cut_off }) => cut_off === null).length,
     slowestMs,
     late: late.length,
     // Twice the slowest is as long as a guest takes on a busier host.

@@ -56,7 +56,7 @@ function checkCall(config: Config, env: NodeJS.ProcessEnv): ReadyDescriptor | nu
   const { readyFd } = config;
   if (readyFd === null) return null;
   if (!(inheritedDescriptors().includes(readyFd) && isWritable(readyFd))) {
-    throw new UsageError(`--ready-fd ${readyFd}: no such file descriptor is open for writing: open it in the shell (${readyFd}>FILE), or let the service manager`);
+    throw new UsageError(`--ready-fd ${readyFd}: no such file descriptor is open for writing: open it in the shell (${readyFd}>FILE), or have the service manager open it`);
   }
   return new ReadyDescriptor(readyFd);
 }
@@ -112,7 +112,7 @@ async function launch(config: Config, ground: Ground, saved: SavedState | null, 
     noteQemu(runDir, qemu.pid);
     return { qemu, monitors, runDir, saved, adoption: null };
   } catch (error) {
-    throw error instanceof UsageError ? error : refusedBySystem('QEMU cannot be started', error, 'look whether it starts without qemu-trap');
+    throw error instanceof UsageError ? error : refusedBySystem((error as NodeJS.ErrnoException).path === monitorsFile ? `${monitorsFile}: cannot be written, and QEMU is not started` : 'QEMU cannot be started', error, 'look whether it starts without qemu-trap');
   }
 }
 

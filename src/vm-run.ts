@@ -15,7 +15,7 @@ import { guestEnded, isExiting, readEvent } from './outcome/evidence.js';
 import type { HookOutcome } from './outcome/hook-outcome.js';
 import { hasMigrated, isLoading, isPaused, isRunning, loadingRunState, savingRunState, unknownRunState } from './outcome/run-state.js';
 import { keepSpareDescriptor } from './proc.js';
-import { startsPaused } from './qemu/command-line.js';
+import { guestSource, startsPaused } from './qemu/command-line.js';
 import { HookMonitors } from './qemu/hook-monitors.js';
 import type { Monitors } from './qemu/launch.js';
 import { letGoOn, pressPowerButton, queryRunState } from './qemu/power-button.js';
@@ -266,6 +266,7 @@ export class VmRun {
       // Half a state is no state: what was written of it is of no use to anybody.
       evidence: this.#isSaving() ? { ...evidence, migrated: false } : evidence,
       started: this.#started,
+      waitsForCont: this.charge.saved !== null || startsPaused(this.setting.config.qemu) || guestSource(this.setting.config.qemu) === '-incoming',
       action,
       cause: action === 'none' ? null : (end?.cause ?? null),
       savedState: stateFile !== null && existsSync(stateFile.path),

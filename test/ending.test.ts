@@ -63,7 +63,7 @@ const rows: Readonly<Record<string, Row>> = {
       await until('the guest has panicked', () => read(`${lab.runDir}/status.json`).includes('guest-panicked'));
       trap.kill('SIGTERM');
     },
-    end: 'panic', cutOff: true, status: 124, words: /^SIGTERM: the guest panicked; the guest had panicked, and QEMU was told to quit/,
+    end: 'panic', cutOff: true, status: 124, words: /^SIGTERM: the guest panicked; QEMU was told to quit \(status 0\); the guest was cut off/,
   },
   'panic=none, and SIGTERM': { ...panics('none'), act: async (lab, trap) => (await human(lab, 'o /b 0x505 1'), trap.kill('SIGTERM')), end: 'guest-shutdown', cutOff: false, status: 0, words: /clean shutdown/ },
   'watchdog=poweroff': { ...watchdog('poweroff'), end: 'watchdog', cutOff: true, status: 123, words: /^the guest's watchdog expired; QEMU exited \(status 0\); the guest was cut off/ },
@@ -105,6 +105,7 @@ const rows: Readonly<Record<string, Row>> = {
   'a reset on a monitor under -no-reboot': { start: { qemu: ['-no-reboot'] }, act: (lab) => execute(lab, 'system_reset').catch(() => undefined), end: 'quit', cutOff: true, status: 0, words: /told to reset its guest on a monitor, and exits instead .*; the guest was cut off/ },
   "a person's quit": { act: (lab) => human(lab, 'quit'), end: 'quit', cutOff: true, status: 0, words: /^QEMU was told to quit on a monitor \(status 0\); the guest was cut off/ },
   '-S, and SIGTERM': { start: { qemu: ['-S'] }, noGuest: true, act: async (lab, trap) => (await until('its monitors are up', () => read(`${lab.runDir}/status.json`).includes('prelaunch')), trap.kill('SIGTERM')), end: 'quit', cutOff: false, status: 0, words: /clean end: the guest never ran/ },
+  "-S, and a person's quit": { start: { qemu: ['-S'] }, noGuest: true, act: async (lab) => (await until('its monitors are up', () => read(`${lab.runDir}/status.json`).includes('prelaunch')), human(lab, 'quit')), end: 'quit', cutOff: false, status: 0, words: /^QEMU was told to quit on a monitor \(status 0\); 0/ },
   '-incoming, and SIGTERM': { start: { qemu: ['-incoming', 'defer'] }, noGuest: true, act: async (lab, trap) => (await until('its monitors are up', () => read(`${lab.runDir}/status.json`).includes('inmigrate')), trap.kill('SIGTERM')), end: 'quit', cutOff: false, status: 0, words: /clean end: the guest had not arrived yet/ },
   '-incoming of rubbish': { start: { qemu: ['-incoming', 'exec:echo rubbish'] }, noGuest: true, act: () => undefined, end: 'start-failed', cutOff: false, status: 1, words: /^QEMU did not start \(status 1\)/ },
   'a QEMU that refuses its command line': { start: { qemu: ['-nonsense'] }, noGuest: true, act: () => undefined, end: 'start-failed', cutOff: false, status: 1, words: /^QEMU did not start \(status 1\)/ },

@@ -131,7 +131,7 @@ function saying(...said: readonly string[]): Evidence {
   }, noEvidence);
 }
 
-const ended: Circumstances = { evidence: saying('running'), code: 0, signal: null, action: 'none', cause: null, started: true, savedState: false, isStillThere: false };
+const ended: Circumstances = { evidence: saying('running'), code: 0, signal: null, action: 'none', cause: null, started: true, waitsForCont: false, savedState: false, isStillThere: false };
 const off = saying('running', 'SHUTDOWN guest-shutdown');
 const quit = saying('running', 'SHUTDOWN host-qmp-quit');
 const rows: readonly [what: string, known: Partial<Circumstances>, end: EndKind, cutOff: boolean, status: number, verdict: string][] = [
@@ -172,6 +172,7 @@ const rows: readonly [what: string, known: Partial<Circumstances>, end: EndKind,
   ['killed from elsewhere', { code: null, signal: 'SIGKILL' }, 'crash', true, 137, 'by-itself'],
   ['a crash', { code: null, signal: 'SIGSEGV' }, 'crash', true, 139, 'by-itself'],
   ['a crash before QEMU could be asked', { code: 3, evidence: noEvidence }, 'crash', true, 3, 'by-itself'],
+  ['a crash before QEMU could be asked, of one that was not to run its guest yet', { code: 3, evidence: noEvidence, waitsForCont: true }, 'start-failed', false, 3, 'failed-to-start'],
   ['QEMU exited with a status of its own', { code: 3 }, 'crash', true, 3, 'by-itself'],
   ['a crash on quit', { action: 'quit', cause: 'deadline', code: null, signal: 'SIGABRT' }, 'crash', true, 124, 'forced'],
   ["another's child, killed here", { action: 'kill', cause: 'deadline', code: null }, 'kill', true, 137, 'killed'],

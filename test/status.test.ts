@@ -145,8 +145,8 @@ test('a name that nobody knows is one line and 125; no VM at all is said, with s
 test('the suggested timeout is twice the slowest of five stops or more, more than one that was too short, and no less than the default', () => {
   const stop = (end: RunRecord['end'], ms: number, cause: RunRecord['cause'] = null): RunRecord => ({ time: '', vm: 'vm', end, verdict: cause === null ? 'clean' : 'forced', cut_off: cause !== null, status: 0, signal: 'SIGTERM', cause, ms, timeout_ms: 60_000, message: '' });
   const five = (ms: number): RunRecord[] => [...Array.from({ length: 4 }, () => stop('guest-shutdown', 300)), stop('guest-shutdown', ms)];
-  assert.deepEqual(summarize([], 60), { stops: 0, clean: 0, cutOff: 0, slowestMs: null, late: 0, suggestedTimeout: null });
-  assert.deepEqual(summarize(five(48_200), 60), { stops: 5, clean: 5, cutOff: 0, slowestMs: 48_200, late: 0, suggestedTimeout: 100 });
+  assert.deepEqual(summarize([], 60), { stops: 0, clean: 0, cutOff: 0, unknown: 0, slowestMs: null, late: 0, suggestedTimeout: null });
+  assert.deepEqual(summarize(five(48_200), 60), { stops: 5, clean: 5, cutOff: 0, unknown: 0, slowestMs: 48_200, late: 0, suggestedTimeout: 100 });
   assert.equal(summarize(five(30), 60).suggestedTimeout, 60);
   assert.equal(summarize(five(48_200).slice(1), 60).suggestedTimeout, null, 'four say nothing');
   assert.equal(summarize(Array.from({ length: 6 }, () => stop('quit', 60_100, 'deadline')), 60).suggestedTimeout, null);

@@ -25,6 +25,8 @@ export interface Circumstances {
   readonly signal: NodeJS.Signals | null;
   /** The monitor came up: QEMU had started. */
   readonly started: boolean;
+  /** QEMU was started not to run its guest at once (`-S`, `-incoming`). */
+  readonly waitsForCont: boolean;
   /** What qemu-trap did to end it. */
   readonly action: 'none' | 'quit' | 'kill';
   readonly cause: EndCause | null;
@@ -51,9 +53,9 @@ export function wasKilledHere({ action, signal, code, isStillThere }: Circumstan
   return action === 'kill' && (isStillThere || signal === 'SIGKILL' || isOthersChild({ code, signal }));
 }
 
-/** The guest had run, as far as QEMU could be asked: one that could not be had started all the same. */
-function guestRan({ started, evidence }: Circumstances): boolean {
-  return started && (evidence.guestRan || isUnknown(evidence.runState));
+/** The guest had run: as QEMU said, or, if it exited before it could be asked, as its command line says. */
+function guestRan({ started, evidence, waitsForCont }: Circumstances): boolean {
+  return started && (evidence.guestRan || (isUnknown(evidence.runState) && !waitsForCont));
 }
 
 /** The first of these that is so, in the order of the contract. */
@@ -79,7 +81,7 @@ export function endingOf(known: Circumstances): Ending {
 
 /** The ending of a QEMU that was not executed. */
 export function notExecuted(prevented: Prevention, evidence: Evidence): Ending {
-  return { evidence, code: null, signal: null, started: false, action: 'none', cause: null, savedState: false, isStillThere: false, end: 'start-failed', cutOff: false, prevented };
+  return { evidence, code: null, signal: null, started: false, waitsForCont: false, action: 'none', cause: null, savedState: false, isStillThere: false, end: 'start-failed', cutOff: false, prevented };
 }
 
 /** Who ended it and how, in one word: kept for scripts that know it from before there was {@link Ending.end} for all. */

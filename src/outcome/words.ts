@@ -19,7 +19,8 @@ const cutOff = 'the guest was cut off';
 
 /** What qemu-trap did to end it; `''` if nothing. */
 function actionInWords(ending: Ending): string {
-  const why = causeInWords(ending);
+  // That the guest had panicked is said already.
+  const why = ending.cause === 'panicked' ? '' : causeInWords(ending);
   const because = why === '' ? '' : `${why}, and `;
   if (ending.isStillThere) return `${because}QEMU is still there: not even SIGKILL has ended it`;
   switch (verdict(ending)) {
@@ -27,7 +28,7 @@ function actionInWords(ending: Ending): string {
       return `${because}QEMU was ended by SIGKILL`;
     case 'forced':
     case 'clean':
-      return ending.action === 'quit' && why !== '' ? `${because}QEMU was told to quit` : '';
+      return ending.action === 'quit' ? `${because}QEMU was told to quit` : '';
     default:
       return '';
   }

@@ -85,6 +85,10 @@ function row({ name, found, records }: Reported): readonly string[] {
   ];
 }
 
+function times(count: number): string {
+  return count === 1 ? 'once' : `${count} times`;
+}
+
 /** What the history of a VM says, in a line or two. */
 function advice({ name, found, records }: Reported): string[] {
   const lines: string[] = [];
@@ -96,12 +100,14 @@ function advice({ name, found, records }: Reported): string[] {
   if (found !== null && found.pid === null) lines.push(`${name}: its qemu-trap was killed; the next start in ${found.runDir} takes the guest over, and until then no signal is served`);
   const last = records.at(-1);
   if (last === undefined) return lines;
-  if (found === null || last.verdict !== 'clean') lines.push(`${name}: last end: ${last.message}`);
-  const { stops: count, clean, cutOff, slowestMs, late, suggestedTimeout } = summarize(records, defaultTimeoutSeconds);
+  // A guest that a killed qemu-trap left running has not ended yet.
+  const runsOn = found !== null && found.pid === null && last.end === 'unknown';
+  if (!runsOn && (found === null || last.verdict !== 'clean')) lines.push(`${name}: last end: ${last.message}`);
+  const { stops: count, clean, cutOff, unknown, slowestMs, late, suggestedTimeout } = summarize(records, defaultTimeoutSeconds);
   const how =
     slowestMs === null ? (late > 0 ? ', never by the guest itself: does it hear its power button (acpid, logind)' : '')
     : `, ${clean} by the guest itself, the slowest in ${wordSeconds(slowestMs)}${suggestedTimeout === null ? '' : `; suggested --timeout: ${suggestedTimeout}`}`;
-  lines.push(`${name}: ${count} ${count === 1 ? 'stop' : 'stops'} on a signal${how}; ${cutOff === 0 ? 'never cut off' : `cut off ${cutOff === 1 ? 'once' : `${cutOff} times`}`}`);
+  lines.push(`${name}: ${count} ${count === 1 ? 'stop' : 'stops'} on a signal${how}; ${cutOff === 0 ? (unknown === 0 ? 'never cut off' : 'not known to be cut off') : `cut off ${times(cutOff)}`}${unknown === 0 ? '' : `; how it ended is not known ${times(unknown)}`}`);
   return lines.map(plain);
 }
 
