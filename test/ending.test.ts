@@ -91,10 +91,12 @@ const rows: Readonly<Record<string, Row>> = {
     ...watchdog(action),
     act: async (lab, trap) => {
       const socket = createConnection(`${lab.runDir}/qmp.sock`);
-      const heard = new Promise<void>((resolve) => socket.on('data', (chunk) => chunk.includes('"WATCHDOG"') && resolve()));
+      let heard = '';
+      socket.on('data', (chunk) => (heard += chunk));
       socket.write('{"execute":"qmp_capabilities"}\n');
+      await until('it tells of events', () => heard.includes('"return"'));
       await human(lab, 'o /b 0x443 0xf');
-      await heard;
+      await until('the watchdog expires', () => heard.includes('"WATCHDOG"'));
       socket.destroy();
       trap.kill('SIGTERM');
     },
