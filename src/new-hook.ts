@@ -24,8 +24,8 @@ echo "$QEMU_TRAP_VM: $1, $QEMU_TRAP_TIMEOUT seconds left"
 # While the guest still runs:
 # ssh -o BatchMode=yes -o ConnectTimeout=5 "root@$QEMU_TRAP_VM" systemctl stop myapp
 
-# The power button, as the bundled hook presses it: a paused guest is resumed, a sleeping one woken, and what firmware
-# drops is pressed again. With the guest goes QEMU, and qemu-trap ends this script.
+# The power button. One press is enough: from then on qemu-trap presses it again until the guest shuts down, because
+# firmware drops a press. It lets a paused guest go on, and wakes one that sleeps.
 exec "$QEMU_TRAP_BUNDLED/powerdown" "$1"
 `;
 }
@@ -66,7 +66,8 @@ const endStarter = `#!/bin/sh
 # end - runs when QEMU has gone, and is told how
 #
 # qemu-trap runs it as itself, with 10 seconds. There is no monitor any more. QEMU_TRAP_END is guest-shutdown,
-# guest-reset, quit, kill, crash or start-failed; man qemu-trap-hooks says what else the environment has.
+# guest-reset, panic, watchdog, saved, migrated, quit, kill, crash or start-failed; man qemu-trap-hooks says what else
+# the environment has.
 
 if [ "$QEMU_TRAP_CUT_OFF" = yes ]; then
     echo "$QEMU_TRAP_VM was cut off: $QEMU_TRAP_MESSAGE"
