@@ -7,9 +7,12 @@ import { describeHook, type Description } from './hook/describe.js';
 import { arounds, findAround, type HookFile } from './hook/find.js';
 import { isDirectoryOfSteps, stepsIn } from './hook/steps.js';
 import { findStopTimeFault } from './notify/stop-time.js';
+import { askQemu } from './qemu/ask-qemu.js';
 import { cautionsOf } from './qemu/cautions.js';
 import { requireQemu } from './qemu/programs.js';
-import { allRules, isIgnored, ruleFor, type Rule, type RuleBook } from './rules.js';
+import { shownCommand } from './qmp/command-line.js';
+import { findUnknownCommands } from './qmp/known-commands.js';
+import { allRules, describeUnknownCommand, isIgnored, ruleFor, userCommands, type Rule, type RuleBook } from './rules.js';
 import { UsageError } from './usage-error.js';
 
 /** What `--check` prints, and whether there is any fault. */
@@ -21,7 +24,7 @@ export interface CheckReport {
 /** What an administrator should mend or know; a fault costs a clean shutdown or a hook, a note does not. */
 interface Finding {
   readonly severity: 'fault' | 'note';
-  readonly event: 'hook-fault' | 'qemu-caution' | 'stop-time';
+  readonly event: 'hook-fault' | 'qemu-caution' | 'stop-time' | 'unknown-command';
   readonly message: string;
   readonly mend: string;
   readonly facts: Readonly<Record<string, string>>;
@@ -94,6 +97,18 @@ async function stopTimeFindings(config: Config, book: RuleBook, env: NodeJS.Proc
   return fault === null ? [] : [{ severity: 'fault', event: 'stop-time', message: fault.message, mend: fault.mend, facts: { unit: fault.unit } }];
 }
 
+/** Commands of rules that QEMU does not know; without a QEMU there is nobody to ask. */
+async function commandFindings({ qemu: [qemu] }: Config, rules: readonly Rule[]): Promise<Finding[]> {
+  const commands = userCommands(rules);
+  if (qemu === undefined || commands.size === 0) return [];
+  const unknown = (await askQemu(qemu, (client) => findUnknownCommands(client, [...commands.keys()]))) ?? [];
+  return unknown.map((command) => {
+    const signal = commands.get(command) as Rule['signal'];
+    const { message, fix } = describeUnknownCommand(signal, shownCommand(command));
+    return { severity: 'fault', event: 'unknown-command', message, mend: fix, facts: { signal, command: shownCommand(command) } };
+  });
+}
+
 /** The dispatch table as it would be, what each hook is, and every fault with its mend. */
 export async function check(config: Config, book: RuleBook, env: NodeJS.ProcessEnv): Promise<CheckReport> {
   const rules = allRules(book);
@@ -101,6 +116,7 @@ export async function check(config: Config, book: RuleBook, env: NodeJS.ProcessE
   const findings: Finding[] = [
     ...qemuFindings(config, book, env),
     ...(await stopTimeFindings(config, book, env)),
+    ...(await commandFindings(config, rules)),
     ...findFaults(rules, book, env).map(({ path, message, mend }): Finding => ({ severity: 'fault', event: 'hook-fault', message, mend, facts: { hook: path } })),
   ];
   const faulty = findings.some(({ severity }) => severity === 'fault');

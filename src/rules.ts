@@ -72,6 +72,21 @@ export function ruleFor(signal: SignalName, book: RuleBook): Rule {
   };
 }
 
+/** The monitor commands that users have written into rules, each with the first signal that has it. */
+export function userCommands(rules: readonly Rule[]): Map<string, SignalName> {
+  const commands = new Map<string, SignalName>();
+  for (const { signal, monitorCommand } of rules) {
+    if (monitorCommand !== null && monitorCommand !== builtinRule(signal).monitorCommand && !commands.has(monitorCommand)) commands.set(monitorCommand, signal);
+  }
+  return commands;
+}
+
+/** What is wrong with a command that QEMU does not know. */
+export function describeUnknownCommand(signal: SignalName, command: string): { readonly message: string; readonly fix: string } {
+  const fix = 'write a command of QMP (query-commands lists them) or of the human monitor (help lists them)';
+  return { fix, message: `--signal ${signal}: QEMU knows no monitor command '${command}': ${fix}` };
+}
+
 /** True where nothing is to be done on the signal at all. */
 export function isIgnored(rule: Rule): boolean {
   return rule.script === null && rule.monitorCommand === null && rule.defaultAction === 'none';

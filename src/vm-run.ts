@@ -26,9 +26,10 @@ import { abandonSave, type SavedState, type StateFile } from './qemu/saved-state
 import { QmpClient } from './qmp/client.js';
 import { FreezeGuard, toShutDown } from './qga/freeze.js';
 import { runMonitorCommand, shownCommand, type CommandResult } from './qmp/command-line.js';
+import { findUnknownCommands } from './qmp/known-commands.js';
 import { MonitorClosed, QmpError, type QmpEvent } from './qmp/messages.js';
 import { Relay } from './qmp/relay.js';
-import { allRules, isIgnored, ruleFor, type Rule, type RuleBook } from './rules.js';
+import { allRules, describeUnknownCommand, isIgnored, ruleFor, userCommands, type Rule, type RuleBook } from './rules.js';
 import { wordSeconds } from './seconds.js';
 import type { SignalName } from './signals.js';
 import { widenSignalPipe } from './signal-pipe.js';
@@ -305,6 +306,7 @@ export class VmRun {
       this.#feed({ kind: 'monitor-up', runState });
       this.#tellReady();
       void this.#prepareToRehearse();
+      this.#warnOfUnknownCommands().catch((error: unknown) => error instanceof MonitorClosed || this.survive(error));
       if (adoption !== null) this.#inherit(adoption, runState).catch((error: unknown) => error instanceof MonitorClosed || this.survive(error));
       if (this.#resuming) await this.#resume();
     } catch (error) {
@@ -312,6 +314,17 @@ export class VmRun {
       if (error instanceof MonitorClosed) return;
       if (!(error instanceof QmpError)) return this.survive(error);
       this.setting.log({ event: 'monitor-refused', level: 'error', message: `QEMU refuses to be spoken to on its control monitor (${error.desc}): the next shutdown can end it by SIGKILL only` });
+    }
+  }
+
+  /** A rule with a command that QEMU does not know does nothing of its own: better said now than at the signal. */
+  async #warnOfUnknownCommands(): Promise<void> {
+    const commands = userCommands(allRules(this.setting.book));
+    for (const command of await findUnknownCommands(this.#client, [...commands.keys()])) {
+      const signal = commands.get(command) as SignalName;
+      const shown = shownCommand(command);
+      const { message, fix } = describeUnknownCommand(signal, shown);
+      this.setting.log({ event: 'unknown-command', level: 'warning', message, facts: { signal, command: shown, fix } });
     }
   }
 

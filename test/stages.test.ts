@@ -10,10 +10,21 @@ import { execute, isAlive, Lab } from './lab.js';
 test('an unknown monitor command is followed by the button', async (t) => {
   const lab = new Lab(t);
   const trap = await lab.startGuest({ options: ['--signal', 'SIGTERM,monitorcommand=system_powerdwn'] });
+  assert.match((await trap.event('unknown-command')).message, /--signal SIGTERM: QEMU knows no monitor command 'system_powerdwn': write a command of QMP/);
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0, trap.stderr);
   assert.equal(lab.said('bye'), 1);
   assert.equal(trap.events('next-link')[0]?.['because'], 'command-failed');
+});
+
+test('--check with a QEMU finds the commands that it does not know, and no other', async (t) => {
+  const lab = new Lab(t);
+  const commands = { USR1: 'system_powerdwn', USR2: 'savevm nightly', XCPU: 'migrate {"uri":"tcp:host:4444"}', HUP: 'system_reset', ALRM: 'nmi', VTALRM: 'nonsense now' };
+  const options = Object.entries(commands).flatMap(([signal, command]) => ['--signal', `${signal},monitorcommand=${command}`]);
+  const check = lab.start({ options: ['--check', ...options], qemu: [] });
+  assert.equal(await check.status(), 125);
+  const found = check.stdout.trim().split('\n').map((line) => JSON.parse(line) as { event: string; command: string }).filter(({ event }) => event === 'unknown-command');
+  assert.deepEqual(found.map(({ command }) => command).sort(), ['nonsense now', 'system_powerdwn']);
 });
 
 const saves = ['--signal', 'SIGTERM,monitorcommand=savevm nightly', '--timeout', '6'];

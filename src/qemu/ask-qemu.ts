@@ -1,0 +1,29 @@
+import { Duplex } from 'node:stream';
+import { QmpClient } from '../qmp/client.js';
+import { MonitorClosed } from '../qmp/messages.js';
+import { spawn } from '../system/spawn.js';
+
+/** How long a QEMU that is only asked has, in milliseconds. */
+const answersWithinMs = 10_000;
+
+/**
+ * Starts a QEMU without a machine, and with nothing of the user's own, to ask it something.
+ * @returns `null` if it cannot be had, or does not answer in time
+ */
+export async function askQemu<T>(command: string, ask: (client: QmpClient) => Promise<T>): Promise<T | null> {
+  const child = spawn(command, ['-machine', 'none', '-display', 'none', '-nodefaults', '-qmp', 'stdio'], { stdio: ['pipe', 'pipe', 'ignore'] });
+  child.on('error', () => undefined);
+  if (child.pid === undefined || child.stdout === null || child.stdin === null) return null;
+  const timer = setTimeout(() => child.kill('SIGKILL'), answersWithinMs);
+  try {
+    const client = new QmpClient(Duplex.from({ readable: child.stdout, writable: child.stdin }), { onEvent: () => undefined, onClose: () => undefined });
+    await client.ready;
+    return await ask(client);
+  } catch (error) {
+    if (error instanceof MonitorClosed) return null;
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    child.kill('SIGKILL');
+  }
+}

@@ -1,0 +1,36 @@
+import type { QmpClient } from './client.js';
+import { qmpCommandFor } from './command-line.js';
+import { QmpError } from './messages.js';
+
+type Monitor = Pick<QmpClient, 'execute'>;
+
+/** The names of QEMU's QMP commands. */
+async function qmpCommands(monitor: Monitor): Promise<Set<string>> {
+  const commands = (await monitor.execute('query-commands')) as readonly { readonly name: string }[];
+  return new Set(commands.map(({ name }) => name));
+}
+
+/** Whether the human monitor knows a command by the first word of `line`; it says so when asked for help on it. */
+async function isHumanCommand(monitor: Monitor, line: string): Promise<boolean> {
+  const [name = ''] = line.trim().split(/\s+/);
+  try {
+    return !/^unknown command/.test(String(await monitor.execute('human-monitor-command', { 'command-line': `help ${name}` })));
+  } catch (error) {
+    if (error instanceof QmpError) return true;
+    throw error;
+  }
+}
+
+/**
+ * Those of `lines` that QEMU has no command for, of either monitor.
+ * @throws {MonitorClosed} if QEMU has gone before it answered
+ */
+export async function findUnknownCommands(monitor: Monitor, lines: readonly string[]): Promise<string[]> {
+  if (lines.length === 0) return [];
+  const known = await qmpCommands(monitor);
+  const unknown: string[] = [];
+  for (const line of lines) {
+    if (!known.has(qmpCommandFor(line.trim())?.name ?? '') && !(await isHumanCommand(monitor, line))) unknown.push(line);
+  }
+  return unknown;
+}
