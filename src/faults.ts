@@ -25,12 +25,25 @@ function checkFile({ path, ours }: HookFile, searchPath: string, add: AddFault):
   return fault === null;
 }
 
+/** Names under which other programs look for scripts of the same kind, and what qemu-trap calls those. */
+const lookalikes: Readonly<Record<string, string | null>> = {
+  'stop': 'SIGTERM', 'shutdown': 'SIGTERM', 'pre-stop': 'SIGTERM', 'prestop': 'SIGTERM',
+  'pre-start': 'start', 'prestart': 'start', 'post-stop': 'end', 'poststop': 'end', 'stopped': 'end',
+  // Nothing runs when the guest is up.
+  'post-start': null, 'poststart': null, 'started': null,
+};
+
 /** Something in capitals that begins with SIG is meant for a signal; what is read as one in any case is, too. */
 function nameFault(name: string): { readonly what: string; readonly better: string | null } | null {
-  const [, stem = '', suffix = ''] = /^([A-Za-z0-9]+)(\.d|\.sh)?$/.exec(name) ?? [];
+  if (Object.hasOwn(lookalikes, name)) {
+    const better = lookalikes[name] ?? null;
+    return { what: `nothing runs it by that name${better === null ? '' : `: ${better} is probably meant`}`, better };
+  }
+  const [, stem = '', suffix = ''] = /^([A-Za-z0-9]+)(\.(?:d|sh|bash|py|pl|rb|js|mjs|lua|php))?$/.exec(name) ?? [];
+  if ((arounds as readonly string[]).includes(stem) && suffix !== '' && suffix !== '.d') return { what: `nothing runs it by that name: ${stem} is the name`, better: stem };
   const parsed = parseSignal(stem);
   if ('signal' in parsed) {
-    if (suffix !== '.sh' && hookNames(parsed.signal).includes(stem)) return null;
+    if (['', '.d'].includes(suffix) && hookNames(parsed.signal).includes(stem)) return null;
     return { what: `it is for no signal by that name: ${parsed.signal} is the name`, better: `${parsed.signal}${suffix === '.d' ? '.d' : ''}` };
   }
   return /^SIG[A-Z0-9]+$/.test(stem) ? { what: `it is for no signal: ${parsed.error}`, better: null } : null;

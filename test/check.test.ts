@@ -100,6 +100,14 @@ test('--check shows the steps of a directory, and what is passed over in it', (t
   assert.deepEqual(check('--hooks', lab.hooks, '--log', 'json').objects().find(({ signal }) => signal === 'SIGTERM')?.['steps'], ['10-notify', '20-drain']);
 });
 
+test('--check finds what will never run, with the name that was probably meant', (t) => {
+  const lab = new Lab(t);
+  for (const name of ['stop', 'post-start', 'start.sh', 'sigterm.py', 'end.bak', 'reload', 'lib.sh', 'SIGHUP']) lab.hook(name, '#!/bin/sh\n', name === 'end.bak' ? 0o644 : 0o755);
+  const found = check('--hooks', lab.hooks, '--signal', 'USR1,script=reload', '--log', 'json').objects().filter(({ event }) => event === 'hook-fault');
+  const mends = found.map(({ hook, fix }) => [String(hook).split('/').at(-1), String(fix).split('/').at(-1)]);
+  assert.deepEqual(mends.sort(), [['post-start', 'post-start.old'], ['sigterm.py', 'SIGTERM'], ['start.sh', 'start'], ['stop', 'SIGTERM']]);
+});
+
 test('--check finds a hook whose interpreter is not there, with the mend', (t) => {
   const lab = new Lab(t);
   lab.hook('SIGTERM', '#!/nowhere/sh -e\nexit 0\n');

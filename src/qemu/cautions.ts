@@ -36,7 +36,7 @@ interface Rule {
 
 const rules: readonly Rule[] = [
   {
-    find: [flag('no-acpi'), option(machine, has('acpi', 'off'))],
+    find: [flag('no-acpi'), option(machine, has('acpi', 'off')), option(machine, (value) => /^(type=)?isapc(,|$)/.test(value))],
     what: 'the guest has no ACPI, and never hears its power button: each shutdown takes until the deadline, and cuts it off',
     mend: 'leave it out, or shut the guest down in another way, such as --signal SIGTERM,script=guest-shutdown with --agent',
     isFault: 'where the button is needed',

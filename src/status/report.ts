@@ -145,7 +145,7 @@ export function report({ names, runDir, stateDir, format }: StatusCall, env: Nod
   });
   all.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
   if (format === 'json') return all.map((each) => `${JSON.stringify(asObject(each))}\n`).join('');
-  if (all.length === 0) return 'no VM runs under qemu-trap here\n';
+  if (all.length === 0) return `no VM${ownUid === 0 ? '' : ' of yours'} runs under qemu-trap here\n`;
   const table = columns([['NAME', 'PID', 'QEMU', 'GUEST', 'UPTIME', 'SIGNAL', 'LEFT', 'LAST STOP'], ...all.map(row)]);
   const below = all.flatMap(advice);
   return `${table}\n${below.length > 0 ? `\n${below.join('\n')}\n` : ''}`;
