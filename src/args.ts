@@ -46,6 +46,9 @@ const valued = options.filter(({ value }) => value !== null).map(({ name }) => n
 const flags = options.filter(({ value }) => value === null).map(({ name }) => name);
 const known = new Set(options.map(({ name }) => `--${name}`));
 
+/** Options of one dash: as the proposal to QEMU wrote its own, and as every program has them. */
+const short: Readonly<Record<string, string>> = { '-signal': '--signal', '-h': '--help', '-V': '--version' };
+
 /** QEMU's command line begins at `--`, or at the first word that is neither an option nor an option's value; after `--status` such words are names of VMs. */
 function splitAtQemu(argv: readonly string[]): { own: string[]; qemu: string[] } {
   const own: string[] = [];
@@ -58,8 +61,7 @@ function splitAtQemu(argv: readonly string[]): { own: string[]; qemu: string[] }
       names.push(word);
       continue;
     }
-    // The proposal to QEMU wrote the option with one dash, as QEMU's own are.
-    const option = word === '-signal' ? '--signal' : word;
+    const option = short[word] ?? word;
     // Asked here, for minimist trips over names that every object has (--constructor).
     const [name = ''] = option.split('=', 1);
     if (!known.has(name)) throw new UsageError(`unknown option '${name}': qemu-trap --help lists them (QEMU's own come after --)`);

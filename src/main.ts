@@ -1,4 +1,4 @@
-import { closeSync, openSync, statSync, writeSync } from 'node:fs';
+import { closeSync, openSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { version } from '../package.json';
 import { parseArgs, type Config } from './args.js';
@@ -132,6 +132,13 @@ function exit(code: number): never {
     // Closed ones will do as well.
   }
   return process.exit(code);
+}
+
+// pgrep(1) and ps(1) find it by this name (comm of proc(5)); the command line stays as it is.
+try {
+  writeFileSync('/proc/self/comm', 'qemu-trap');
+} catch {
+  // No /proc: it is called node, then.
 }
 
 main(process.argv.slice(2)).then(exit, (error: unknown) => {

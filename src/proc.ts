@@ -167,6 +167,11 @@ export function isIdentityAlive(identity: string): boolean {
   }
 }
 
+/** What version 0.1.0 wrote into `qemu.pid`, which has a pid alone since; `''` if it is that. */
+export function oldIdentity(text: string): string {
+  return /^\d+ \d+$/.test(text) ? text : '';
+}
+
 export function pidOf(identity: string): number {
   return Number(identity.split(' ')[0]);
 }

@@ -88,6 +88,7 @@ function prepare(config: Config, vm: string, ready: ReadyDescriptor | null, hook
 function noteQemu(runDir: RunDir, pid: number): void {
   try {
     writeFileSync(runDir.file(runFiles.qemu), identify(pid) ?? '', { mode: 0o600 });
+    writeFileSync(runDir.file(runFiles.qemuPid), `${pid}\n`, { mode: 0o600 });
   } catch {
     // The disk is full, say: then its socket says where it is.
   }

@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { endLeftBy } from './hook/descendants.js';
 import { adoptQemu, type AdoptedQemu } from './qemu/adopt.js';
 import { isSameCommand, wasToResume } from './qemu/command-line.js';
-import { isIdentityAlive, pidOf, readIdentity } from './proc.js';
+import { isIdentityAlive, oldIdentity, pidOf, readIdentity } from './proc.js';
 import type { Monitors } from './qemu/launch.js';
 import type { RunDir } from './qemu/run-dir.js';
 import { runFiles, signalOfHookFile } from './qemu/run-files.js';
@@ -35,10 +35,15 @@ function hookMonitors({ path, file }: RunDir): Map<SignalName, string> {
   return monitors;
 }
 
+/** Which QEMU was started or attached to in this run directory, by pid and start time. */
+function notedQemu({ file }: RunDir): string {
+  return readIdentity(file(runFiles.qemu)) || oldIdentity(readIdentity(file(runFiles.qemuPid)));
+}
+
 /** One that was left while it still started may have no monitors yet, and one that was killed too takes its time to go. */
 async function findLeft(runDir: RunDir, control: string): Promise<AdoptedQemu | null> {
   const until = performance.now() + greetsWithinMs;
-  const identity = readIdentity(runDir.file(runFiles.qemu));
+  const identity = notedQemu(runDir);
   for (;;) {
     const lives = isIdentityAlive(identity);
     const adopted = existsSync(control) ? await adoptQemu(control, lives ? pidOf(identity) : null, Math.max(0, until - performance.now())) : null;
@@ -98,7 +103,7 @@ export async function takeOver({ runDir, monitors, qemu, state }: Wish): Promise
  * @throws {UsageError} where somebody does: all that is there stays
  */
 export function requireOwnGround(runDir: RunDir, socket: string, pid: number): void {
-  const noted = readIdentity(runDir.file(runFiles.qemu));
+  const noted = notedQemu(runDir);
   const isLeft = isIdentityAlive(noted) && (pidOf(noted) !== pid || existsSync(runDir.file(runFiles.control)));
   if (!isLeft && realpathSync(dirname(socket)) !== realpathSync(runDir.path)) return;
   runDir.leaves = true;

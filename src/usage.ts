@@ -47,8 +47,8 @@ a socket to QEMU's QMP monitor as file descriptor 3.
                         directory
   --try SIGNAL          rehearse a hook with a throw-away guest: print what
                         happens when, and all that goes over its descriptor 3
-  --version             print the version
-  --help                print this
+  --version, -V         print the version
+  --help, -h            print this
 
 SPEC is SIGNAL[,script=NAME|PATH][,monitorcommand=COMMAND][,timeout=SECONDS]
 [,default=quit|kill|none]; a comma within a value is written ,,
@@ -56,9 +56,9 @@ SPEC is SIGNAL[,script=NAME|PATH][,monitorcommand=COMMAND][,timeout=SECONDS]
   qemu-trap -- qemu-system-x86_64 -name web -m 2G disk.qcow2
   qemu-trap --signal SIGHUP,script=reset -- qemu-system-x86_64 ...
 
-Exit status: QEMU's own where it ended by itself, or cleanly on a signal;
-124 told to quit at the deadline, or on SIGQUIT; 137 ended by SIGKILL; 128+N
-ended by signal N from elsewhere; 125 called wrongly, or the hook start failed,
+Exit status, the first that is so: 125 called wrongly, or the hook start failed,
 or QEMU was another's child and is gone without a word; 126 QEMU cannot be
-executed; 127 not found.
+executed; 127 not found; 137 qemu-trap killed QEMU; 124 it told QEMU to quit,
+and the guest lost power; 128+N signal N from elsewhere ended QEMU; QEMU's own,
+if not 0; 123 the guest panicked, or a watchdog ended it; else 0.
 `;

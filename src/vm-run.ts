@@ -15,7 +15,7 @@ import { guestEnded, isExiting, readEvent } from './outcome/evidence.js';
 import type { HookOutcome } from './outcome/hook-outcome.js';
 import { hasMigrated, isLoading, isPaused, isRunning, loadingRunState, savingRunState, unknownRunState } from './outcome/run-state.js';
 import { keepSpareDescriptor } from './proc.js';
-import { guestSource, startsPaused } from './qemu/command-line.js';
+import { guestSource, startsPaused, waitsForConnection } from './qemu/command-line.js';
 import { HookMonitors } from './qemu/hook-monitors.js';
 import type { Monitors } from './qemu/launch.js';
 import { letGoOn, pressPowerButton, queryRunState } from './qemu/power-button.js';
@@ -47,6 +47,8 @@ const longestTimeoutMs = 2 ** 31 - 1;
 const lastPipesMs = 500;
 /** How long hooks are waited for that are being ended: longer than this, the kernel holds them. */
 const lastHooksMs = 15_000;
+/** A QEMU that is slow to start has its monitor in a second or two. */
+const monitorWithinMs = 10_000;
 const reapEveryMs = 100;
 const reapTries = 50;
 const resumePollMs = 20;
@@ -152,6 +154,8 @@ export class VmRun {
   #relay: Relay | null = null;
   #state;
   #timer: NodeJS.Timeout | null = null;
+  /** How long the monitor has to come up, before a line says that it has not. */
+  readonly #patience: NodeJS.Timeout;
   #over = false;
   #started = false;
   #ready = false;
@@ -180,6 +184,7 @@ export class VmRun {
     keepSpareDescriptor();
     // It has run before, whatever it says now.
     this.#started = charge.adoption !== null;
+    this.#patience = setTimeout(() => this.#warnOfNoMonitor(), monitorWithinMs);
     void this.#connect();
     this.#untrap = onTrapped((trapped) => this.#take(trapped));
   }
@@ -244,6 +249,7 @@ export class VmRun {
     this.#untrap();
     this.#freezeGuard.close();
     for (const follower of this.setting.followers) this.attempt(() => follower.close());
+    clearTimeout(this.#patience);
     if (this.#timer) clearTimeout(this.#timer);
     for (const hook of this.#hooks.values()) this.#endHook(hook);
     await within(lastHooksMs, Promise.all([...[...this.#hooks.values()].map((hook) => hook.cleared), ...this.#clearing]));
@@ -285,6 +291,7 @@ export class VmRun {
   async #connect(): Promise<void> {
     try {
       await this.#client.ready;
+      clearTimeout(this.#patience);
       this.#started = true;
       const { adoption } = this.charge;
       if (adoption !== null && this.#resuming) {
@@ -315,6 +322,16 @@ export class VmRun {
       if (!(error instanceof QmpError)) return this.survive(error);
       this.setting.log({ event: 'monitor-refused', level: 'error', message: `QEMU refuses to be spoken to on its control monitor (${error.desc}): the next shutdown can end it by SIGKILL only` });
     }
+  }
+
+  #warnOfNoMonitor(): void {
+    const { qemu } = this.setting.config;
+    const waits = waitsForConnection(qemu);
+    const why = waits === null ? 'does a wrapper before QEMU drop the words that come after its own ("$@")?' : `QEMU waits until somebody connects to ${waits}: write wait=off there`;
+    this.setting.log({
+      event: 'no-monitor', level: 'warning', facts: { ms: monitorWithinMs },
+      message: `QEMU has no monitor ${wordSeconds(monitorWithinMs)} after its start, and until it has, no signal reaches the guest: ${why}`,
+    });
   }
 
   /** A rule with a command that QEMU does not know does nothing of its own: better said now than at the signal. */

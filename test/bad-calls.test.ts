@@ -147,11 +147,12 @@ test('--help prints exactly this', () => {
   assert.equal(result.stdout, usage);
   assert.equal(result.stderr, '');
   for (const line of usage.split('\n')) assert.ok(line.length <= 80, line);
+  assert.equal(call('-h').stdout, usage);
 });
 
 test('--version prints the version of package.json', async () => {
   const { version } = await import('../package.json');
-  assert.equal(call('--version').stdout, `${version}\n`);
+  for (const option of ['--version', '-V']) assert.equal(call(option).stdout, `${version}\n`);
 });
 
 test('a command without -- begins at the first word that is no option', () => {

@@ -7,7 +7,7 @@ import { exitStatus } from '../src/outcome/exit-status.js';
 import { hookOutcome } from '../src/outcome/hook-outcome.js';
 import { describeEnding } from '../src/outcome/words.js';
 import { gapAfter, parsePress } from '../src/press.js';
-import { changesUser, daemonizes, vmName } from '../src/qemu/command-line.js';
+import { changesUser, daemonizes, vmName, waitsForConnection } from '../src/qemu/command-line.js';
 import { planLaunch } from '../src/qemu/launch.js';
 import { parseSignalSpec } from '../src/signal-spec.js';
 import { parseSignal, trappableSignals } from '../src/signals.js';
@@ -44,6 +44,20 @@ const wish = {
   qemu: qemu('-m', '16'), shield: true, dieWithParent: true, helpers: { env: '/usr/bin/env', setpriv: '/usr/bin/setpriv' },
   inherited: [3, 6, 40], marked: [3, 6], withheld: null, descriptorLimit: 1024, monitorsFile: '/run/x/monitors.cfg', savedState: null,
 };
+
+test('a QEMU that waits for a client before it starts', () => {
+  for (const [word, value, waits] of [
+    ['-serial', 'telnet:127.0.0.1:4555,server', true],
+    ['-serial', 'telnet:127.0.0.1:4555,server,nowait', false],
+    ['-chardev', 'socket,id=a,path=/x,server=on', true],
+    ['-chardev', 'socket,id=a,path=/x,server=on,wait=on', true],
+    ['-chardev', 'socket,id=a,path=/x,server=on,wait=off', false],
+    ['-chardev', 'socket,id=a,path=/x,server=off', false],
+    ['-qmp', 'unix:/x,server,wait=off', false],
+    ['-monitor', 'unix:/x,server', true],
+    ['-name', 'a,server', false],
+  ] as const) assert.equal(waitsForConnection(qemu(word, value)), waits ? `${word} ${value}` : null, value);
+});
 
 test('the launch leaves the command line untouched', () => {
   const plan = planLaunch(wish);

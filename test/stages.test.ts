@@ -64,6 +64,19 @@ test('qemu-trap stood still for most of its timeout: the button still has its re
   assert.ok(Number(trap.events('lost-time')[0]?.['ms']) > 2_000, trap.stderr);
 });
 
+for (const [what, command, says] of [
+  ['a wrapper that drops its words', (lab: Lab) => ['sh', '-c', `exec ${lab.guest().join(' ')}`, 'sh'], /does a wrapper before QEMU drop the words/],
+  ['a server without wait=off', (lab: Lab) => [...lab.guest(), '-chardev', `socket,id=c,path=${lab.file('c')},server=on`], /QEMU waits until somebody connects to -chardev socket.*: write wait=off there/],
+] as const) {
+  test(`no monitor ten seconds after the start (${what}): a line says so, and why`, async (t) => {
+    const lab = new Lab(t);
+    const trap = lab.start({ command: command(lab), options: ['--timeout', '0.5', '--kill-after', '0.5'] });
+    assert.match((await trap.event('no-monitor')).message, says);
+    trap.kill('SIGTERM');
+    assert.equal(await trap.status(), 137);
+  });
+}
+
 /** An NBD server that serves a file, and stops answering when a file appears: QEMU waits for it as it exits. */
 const hangingDisk = `
 import os, socket, struct, sys

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { chmodSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { chmodSync, renameSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { execute, isAlive, Lab, monitor, read, until, type Trap } from './lab.js';
 
@@ -190,4 +190,26 @@ test('--on-death keep without a directory that the next start would find is refu
   });
   assert.equal(status, 125);
   assert.match(stderr, /^qemu-trap: --on-death keep: the next start would not find the guest again[^\n]*: name one with --run-dir\n$/);
+});
+
+test('qemu.pid has one number; what version 0.1.0 left there is taken over as well', async (t) => {
+  const lab = new Lab(t);
+  const first = await lab.startGuest({ options: keep });
+  assert.equal(read(`${lab.runDir}/qemu.pid`), `${first.qemuPid}\n`);
+  // As version 0.1.0 had it.
+  renameSync(`${lab.runDir}/qemu.id`, `${lab.runDir}/qemu.pid`);
+  const trap = await heir(lab, first, keep);
+  assert.equal(trap.qemuPid, first.qemuPid);
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+  await lab.assertNothingLeft();
+});
+
+test('pgrep finds qemu-trap by its name, and its command line is whole', async (t) => {
+  const lab = new Lab(t);
+  const trap = await lab.startGuest();
+  assert.ok(execFileSync('pgrep', ['-x', 'qemu-trap'], { encoding: 'utf8' }).split('\n').includes(String(trap.pid)));
+  assert.match(read(`/proc/${trap.pid}/cmdline`), /--run-dir/);
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
 });

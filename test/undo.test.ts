@@ -46,7 +46,7 @@ for (const error of ['ENOSPC', 'EIO', 'EMFILE', 'EACCES'] as const) {
       if (status === 125) assert.match(stderr, new RegExp(`\\(${error}\\): `), call);
       assert.ok(!existsSync(lab.file('run')), call);
     }
-    for (const call of ['mkdir run', 'mkdir a', 'mkdir b', 'open lock.PID', 'write lock.PID', 'link lock', 'open monitors.cfg', 'write monitors.cfg', 'open qemu.pid', 'write qemu.pid']) assert.ok(failed.has(call), `${call} was failed: ${[...failed]}`);
+    for (const call of ['mkdir run', 'mkdir a', 'mkdir b', 'open lock.PID', 'write lock.PID', 'link lock', 'open monitors.cfg', 'write monitors.cfg', 'open qemu.id', 'write qemu.id', 'open qemu.pid', 'write qemu.pid']) assert.ok(failed.has(call), `${call} was failed: ${[...failed]}`);
   });
 }
 

@@ -1,5 +1,5 @@
 import { readOpts } from '../qemu-opts.js';
-import { changesUser, daemonizes, isOption } from './command-line.js';
+import { changesUser, daemonizes, isOption, waitsForConnection } from './command-line.js';
 
 /** Something in QEMU's command line that an administrator of a service should know of. */
 export interface Caution {
@@ -45,6 +45,12 @@ const rules: readonly Rule[] = [
     find: [(words) => (daemonizes(words) ? '-daemonize' : null)],
     what: 'qemu-trap must stay the parent of QEMU',
     mend: 'leave it out: your service manager does its work; a QEMU that runs already is served with --attach',
+    isFault: true,
+  },
+  {
+    find: [waitsForConnection],
+    what: 'QEMU does not start until somebody connects to it: until then there is no monitor, and no signal reaches the guest',
+    mend: 'add wait=off',
     isFault: true,
   },
   {

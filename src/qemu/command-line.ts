@@ -66,6 +66,21 @@ export function startsPaused(qemu: readonly string[]): boolean {
   return qemu.some((word) => isOption(word, 'S'));
 }
 
+/** Options whose value may be a socket that QEMU serves. */
+const serving = ['chardev', 'serial', 'parallel', 'monitor', 'qmp', 'qmp-pretty', 'debugcon', 'gdb'];
+
+/** The socket that QEMU will not start without a client on: a `server` without `wait=off`, which waits by default; `null` if there is none. */
+export function waitsForConnection(qemu: readonly string[]): string | null {
+  const at = qemu.findIndex((word, i) => {
+    if (!serving.some((name) => isOption(word, name))) return false;
+    const opts = readOpts(qemu[i + 1] ?? '');
+    const isOn = (key: string): boolean => opts.some((opt) => opt.key === key && (opt.value ?? 'on') === 'on');
+    const isOff = opts.some(({ key, value }) => (key === 'wait' && value === 'off') || key === 'nowait');
+    return isOn('server') && !isOff;
+  });
+  return at === -1 ? null : `${qemu[at]} ${qemu[at + 1]}`;
+}
+
 /** True where QEMU changes its user after it was started, which clears its parent-death signal (prctl(2)). */
 export function changesUser(qemu: readonly string[]): boolean {
   return qemu.some(

@@ -241,7 +241,7 @@ export function openRunDir(asked: string | null, vm: string, env: NodeJS.Process
       : refusedBySystem(`run directory ${path}: cannot be used`, error, 'name another with --run-dir');
   }
   // By their names, for a directory cannot be listed where no descriptor is left.
-  const names = new Set<string>([runFiles.monitorsConfig, runFiles.qemu, runFiles.frozen, ...socketNames]);
+  const names = new Set<string>([runFiles.monitorsConfig, runFiles.qemu, runFiles.qemuPid, runFiles.frozen, ...socketNames]);
   const drop = (name: string): void => quietly(() => unlinkSync(join(path, name)));
   const clear = (but?: string): void => {
     const dropThese = (some: Iterable<string>): void => [...some].filter((name) => name !== but).forEach(drop);

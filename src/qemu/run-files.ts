@@ -4,8 +4,10 @@ import type { SignalName } from '../signals.js';
 export const runFiles = {
   lock: 'lock',
   monitorsConfig: 'monitors.cfg',
-  /** QEMU's pid and start time. */
-  qemu: 'qemu.pid',
+  /** QEMU's pid, for scripts. */
+  qemuPid: 'qemu.pid',
+  /** QEMU's pid and start time. Version 0.1.0 had them in {@link runFiles.qemuPid}. */
+  qemu: 'qemu.id',
   /** The control monitor of whoever takes the VM over. */
   control: 'control.sock',
   hook: (signal: SignalName) => `hook-${signal}.sock`,
@@ -25,7 +27,7 @@ export const runFiles = {
 
 /** True for the name of a file that a qemu-trap which was killed may have left; the lock is none. */
 export function isRunFile(name: string): boolean {
-  return /^(monitors\.cfg|qemu\.pid|control\.sock|hook-[A-Za-z0-9]+\.sock|qmp\.sock|monitor\.sock|output-\d+|frozen|resuming|status\.json(\.part)?)$/.test(name);
+  return /^(monitors\.cfg|qemu\.(pid|id)|control\.sock|hook-[A-Za-z0-9]+\.sock|qmp\.sock|monitor\.sock|output-\d+|frozen|resuming|status\.json(\.part)?)$/.test(name);
 }
 
 /** True for a file that a qemu-trap needs while it takes the lock, and leaves where it is killed meanwhile. */

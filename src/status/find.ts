@@ -2,7 +2,7 @@ import { lstatSync, readdirSync, realpathSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { recall, type RunRecord } from '../history.js';
-import { ageMs, commandLine, isIdentityAlive, listProcesses, pidOf, readProcess } from '../proc.js';
+import { ageMs, commandLine, isIdentityAlive, listProcesses, oldIdentity, pidOf, readProcess } from '../proc.js';
 import { runFiles } from '../qemu/run-files.js';
 import { readSmallFile } from '../small-file.js';
 import { readStatus, type VmStatus } from './file.js';
@@ -72,7 +72,7 @@ function placesOfQemus(): string[] {
 
 function look(runDir: string, uid: number): FoundVm | null {
   const holder = readSmallFile(join(runDir, runFiles.lock), longestIdentity) ?? '';
-  const qemu = readSmallFile(join(runDir, runFiles.qemu), longestIdentity) ?? '';
+  const qemu = readSmallFile(join(runDir, runFiles.qemu), longestIdentity) ?? oldIdentity(readSmallFile(join(runDir, runFiles.qemuPid), longestIdentity) ?? '');
   const served = isIdentityAlive(holder);
   const runs = isIdentityAlive(qemu);
   if (!served && !runs) return null;
