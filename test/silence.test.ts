@@ -9,7 +9,7 @@ import { execute, Lab, read, until, type StartOptions, type Trap } from './lab.j
  * down. Between qemu-trap and a real QEMU a program passes every byte on, and notes those that come too late.
  */
 
-const stops = 5;
+const stops = 3;
 
 const term = (_: Lab, trap: Trap): void => trap.kill('SIGTERM');
 const rows: Readonly<Record<string, { readonly options?: readonly string[]; readonly hook?: string; readonly start?: StartOptions; readonly act?: (lab: Lab, trap: Trap) => unknown; readonly status?: number }>> = {
