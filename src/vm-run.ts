@@ -13,7 +13,7 @@ import type { ServiceManager } from './notify/service-manager.js';
 import { endingOf, type Ending } from './outcome/ending.js';
 import { guestEnded, isExiting, readEvent } from './outcome/evidence.js';
 import type { HookOutcome } from './outcome/hook-outcome.js';
-import { hasMigrated, isLoading, isPaused, isRunning, loadingRunState, savingRunState, unknownRunState } from './outcome/run-state.js';
+import { hasMigrated, isLoading, isPaused, isRunning, isUp, loadingRunState, savingRunState, unknownRunState } from './outcome/run-state.js';
 import { keepSpareDescriptor } from './proc.js';
 import { guestSource, startsPaused, waitsForConnection } from './qemu/command-line.js';
 import { HookMonitors } from './qemu/hook-monitors.js';
@@ -444,7 +444,7 @@ export class VmRun {
   }
 
   #tellReady(): void {
-    if (this.#ready || !isRunning(this.#state.evidence.runState)) return;
+    if (this.#ready || !isUp(this.#state.evidence.runState)) return;
     this.#ready = true;
     this.setting.log({ event: 'ready', level: 'info', message: 'the VM runs' });
     this.setting.manager.ready();

@@ -64,6 +64,11 @@ export function isRunning(state: string): boolean {
   return state === 'running';
 }
 
+/** It runs, or has put itself to sleep: some do as soon as they are up. */
+export function isUp(state: string): boolean {
+  return isRunning(state) || goesOnBy(state) === 'system_wakeup';
+}
+
 export function isUnknown(state: string): boolean {
   return state === unknownRunState;
 }
