@@ -61,7 +61,8 @@ export const noEvidence: Evidence = { runState: unknownRunState, guestRan: false
 export function withRunState(evidence: Evidence, runState: string): Evidence {
   // What could not be asked leaves what is known.
   if (isUnknown(runState)) return evidence;
-  const known = { ...evidence, runState, guestRan: evidence.guestRan || hasRun(runState), migrated: hasMigrated(runState) };
+  // An answer may be older than an event that came before it: only an event takes back what an event has told.
+  const known = { ...evidence, runState, guestRan: evidence.guestRan || hasRun(runState), migrated: evidence.migrated || hasMigrated(runState) };
   // What happened before this qemu-trap was there, the state that it led to tells.
   if (runState === 'shutdown' && evidence.shutdown === null) return { ...known, shutdown: { reason: 'guest-shutdown', byGuest: true }, stays: true };
   return runState === 'guest-panicked' ? { ...known, panicked: true } : known;

@@ -1,28 +1,30 @@
-import { accessSync, constants, readFileSync, statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { isShortage } from '../proc.js';
+import { isExecutable } from '../search-path.js';
 import { UsageError } from '../usage-error.js';
 import { status } from '../outcome/exit-status.js';
 import type { Helpers } from './launch.js';
 
 type Located = { readonly path: string } | { readonly path: null; readonly because: 'not-found' | 'not-executable' };
 
-/** Finds a program as execvp(3) does. */
+/** Finds a program as a shell does: what is there and cannot be executed is not what is not there. */
 function locate(command: string, env: NodeJS.ProcessEnv): Located {
   const candidates = command.includes('/')
     ? [command]
     : (env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin').split(delimiter).map((directory) => join(directory || '.', command));
   let because: 'not-found' | 'not-executable' = 'not-found';
   for (const path of candidates) {
+    let isFile: boolean;
     try {
-      if (statSync(path).isFile()) {
-        accessSync(path, constants.X_OK);
-        return { path };
-      }
-      because = 'not-executable';
+      isFile = statSync(path).isFile();
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EACCES') because = 'not-executable';
+      // A directory of $PATH that is not for this user has nothing to offer; a path that the user named has.
+      if (command.includes('/') && (error as NodeJS.ErrnoException).code === 'EACCES') because = 'not-executable';
+      continue;
     }
+    because = 'not-executable';
+    if (isFile && isExecutable(path)) return { path };
   }
   return { path: null, because };
 }
