@@ -72,7 +72,7 @@ test('hooks, several at once, and legacy scripts share the one monitor', async (
   const trap = await attached(lab, '--hooks', lab.hooks);
   const ended = (signal: string) => until(`${signal} is over`, () => trap.events('hook-end').find((end) => end['signal'] === signal));
   trap.kill('SIGUSR1');
-  await until('the first hook has its greeting', () => existsSync(lab.file('greeting')));
+  await until('the first hook has its greeting', () => read(lab.file('greeting')) !== '');
   assert.match(read(lab.file('greeting')), /^\{"QMP": ?\{/);
   for (const signal of ['SIGUSR2', 'SIGALRM', 'SIGVTALRM'] as const) {
     trap.kill(signal);
