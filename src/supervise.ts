@@ -10,7 +10,6 @@ import type { Log } from './log.js';
 import { findStopTimeFault } from './notify/stop-time.js';
 import { ServiceManager } from './notify/service-manager.js';
 import { notExecuted, verdict, type Ending, type Prevention } from './outcome/ending.js';
-import { noEvidence } from './outcome/evidence.js';
 import { exitStatus } from './outcome/exit-status.js';
 import { describeEnding } from './outcome/words.js';
 import type { AdoptedQemu } from './qemu/adopt.js';
@@ -374,7 +373,7 @@ export async function supervise(service: Service): Promise<number> {
   if (!runDir.isFresh) runDir.clear();
   warnOfLimits(config, ground, log);
   const prevented = await watch.prepare();
-  if (prevented !== null) return watch.conclude(notExecuted(prevented, noEvidence));
+  if (prevented !== null) return watch.conclude(notExecuted(prevented));
   const run = async (saved: SavedState | null): ReturnType<Watch['over']> => {
     const charge = await launch(config, ground, saved, env);
     log({ event: 'start', level: 'info', message: `QEMU started (pid ${charge.qemu.pid})${saved === null ? '' : `, to resume ${saved.path}`}`, facts: { pid: charge.qemu.pid } });

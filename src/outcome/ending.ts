@@ -1,5 +1,5 @@
 import { endCauses, type EndCause } from './end-cause.js';
-import { guestEnded, type Evidence } from './evidence.js';
+import { guestEnded, noEvidence, type Evidence } from './evidence.js';
 import { isUnknown } from './run-state.js';
 
 /*
@@ -80,8 +80,8 @@ export function endingOf(known: Circumstances): Ending {
 }
 
 /** The ending of a QEMU that was not executed. */
-export function notExecuted(prevented: Prevention, evidence: Evidence): Ending {
-  return { evidence, code: null, signal: null, started: false, waitsForCont: false, action: 'none', cause: null, savedState: false, isStillThere: false, end: 'start-failed', cutOff: false, prevented };
+export function notExecuted(prevented: Prevention): Ending {
+  return { evidence: noEvidence, code: null, signal: null, started: false, waitsForCont: false, action: 'none', cause: null, savedState: false, isStillThere: false, end: 'start-failed', cutOff: false, prevented };
 }
 
 /** Who ended it and how, in one word: kept for scripts that know it from before there was {@link Ending.end} for all. */
