@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync, unlinkSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { runFiles } from '../qemu/run-files.js';
+import { runFiles } from '../run-dir/files.js';
 import { spawn } from '../system/spawn.js';
 import { within } from '../within.js';
 import { helperEnvironment } from './environment.js';

@@ -2,7 +2,7 @@ import { unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { QmpError } from '../qmp/messages.js';
 import { AgentSilent, askAgent } from './agent.js';
-import { runFiles } from '../qemu/run-files.js';
+import { runFiles } from '../run-dir/files.js';
 import { freezes, thaws } from './freeze.js';
 
 /*

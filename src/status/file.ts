@@ -1,6 +1,6 @@
 import { renameSync, writeFileSync } from 'node:fs';
 import type { State } from '../dispatch.js';
-import { runFiles } from '../qemu/run-files.js';
+import { runFiles } from '../run-dir/files.js';
 import type { DefaultAction, SignalName } from '../signals.js';
 import { readSmallFile } from '../small-file.js';
 

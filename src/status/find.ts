@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { recall, type RunRecord } from '../history.js';
 import { ageMs, commandLine, isIdentityAlive, listProcesses, oldIdentity, pidOf, readProcess } from '../proc.js';
-import { runFiles } from '../qemu/run-files.js';
+import { runFiles } from '../run-dir/files.js';
 import { readSmallFile } from '../small-file.js';
 import { readStatus, type VmStatus } from './file.js';
 

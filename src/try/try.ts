@@ -9,7 +9,7 @@ import { status as exitStatuses } from '../outcome/exit-status.js';
 import { openLog, type LogEvent } from '../log.js';
 import { isOption, usesTerminal } from '../qemu/command-line.js';
 import type { Monitors } from '../qemu/launch.js';
-import { runFiles } from '../qemu/run-files.js';
+import { runFiles } from '../run-dir/files.js';
 import { tapMonitor } from '../qmp/tap.js';
 import { isIgnored, ruleFor, type Rule, type RuleBook } from '../rules.js';
 import { builtinRule, parseSignal, type SignalName } from '../signals.js';

@@ -6,7 +6,7 @@ import { findWayFault, openToOthers, type Fault } from '../ownership.js';
 import { identify, isIdentityAlive, pidOf, readIdentity } from '../proc.js';
 import { longestSocketPath } from '../socket-path.js';
 import { refusedBySystem, UsageError } from '../usage-error.js';
-import { isLockingFile, isRunFile, runFiles } from './run-files.js';
+import { isLockingFile, isRunFile, runFiles } from './files.js';
 
 const longestDefaultName = 60;
 
