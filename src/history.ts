@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import type { EndCause } from './outcome/end-cause.js';
 import type { EndKind, Verdict } from './outcome/ending.js';
 import { identify, isIdentityAlive } from './proc.js';
-import { asFileName } from './run-dir/run-dir.js';
+import { asFileName } from './run-dir/name.js';
 import type { SignalName } from './signals.js';
 import { readSmallFile } from './small-file.js';
 import { stateDirectory } from './state-directory.js';

@@ -206,8 +206,8 @@ export function variable(name: string, value: string): Variable {
   return { bytes: Buffer.from(`\0${name}=${value}\0`) };
 }
 
-export function anyValueOf(name: string): Variable {
-  return { bytes: Buffer.from(`\0${name}=`) };
+export function anyValueOf(name: string, beginning = ''): Variable {
+  return { bytes: Buffer.from(`\0${name}=${beginning}`) };
 }
 
 /**

@@ -74,7 +74,7 @@ interface Ground {
 function prepare(config: Config, vm: string, ready: ReadyDescriptor | null, hooked: readonly SignalName[], env: NodeJS.ProcessEnv): Ground {
   const names: string[] = [];
   placeMonitors(hooked, (name) => (names.push(name), name));
-  const runDir = openRunDir(config.runDir, vm, env, names);
+  const runDir = openRunDir({ asked: config.runDir, vm, stateDir: config.stateDir, env, socketNames: names });
   // Whatever ends the program, and whenever: no socket and no lock is left behind that nobody needs.
   onExit(() => runDir.close());
   if (config.onDeath === 'keep' && config.mode === 'run' && !runDir.isLasting) {
@@ -123,6 +123,9 @@ function outlives(config: Config, helpers: Helpers): boolean {
 
 /** Says what this system, or QEMU's own options, take away from the promises. */
 function warnOfLimits(config: Config, { helpers, runDir }: Ground, log: Log): void {
+  if (runDir.weakLock !== null) {
+    log({ event: 'weak-lock', level: 'warning', message: `the run directory's lock does not hold across pid namespaces, for the kernel's cannot be had (${runDir.weakLock})` });
+  }
   if (config.shield && helpers.env === null) {
     log({ event: 'partial-shield', level: 'warning', message: 'the shield is partial: env(1) here has no --block-signal (GNU coreutils 8.31 has), so QEMU gets a session of its own; a signal sent to QEMU itself still reaches it' });
   }
@@ -370,6 +373,8 @@ export async function supervise(service: Service): Promise<number> {
   const watch = new Watch(service, runDir, file, ready, cleared);
   if (left !== null) return watch.conclude((await watch.over(left, true)).ending);
 
+  // Before any hook of ours: what a killed one's hooks have left may be at work on what they would touch.
+  await cleared;
   if (!runDir.isFresh) runDir.clear();
   warnOfLimits(config, ground, log);
   const prevented = await watch.prepare();

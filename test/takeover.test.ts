@@ -116,7 +116,7 @@ test('what the killed one had half done is ended: its hook goes, and a signal ru
   const options = [...keep, '--hooks', lab.hooks];
   const first = await lab.startGuest({ options });
   first.kill('SIGUSR1');
-  const hook = await until('the hook runs', () => Number(read(lab.file('pid'))));
+  const hook = await until('the hook runs', () => Number(read(lab.file('pid'))) || null);
   const next = await heir(lab, first, options);
   await until('the hook of the killed one is gone', () => !isAlive(hook));
   lab.hook('SIGUSR1', `#!/bin/sh\nqmp query-status\n`);

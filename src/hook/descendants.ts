@@ -2,7 +2,7 @@ import treeKill from 'tree-kill';
 import { anyValueOf, exists, hasInEnvironment, hasLimit, inTicks, listProcesses, listProcessesSince, readProcess, variable, type Process } from '../proc.js';
 import { findInPath } from '../search-path.js';
 import { spawn } from '../system/spawn.js';
-import { cookieVariable, pidVariable, runDirVariable } from './environment.js';
+import { cookieVariable, ownCookies, pidVariable, runDirVariable } from './environment.js';
 
 /** From SIGTERM to SIGKILL of what a hook has left. */
 export const graceMs = 2_000;
@@ -30,6 +30,7 @@ export function markHooksToCome(): void {
 
 const markedLimitBytes = Buffer.from(` ${markedLimit} `);
 const anyCookie = anyValueOf(cookieVariable);
+const anyOwnCookie = anyValueOf(cookieVariable, ownCookies);
 
 /** True for a process that comes from a hook of this qemu-trap, and has wiped its environment, or is in its execve(2). */
 function isMarkedOnly(pid: number): boolean {
@@ -200,7 +201,7 @@ export function endLeftBy(trap: number, runDir: string): Promise<void> {
   const marks = [variable(pidVariable, String(trap)), variable(runDirVariable, runDir)];
   const look = async (): Promise<Found> => {
     const pids = listProcesses().filter((pid) => pid > 1 && pid !== process.pid && readProcess(pid) !== null);
-    return { sure: new Set(pids.filter((pid) => hasInEnvironment(pid, ...marks))), marked: new Set() };
+    return { sure: new Set(pids.filter((pid) => hasInEnvironment(pid, ...marks) && !hasInEnvironment(pid, anyOwnCookie))), marked: new Set() };
   };
   return endAll({ look, blind: () => [], stillOnlyMarked: () => false });
 }

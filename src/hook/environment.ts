@@ -38,6 +38,13 @@ export function signalOccasion(signal: SignalName, qemuPid: number, { qmp, human
 /** The variable that carries the cookie. */
 export const cookieVariable = 'QEMU_TRAP_COOKIE';
 
+export function randomDigits(): string {
+  return Math.floor(Math.random() * 2 ** 52).toString(16).padStart(13, '0');
+}
+
+/** How every cookie of this qemu-trap begins: in a container the one before it may have had the same pid. */
+export const ownCookies = randomDigits();
+
 /** The variables that say which qemu-trap a hook is of. */
 export const pidVariable = 'QEMU_TRAP_PID';
 export const runDirVariable = 'QEMU_TRAP_RUN_DIR';

@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream';
 import { spawn } from '../system/spawn.js';
 import { hookOutcome, type HookOutcome } from '../outcome/hook-outcome.js';
 import { endDescendants, hookEnded, hookStarted } from './descendants.js';
-import { hookEnvironment, type HookFacts } from './environment.js';
+import { hookEnvironment, ownCookies, randomDigits, type HookFacts } from './environment.js';
 import { checkTrust, type TrustResult } from './trust.js';
 import type { HookFile } from './find.js';
 import { closePipe, readerOf, type OutputPipe } from './output-pipes.js';
@@ -54,8 +54,7 @@ function wordSpawnError(error: NodeJS.ErrnoException): string {
 
 /** Nobody else's as long as the host is up; a guess at it would gain nobody anything. */
 function newCookie(): string {
-  const digits = (): string => Math.floor(Math.random() * 2 ** 52).toString(16).padStart(13, '0');
-  return digits() + digits();
+  return ownCookies + randomDigits();
 }
 
 interface Ready {

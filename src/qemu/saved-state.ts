@@ -6,7 +6,7 @@ import { stateDirectory } from '../state-directory.js';
 import { UsageError } from '../usage-error.js';
 import { isHeldByMigration } from '../outcome/run-state.js';
 import { queryRunState } from './power-button.js';
-import { asFileName } from '../run-dir/run-dir.js';
+import { asFileName } from '../run-dir/name.js';
 
 /** Where a VM's memory and devices go when its guest is saved, and where its next start looks for them. */
 export interface StateFile {

@@ -1,22 +1,25 @@
-import { chmodSync, linkSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
-import { shortDigest } from '../digest.js';
+import { basename, dirname, join, resolve } from 'node:path';
 import { findWayFault, openToOthers, type Fault } from '../ownership.js';
 import { identify, isIdentityAlive, pidOf, readIdentity } from '../proc.js';
 import { longestSocketPath } from '../socket-path.js';
+import { stateDirectory } from '../state-directory.js';
 import { refusedBySystem, UsageError } from '../usage-error.js';
 import { isLockingFile, isRunFile, runFiles } from './files.js';
-
-const longestDefaultName = 60;
+import { takeKernelLock, type KernelLock } from './kernel-lock.js';
+import { takeLinkedLock } from './linked-lock.js';
+import { asFileName } from './name.js';
 
 /** The VM's own directory for sockets and state; only one qemu-trap serves it at a time. */
 export interface RunDir {
   readonly path: string;
-  /** The path of a file in it, which {@link RunDir.clear} and {@link RunDir.remove} will remove. */
+  /** The path of a file in it, which {@link RunDir.clear} and {@link RunDir.close} will remove. */
   file(name: string): string;
   /** The next start of this VM looks for it in the same place. */
   readonly isLasting: boolean;
+  /** Why its lock is not the kernel's, and does not hold across pid namespaces; `null` where it is. */
+  readonly weakLock: string | null;
   /** The pid of a qemu-trap that served it, and was killed; `null` where the last one ended as it should. */
   readonly predecessor: number | null;
   /** Nothing is in it that a qemu-trap may have left. */
@@ -29,35 +32,26 @@ export interface RunDir {
   close(): void;
 }
 
+/** Where the run directory is to be. */
 interface Place {
-  readonly path: string;
-  /** The folder of all VMs, which goes with the last one. */
-  readonly parent: string | null;
-  readonly made: boolean;
+  /** `null`: a new one each time, in the system's directory for temporary files. */
+  readonly path: string | null;
+  /** Files to lock, the first that can be had. */
+  readonly lockFiles: readonly string[];
 }
 
-/** A VM's name as a file's: short enough for a socket's path, and never a path of its own. */
-export function asFileName(vm: string): string {
-  const plain = vm.replaceAll(/[^A-Za-z0-9._-]/g, '_').replace(/^\./, '_');
-  if (plain === vm && vm.length <= longestDefaultName) return vm;
-  return `${plain.slice(0, longestDefaultName - 9)}-${shortDigest(vm)}`;
-}
+const lockSuffix = '.lock';
+const temporaryPrefix = 'qemu-trap-';
 
-function makeTemporary(): string {
-  try {
-    return mkdtempSync(join(tmpdir(), 'qemu-trap-'));
-  } catch (error) {
-    throw refusedBySystem(`run directory: none can be created in ${tmpdir()}`, error, 'name one with --run-dir');
-  }
-}
-
-function choose(asked: string | null, vm: string, env: NodeJS.ProcessEnv): Place {
-  if (asked !== null) return { path: resolve(asked), parent: null, made: false };
+function choose(asked: string | null, vm: string, stateDir: string | null, env: NodeJS.ProcessEnv): Place {
   const runtime = env['XDG_RUNTIME_DIR'];
   const base = process.geteuid?.() === 0 ? '/run' : runtime?.startsWith('/') ? runtime : null;
-  if (base === null) return { path: makeTemporary(), parent: null, made: true };
-  const parent = join(base, 'qemu-trap');
-  return { path: join(parent, asFileName(vm)), parent, made: false };
+  const path = asked !== null ? resolve(asked) : base === null ? null : join(base, 'qemu-trap', asFileName(vm));
+  if (path !== null) return { path, lockFiles: [`${path}${lockSuffix}`] };
+  // Of systemd.exec(5): a list with colons.
+  const ofUnit = env['RUNTIME_DIRECTORY']?.split(':').find((directory) => directory.startsWith('/'));
+  const directories = [ofUnit, stateDirectory(stateDir, env)].filter((directory) => typeof directory === 'string');
+  return { path: null, lockFiles: directories.map((directory) => join(directory, `${asFileName(vm)}${lockSuffix}`)) };
 }
 
 function check(path: string, names: readonly string[]): void {
@@ -74,39 +68,72 @@ function check(path: string, names: readonly string[]): void {
   }
 }
 
+/** The user's own and closed to others, like what a run directory is to be. */
+function isOwnTemporary(path: string): boolean {
+  try {
+    const stats = lstatSync(path);
+    return dirname(path) === tmpdir() && basename(path).startsWith(temporaryPrefix) && stats.isDirectory() && stats.uid === process.geteuid?.();
+  } catch {
+    return false;
+  }
+}
+
+/** A new one; or that of a qemu-trap which was killed, for what it left. */
+function makeTemporary(lastNote: string, made: (directory: string) => void): string {
+  const left = lastNote.split('\n')[1] ?? '';
+  if (isOwnTemporary(left)) return left;
+  try {
+    const path = mkdtempSync(join(tmpdir(), temporaryPrefix));
+    made(path);
+    return path;
+  } catch (error) {
+    throw refusedBySystem(`run directory: none can be created in ${tmpdir()}`, error, 'name one with --run-dir');
+  }
+}
+
+function refuse(path: string, fault: Fault | null): void {
+  if (fault !== null) throw new UsageError(`run directory ${path}: ${fault.what} (mend it: ${fault.mend}, or name another with --run-dir)`);
+}
+
+function refusedToCreate(path: string, error: unknown): UsageError {
+  return refusedBySystem(`run directory ${path}: cannot be created`, error, 'name another with --run-dir');
+}
+
+/**
+ * Creates what leads to the directory.
+ * @param made is told of each directory that was created
+ */
+function makeWay(path: string, made: (directory: string) => void): void {
+  refuse(path, findWayFault(dirname(path)));
+  try {
+    createParents(path, made);
+  } catch (error) {
+    throw refusedToCreate(path, error);
+  }
+}
+
 /**
  * Creates the directory, or takes an existing one that nobody else can reach, nor put another in its place.
  * @param made is told of each directory that was created
+ * @throws NodeJS.ErrnoException with ENOENT where the way to it has gone meanwhile
  */
 function open(path: string, made: (directory: string) => void): void {
-  const refuse = (fault: Fault | null): void => {
-    if (fault !== null) throw new UsageError(`run directory ${path}: ${fault.what} (mend it: ${fault.mend}, or name another with --run-dir)`);
-  };
-  refuse(findWayFault(dirname(path)));
   try {
-    createParents(path, made);
-    try {
-      mkdirSync(path, { mode: 0o700 });
-      made(path);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
-        // Its parent went with the last VM that used it, just now.
-        createParents(path, made);
-        mkdirSync(path, { mode: 0o700 });
-        made(path);
-      } else if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    }
+    mkdirSync(path, { mode: 0o700 });
+    made(path);
   } catch (error) {
-    throw refusedBySystem(`run directory ${path}: cannot be created`, error, 'name another with --run-dir');
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') throw error;
+    if (code !== 'EEXIST') throw refusedToCreate(path, error);
   }
   const stats = lstatSync(path);
   if (!stats.isDirectory()) throw new UsageError(`run directory ${path}: is no directory: name another with --run-dir`);
   if (stats.uid !== process.geteuid?.()) {
     throw new UsageError(`run directory ${path}: belongs to user ${stats.uid}: name one of your own with --run-dir`);
   }
-  refuse(openToOthers(path, stats, 'it'));
+  refuse(path, openToOthers(path, stats, 'it'));
   // Once more, for what was made on the way may have been made by somebody else.
-  refuse(findWayFault(dirname(path)));
+  refuse(path, findWayFault(dirname(path)));
   // Whatever the umask has left of it.
   if ((stats.mode & 0o777) !== 0o700) chmodSync(path, 0o700);
 }
@@ -129,57 +156,112 @@ function createParents(path: string, made: (directory: string) => void): void {
   }
 }
 
-const lockTries = 100;
-const lockEveryMs = 10;
+/** @param holder pid and start time, as far as it is known */
+function servedBy(what: string, holder: string): UsageError {
+  const who = isIdentityAlive(holder) ? ` (pid ${pidOf(holder)})` : '';
+  return new UsageError(`${what}: served by another qemu-trap already${who}: stop that one, or name another directory with --run-dir or --name`);
+}
+
+/** The identity of a holder, in what it wrote into the file that it locked. */
+function holderIn(note: string): string {
+  return note.split('\n')[0] ?? '';
+}
 
 /**
- * Takes the lock of the directory. A dead holder's is replaced, by one of those who want it: the one who could make
- * the claim to it, a file named for the dead.
- * @returns the pid of the dead, or `null`
+ * Locks the first of `files` that can be locked.
+ * @param what is said to be served, where somebody has the lock
  */
-function lock(directory: string): number | null {
-  const path = join(directory, runFiles.lock);
-  const mine = `${path}.${process.pid}`;
-  try {
-    writeFileSync(mine, identify(process.pid) ?? '', { mode: 0o600 });
-    for (let attempt = 0; attempt < lockTries; attempt++) {
-      if (linked(mine, path)) return null;
-      const holder = readIdentity(path);
-      if (isIdentityAlive(holder)) {
-        throw new UsageError(`run directory ${directory}: served by another qemu-trap already (pid ${pidOf(holder)}): stop that one, or name another directory with --run-dir or --name`);
-      }
-      const claim = `${path}.after.${shortDigest(holder)}`;
-      if (linked(mine, claim)) {
-        try {
-          // Asked again: who had the claim before may have replaced it, and given the claim up.
-          if (readIdentity(path) === holder) {
-            renameSync(mine, path);
-            return pidOf(holder) || null;
-          }
-        } finally {
-          quietly(() => unlinkSync(claim));
-        }
-      } else if (!isIdentityAlive(readIdentity(claim))) quietly(() => unlinkSync(claim));
-      else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, lockEveryMs);
-    }
-    throw new UsageError(`run directory ${directory}: its lock changes hands: try again`);
-  } finally {
-    quietly(() => unlinkSync(mine));
+function lockOne(what: string, files: readonly string[], kind: 'file' | 'directory'): { readonly lock: KernelLock } | { readonly why: string } {
+  let why = '';
+  for (const file of files) {
+    const attempt = takeKernelLock(file, kind);
+    if (attempt.kind === 'busy') throw servedBy(what, holderIn(attempt.note));
+    if (attempt.kind === 'held') return attempt;
+    why = attempt.why;
   }
+  return { why };
+}
+
+/** Makes the directories of lock files that are to be had without a run directory beside them. */
+function makeLockDirectories(files: readonly string[]): void {
+  for (const file of files) quietly(() => mkdirSync(dirname(file), { recursive: true, mode: 0o700 }));
+}
+
+function isDirectory(path: string): boolean {
+  try {
+    return lstatSync(path).isDirectory();
+  } catch {
+    return false;
+  }
+}
+
+interface Opened {
+  readonly path: string;
+  /** `null` where the lock is the file alone. */
+  readonly lock: KernelLock | null;
+  readonly weakLock: string | null;
+  readonly predecessor: number | null;
+  /** What was created on the way. */
+  readonly made: readonly string[];
+}
+
+function openAndLockOnce(place: Place, vm: string, names: readonly string[], made: string[]): Opened {
+  const note = (directory: string): void => void made.push(directory);
+  if (place.path === null) makeLockDirectories(place.lockFiles);
+  else makeWay(place.path, note);
+  const trusted = place.path === null ? place.lockFiles.filter((file) => isDirectory(dirname(file)) && findWayFault(dirname(file)) === null) : place.lockFiles;
+  const beside = lockOne(place.path === null ? `VM ${vm}` : `run directory ${place.path}`, trusted, 'file');
+  let lock = 'lock' in beside ? beside.lock : null;
+  try {
+    const path = place.path ?? makeTemporary(lock?.lastNote ?? '', note);
+    check(path, names);
+    open(path, note);
+    let weakLock: string | null = null;
+    if (lock === null) {
+      // Nobody but its owner can be there, and where the file beside cannot be written it does as well.
+      const own = lockOne(`run directory ${path}`, [path], 'directory');
+      if ('lock' in own) lock = own.lock;
+      else weakLock = own.why;
+    }
+    return { path, lock, weakLock, predecessor: pidOf(takeOverLock(path, lock)) || null, made };
+  } catch (error) {
+    lock?.release();
+    throw error;
+  }
+}
+
+/**
+ * Writes who holds the lock, for `--status`, and for a start that finds us killed.
+ * @returns the identity of a holder who was killed, or `''`
+ * @throws {UsageError} where the holder lives: version 0.1.0 has no other lock, nor has a system without flock(1)
+ */
+function takeOverLock(path: string, lock: KernelLock | null): string {
+  const servedByOther = (holder: string): UsageError => servedBy(`run directory ${path}`, holder);
+  if (lock === null) return takeLinkedLock(path, servedByOther);
+  const file = join(path, runFiles.lock);
+  const left = readIdentity(file);
+  // One that wrote to the locked file as well is dead, whatever its pid says here.
+  if (left !== holderIn(lock.lastNote) && isIdentityAlive(left)) throw servedByOther(left);
+  const mine = identify(process.pid) ?? '';
+  lock.note(`${mine}\n${path}\n`);
+  try {
+    writeFileSync(file, mine, { mode: 0o600 });
+  } catch (error) {
+    // Empty, or half of it: the directory is to go.
+    if (left === '') quietly(() => unlinkSync(file));
+    throw error;
+  }
+  return left;
 }
 
 const raceTries = 20;
 
-/**
- * Where another qemu-trap ends just now, or takes the lock, the directory may go, or what this one has put there to
- * take the lock with: then all is done again.
- */
-function openAndLock(path: string): { readonly predecessor: number | null; readonly made: readonly string[] } {
+/** Where another qemu-trap ends just now the directory may go: then all is done again. */
+function openAndLock(place: Place, vm: string, names: readonly string[]): Opened {
   for (let tries = 1; ; tries++) {
     const made: string[] = [];
     try {
-      open(path, (directory) => made.push(directory));
-      return { predecessor: lock(path), made };
+      return openAndLockOnce(place, vm, names, made);
     } catch (error) {
       removeMade(made);
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || tries === raceTries) throw error;
@@ -190,17 +272,6 @@ function openAndLock(path: string): { readonly predecessor: number | null; reado
 /** Removes directories that were made here, the last one first, unless somebody has put something into them. */
 function removeMade(made: readonly string[]): void {
   for (const directory of [...made].reverse()) quietly(() => rmdirSync(directory));
-}
-
-/** link(2), which one caller only can succeed with. */
-function linked(file: string, as: string): boolean {
-  try {
-    linkSync(file, as);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    throw error;
-  }
 }
 
 function quietly(remove: () => void): void {
@@ -220,26 +291,35 @@ function hasNothingLeft(path: string): boolean {
   }
 }
 
+/** What is asked of a run directory. */
+export interface RunDirCall {
+  /** By `--run-dir`. */
+  readonly asked: string | null;
+  readonly vm: string;
+  /** By `--state-dir`. */
+  readonly stateDir: string | null;
+  readonly env: NodeJS.ProcessEnv;
+  /** Every socket that will lie in it, so that a path too long is found now and not by QEMU. */
+  readonly socketNames: readonly string[];
+}
+
 /**
  * Makes the run directory ready and takes its lock.
- * @param socketNames every socket that will lie in it, so that a path too long is found now and not by QEMU
  * @throws {UsageError} where it cannot serve, or another qemu-trap serves it
  */
-export function openRunDir(asked: string | null, vm: string, env: NodeJS.ProcessEnv, socketNames: readonly string[]): RunDir {
-  const place = choose(asked, vm, env);
-  const { path, parent } = place;
-  const mine = identify(process.pid);
-  let predecessor: number | null;
-  let made: readonly string[];
+export function openRunDir({ asked, vm, stateDir, env, socketNames }: RunDirCall): RunDir {
+  const place = choose(asked, vm, stateDir, env);
+  let opened: Opened;
   try {
-    check(path, socketNames);
-    ({ predecessor, made } = openAndLock(path));
+    if (place.path !== null) check(place.path, socketNames);
+    opened = openAndLock(place, vm, socketNames);
   } catch (error) {
-    if (place.made) quietly(() => rmdirSync(path));
     throw error instanceof UsageError
       ? error
-      : refusedBySystem(`run directory ${path}: cannot be used`, error, 'name another with --run-dir');
+      : refusedBySystem(`run directory${place.path === null ? '' : ` ${place.path}`}: cannot be used`, error, 'name another with --run-dir');
   }
+  const { path, lock, weakLock, predecessor, made } = opened;
+  const mine = identify(process.pid);
   // By their names, for a directory cannot be listed where no descriptor is left.
   const names = new Set<string>([runFiles.monitorsConfig, runFiles.qemu, runFiles.qemuPid, runFiles.frozen, ...socketNames]);
   const drop = (name: string): void => quietly(() => unlinkSync(join(path, name)));
@@ -251,7 +331,7 @@ export function openRunDir(asked: string | null, vm: string, env: NodeJS.Process
   };
   const isOurs = (): boolean => {
     try {
-      return mine === null || readIdentity(join(path, runFiles.lock)) === mine;
+      return lock !== null || mine === null || readIdentity(join(path, runFiles.lock)) === mine;
     } catch {
       // It cannot be read; nobody else takes the lock of one that lives.
       return true;
@@ -259,7 +339,8 @@ export function openRunDir(asked: string | null, vm: string, env: NodeJS.Process
   };
   return {
     path,
-    isLasting: !place.made,
+    isLasting: place.path !== null,
+    weakLock,
     predecessor,
     isFresh: predecessor === null && hasNothingLeft(path),
     file: (name) => {
@@ -271,10 +352,12 @@ export function openRunDir(asked: string | null, vm: string, env: NodeJS.Process
     close() {
       if (!this.leaves) clear();
       if (isOurs()) drop(runFiles.lock);
-      if (this.leaves) return;
-      quietly(() => rmdirSync(path));
-      removeMade(made);
-      if (parent !== null) quietly(() => rmdirSync(parent));
+      if (!this.leaves) {
+        quietly(() => rmdirSync(path));
+        removeMade(made);
+      }
+      // Last of all: whoever waits for it finds nothing that is half removed.
+      lock?.release();
     },
   };
 }
