@@ -109,7 +109,7 @@ test("a container that gives the same pid again: the new one's own start is not 
 });
 
 /** As another user, who has no XDG_RUNTIME_DIR. */
-function asNobody(lab: Lab, variables: readonly string[]): string[] {
+function asNobody(variables: readonly string[]): string[] {
   return ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', 'env', '-u', 'XDG_RUNTIME_DIR', '-u', 'RUNTIME_DIRECTORY', ...variables];
 }
 
@@ -123,7 +123,7 @@ test('no XDG_RUNTIME_DIR: one qemu-trap for each name of a VM, and what a killed
     const program = lab.ownCopy();
     const command = ['sh', '-c', '"$@"; exit $?', 'sh', ...lab.guest().map((word) => (word.startsWith('file:') ? `file:${home}/serial` : word)), '-name', 'web'];
     chmodSync(lab.file('obedient.img'), 0o644);
-    const words = (own: readonly string[]): string[] => [...asNobody(lab, [`HOME=${home}`, `${variable}=${home}`]), process.execPath, program, '--log', 'json', ...own, '--', ...command];
+    const words = (own: readonly string[]): string[] => [...asNobody([`HOME=${home}`, `${variable}=${home}`]), process.execPath, program, '--log', 'json', ...own, '--', ...command];
     const start = (own: readonly string[] = []): { stderr: () => string; child: ReturnType<Lab['spawn']> } => {
       const child = lab.spawn(words(own));
       let text = '';
