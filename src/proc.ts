@@ -98,7 +98,7 @@ function readToScratch(path: string): Buffer {
   }
 }
 
-type ProcessFile = 'stat' | 'environ' | 'limits' | 'cmdline';
+type ProcessFile = 'stat' | 'status' | 'environ' | 'limits' | 'cmdline';
 
 /**
  * A file of a process, valid until the next is read; `null` where the process has gone, or the file is not for this
@@ -136,6 +136,22 @@ export function readProcess(pid: number): Process | null {
   // A first thread that has ended looks like a zombie while others go on.
   if ((state === 'Z' || state === 'X') && Number(fields[17]) <= 1) return null;
   return { pid, parent: Number(parent), group: Number(group), session: Number(session), startTime: Number(fields[19]) };
+}
+
+/**
+ * Whether a process has another user, or capabilities that we have not: then an execve(2) gave them to it, which
+ * clears its parent-death signal (prctl(2)). False where that cannot be read.
+ */
+export function hasMoreRights(pid: number): boolean {
+  const rights = (of: number): { users: string; capabilities: bigint } | null => {
+    const text = bytesOf(of, 'status')?.toString('latin1') ?? '';
+    const users = /^Uid:\s*(.*)$/m.exec(text)?.[1];
+    const capabilities = /^CapPrm:\s*([0-9a-f]+)$/m.exec(text)?.[1];
+    return users === undefined || capabilities === undefined ? null : { users, capabilities: BigInt(`0x${capabilities}`) };
+  };
+  const [ours, theirs] = [rights(process.pid), rights(pid)];
+  if (ours === null || theirs === null) return false;
+  return theirs.users !== ours.users || (theirs.capabilities & ~ours.capabilities) !== 0n;
 }
 
 /** A process and its start time, so that a pid used anew is not taken for the old one. */

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { existsSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { onExit } from 'signal-exit';
 import type { Config } from './args.js';
 import { findFaults } from './faults.js';
@@ -14,10 +14,11 @@ import { exitStatus } from './outcome/exit-status.js';
 import { describeEnding } from './outcome/words.js';
 import type { AdoptedQemu } from './qemu/adopt.js';
 import { changesUser, daemonizes, guestSource, isNamed } from './qemu/command-line.js';
-import { identify } from './proc.js';
 import { monitorsConfig, planLaunch, type Helpers, type Monitors } from './qemu/launch.js';
+import { changeUserInstead, isQemu, userChanger } from './qemu/wrappers.js';
 import { startQemu, type QemuExit } from './qemu/process.js';
 import { findHelpers, requireQemu } from './qemu/programs.js';
+import { noteQemu, noteStarting } from './run-dir/noted-qemu.js';
 import { openRunDir, type RunDir } from './run-dir/run-dir.js';
 import { runFiles } from './run-dir/files.js';
 import { openSavedState, putBack, setAside, stateFile, type SavedState, type StateFile } from './qemu/saved-state.js';
@@ -83,36 +84,47 @@ function prepare(config: Config, vm: string, ready: ReadyDescriptor | null, hook
   return { runDir, monitors: placeMonitors(hooked, runDir.file), helpers: findHelpers(env), ready };
 }
 
-/** For whoever takes over. */
-function noteQemu(runDir: RunDir, pid: number): void {
-  try {
-    writeFileSync(runDir.file(runFiles.qemu), identify(pid) ?? '', { mode: 0o600 });
-    writeFileSync(runDir.file(runFiles.qemuPid), `${pid}\n`, { mode: 0o600 });
-  } catch {
-    // The disk is full, say: then its socket says where it is.
-  }
-}
-
 /**
  * Starts QEMU with monitors of qemu-trap's own.
  * @throws {UsageError} where it cannot be started: until it runs, an error ends the program, and after that none does
  */
-async function launch(config: Config, ground: Ground, saved: SavedState | null, env: NodeJS.ProcessEnv): Promise<Charge> {
+async function launch(config: Config, ground: Ground, saved: SavedState | null, inheritsNothing: boolean, env: NodeJS.ProcessEnv): Promise<Charge> {
   const { runDir, monitors, helpers } = ground;
   const monitorsFile = runDir.file(runFiles.monitorsConfig);
   try {
     const withheld = ground.ready?.withheld ?? null;
     const inherited = inheritedDescriptors().filter((fd) => fd !== withheld);
     const plan = planLaunch({
-      qemu: config.qemu, shield: config.shield, dieWithParent: config.onDeath === 'kill', helpers, monitorsFile, savedState: saved?.fd ?? null,
+      qemu: config.qemu, shield: config.shield, dieWithParent: config.onDeath === 'kill', helpers, monitorsFile, savedState: saved, inheritsNothing,
       inherited, marked: inherited.filter((fd) => !isUnmarked(fd)), withheld, descriptorLimit: descriptorLimit(),
     });
-    writeFileSync(monitorsFile, monitorsConfig(plan.controlFd, monitors), { mode: 0o600 });
-    const qemu = await startQemu(plan, inheritedEnvironment(env));
+    writeConfig(monitorsFile, monitorsConfig(plan.controlFd, monitors));
+    noteStarting(runDir);
+    const qemu = await startQemu(plan, inheritedEnvironment(env), { controlSocket: monitors.control, monitorsFile, runDir: runDir.path });
     noteQemu(runDir, qemu.pid);
     return { qemu, monitors, runDir, saved, adoption: null };
   } catch (error) {
     throw error instanceof UsageError ? error : refusedBySystem((error as NodeJS.ErrnoException).path === monitorsFile ? `${monitorsFile}: cannot be written, and QEMU is not started` : 'QEMU cannot be started', error, 'look whether it starts without qemu-trap');
+  }
+}
+
+/** When a file was last read, if nobody has read it: then its time says so. */
+const neverRead = 0;
+
+function writeConfig(file: string, text: string): void {
+  writeFileSync(file, text, { mode: 0o600 });
+  utimesSync(file, neverRead, new Date());
+}
+
+/**
+ * True if QEMU has read what we add and opened none of it. The control monitor is the first: a wrapper has closed the
+ * descriptor that it was to inherit. False where the file system keeps no time of access (noatime of mount(8)).
+ */
+function refusedControl({ runDir, monitors }: Ground): boolean {
+  try {
+    return statSync(runDir.file(runFiles.monitorsConfig)).atimeMs !== neverRead && !existsSync(monitors.control);
+  } catch {
+    return false;
   }
 }
 
@@ -185,6 +197,16 @@ export interface Service {
   readonly isRehearsal: boolean;
 }
 
+/** A run of QEMU that is over. */
+interface Over {
+  readonly exit: QemuExit;
+  readonly ending: Ending;
+  /** It said no before its guest ran, and nobody had asked it to end. */
+  readonly hasFailed: boolean;
+  /** What it said no to may be the guest that it was to resume. */
+  readonly refusedState: boolean;
+}
+
 /** All that is left to do once a QEMU runs, be it this qemu-trap's or another's. */
 class Watch {
   readonly #setting: Setting;
@@ -255,7 +277,7 @@ class Watch {
   }
 
   /** @returns how QEMU ended; never rejected once `charge` is in its hands */
-  async over(charge: Charge, outlives: boolean): Promise<{ readonly exit: QemuExit; readonly ending: Ending; readonly refusedState: boolean }> {
+  async over(charge: Charge, outlives: boolean): Promise<Over> {
     const { adoption } = charge;
     this.runDir.leaves = outlives;
     this.#startedAt = performance.now() - (adoption?.ageMs ?? 0);
@@ -274,7 +296,7 @@ class Watch {
     const exit = await vmRun.untilGone();
     // One that not even SIGKILL has ended is still there for whoever comes next.
     this.runDir.leaves = vmRun.hasAbandoned;
-    return { exit, ending: vmRun.ending(exit), refusedState: vmRun.hasRefused(exit) };
+    return { exit, ending: vmRun.ending(exit), hasFailed: vmRun.hasFailed(exit), refusedState: vmRun.hasRefused(exit) };
   }
 
   async #warnOfStopTime(): Promise<void> {
@@ -368,7 +390,7 @@ export async function supervise(service: Service): Promise<number> {
   const restoreTerminal = rememberTerminal();
   const ground = prepare(config, vm, ready, hooked, env);
   const { runDir } = ground;
-  const wish = { runDir, monitors: ground.monitors, qemu: config.qemu, state: file };
+  const wish = { runDir, monitors: ground.monitors, qemu: config.qemu, state: file, onDeath: config.onDeath };
   const { left, cleared } = runDir.isFresh ? nothingLeft : await takeOver(wish);
   const watch = new Watch(service, runDir, file, ready, cleared);
   if (left !== null) return watch.conclude((await watch.over(left, true)).ending);
@@ -379,10 +401,22 @@ export async function supervise(service: Service): Promise<number> {
   warnOfLimits(config, ground, log);
   const prevented = await watch.prepare();
   if (prevented !== null) return watch.conclude(notExecuted(prevented));
-  const run = async (saved: SavedState | null): ReturnType<Watch['over']> => {
-    const charge = await launch(config, ground, saved, env);
-    log({ event: 'start', level: 'info', message: `QEMU started (pid ${charge.qemu.pid})${saved === null ? '' : `, to resume ${saved.path}`}`, facts: { pid: charge.qemu.pid } });
+  let inheritsNothing = false;
+  const runOnce = async (saved: SavedState | null): Promise<Over> => {
+    const charge = await launch(config, ground, saved, inheritsNothing, env);
+    const { qemu } = charge;
+    log({ event: 'start', level: 'info', message: `QEMU started (pid ${qemu.pid})${saved === null ? '' : `, to resume ${saved.path}`}`, facts: { pid: qemu.pid } });
+    if (qemu.control === null) {
+      const [wrapper = ''] = config.qemu;
+      void qemu.reached.then(() => log({ event: 'wrapper', level: 'warning', message: `${wrapper} closes the descriptors that QEMU is to inherit: it was started once more, with a socket in the place of its control monitor`, facts: { wrapper } }));
+    }
     return watch.over(charge, outlives(config, ground.helpers));
+  };
+  const run = async (saved: SavedState | null): Promise<Over> => {
+    const over = await runOnce(saved);
+    if (!over.hasFailed || isQemu(config.qemu[0] ?? '') || userChanger(config.qemu) !== null || !refusedControl(ground)) return over;
+    inheritsNothing = true;
+    return runOnce(saved);
   };
   try {
     let ended = await run(findSavedState(config, file, log));
@@ -392,6 +426,10 @@ export async function supervise(service: Service): Promise<number> {
       ended = await run(null);
     }
     if (ended.exit.signal !== null) restoreTerminal();
+    const changer = ended.hasFailed ? userChanger(config.qemu) : null;
+    if (changer !== null) {
+      log({ event: 'wrapper', level: 'warning', message: `${changer}: QEMU was to run as a user who cannot read the run directory: ${changeUserInstead}`, facts: { wrapper: changer } });
+    }
     // It was not the state that QEMU did not like.
     if (refused && ended.ending.end === 'start-failed') putBack(file);
     return await watch.conclude(ended.ending);

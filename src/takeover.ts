@@ -3,7 +3,9 @@ import { dirname } from 'node:path';
 import { endLeftBy } from './hook/descendants.js';
 import { adoptQemu, type AdoptedQemu } from './qemu/adopt.js';
 import { isSameCommand, wasToResume } from './qemu/command-line.js';
-import { isIdentityAlive, oldIdentity, pidOf, readIdentity } from './proc.js';
+import { isIdentityAlive, pidOf } from './proc.js';
+import { findStarted } from './qemu/socket-owner.js';
+import { isStarting, notedQemu } from './run-dir/noted-qemu.js';
 import type { Monitors } from './qemu/launch.js';
 import type { RunDir } from './run-dir/run-dir.js';
 import { runFiles, signalOfHookFile } from './run-dir/files.js';
@@ -35,21 +37,32 @@ function hookMonitors({ path, file }: RunDir): Map<SignalName, string> {
   return monitors;
 }
 
-/** Which QEMU was started or attached to in this run directory, by pid and start time. */
-function notedQemu({ file }: RunDir): string {
-  return readIdentity(file(runFiles.qemu)) || oldIdentity(readIdentity(file(runFiles.qemuPid)));
-}
-
 /** One that was left while it still started may have no monitors yet, and one that was killed too takes its time to go. */
-async function findLeft(runDir: RunDir, control: string): Promise<AdoptedQemu | null> {
+async function findLeft({ runDir, monitors: { control }, onDeath }: Wish): Promise<AdoptedQemu | null> {
   const until = performance.now() + greetsWithinMs;
   const identity = notedQemu(runDir);
+  const wasStarting = isStarting(runDir);
   for (;;) {
     const lives = isIdentityAlive(identity);
-    const adopted = existsSync(control) ? await adoptQemu(control, lives ? pidOf(identity) : null, Math.max(0, until - performance.now())) : null;
-    if (adopted !== null || !lives) return adopted;
-    if (performance.now() > until) throw new UsageError(`process ${pidOf(identity)} does not serve ${control}: end it, if it is to be started anew`);
+    // What is noted may be a wrapper that has gone, or that went with the one who was killed.
+    const onTheirWay = wasStarting ? findStarted(runDir.path, runDir.file(runFiles.monitorsConfig)) : [];
+    const known = lives && !wasStarting ? pidOf(identity) : null;
+    const adopted = existsSync(control) ? await adoptQemu(control, known, Math.max(0, until - performance.now())) : null;
+    if (adopted !== null || (!lives && onTheirWay.length === 0)) return adopted;
+    if (wasStarting && onDeath === 'kill') killAll(onTheirWay);
+    if (performance.now() > until) throw new UsageError(`process ${[...(lives ? [pidOf(identity)] : []), ...onTheirWay][0]} does not serve ${control}: end it, if it is to be started anew`);
     await new Promise((resolve) => setTimeout(resolve, lookEveryMs));
+  }
+}
+
+/** Of a QEMU that was to go with its qemu-trap, before its guest ran: a wrapper stood in front of it. */
+function killAll(pids: readonly number[]): void {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // It has gone just now, or is another user's.
+    }
   }
 }
 
@@ -60,6 +73,8 @@ export interface Wish {
   /** The command line that is asked for now. */
   readonly qemu: readonly string[];
   readonly state: StateFile | null;
+  /** As `--on-death` has it. */
+  readonly onDeath: 'kill' | 'keep';
 }
 
 export interface Left {
@@ -73,9 +88,10 @@ export interface Left {
  * The QEMU that a qemu-trap which was killed has left running in this run directory.
  * @throws {UsageError} where there is one, and it cannot be served: its sockets stay
  */
-export async function takeOver({ runDir, monitors, qemu, state }: Wish): Promise<Left> {
+export async function takeOver(wish: Wish): Promise<Left> {
+  const { runDir, monitors, qemu, state } = wish;
   const cleared = clearedOf(runDir);
-  const adopted = await findLeft(runDir, monitors.control).catch((error: unknown) => {
+  const adopted = await findLeft(wish).catch((error: unknown) => {
     runDir.leaves = true;
     throw new UsageError(`a QEMU that was left running in ${runDir.path} cannot be taken over: ${errorText(error)}`);
   });

@@ -22,6 +22,7 @@ import { letGoOn, pressPowerButton, queryRunState } from './qemu/power-button.js
 import type { Qemu, QemuExit } from './qemu/process.js';
 import type { RunDir } from './run-dir/run-dir.js';
 import { runFiles } from './run-dir/files.js';
+import { noteQemu, noteStarted } from './run-dir/noted-qemu.js';
 import { abandonSave, type SavedState, type StateFile } from './qemu/saved-state.js';
 import { QmpClient } from './qmp/client.js';
 import { FreezeGuard, toShutDown } from './qga/freeze.js';
@@ -100,6 +101,8 @@ export interface Shutdown {
 /** Is shown each state, after what it led to has been done. */
 export interface Follower {
   follow(state: State): void;
+  /** What somebody should look after; `null` when that is over. */
+  warn?(warning: string | null): void;
   /** QEMU has gone. */
   close(): void;
 }
@@ -181,6 +184,7 @@ export class VmRun {
         void this.#reap();
       },
     });
+    if (qemu.control === null) void qemu.reached.then((control) => this.#client.open(control));
     keepSpareDescriptor();
     // It has run before, whatever it says now.
     this.#started = charge.adoption !== null;
@@ -242,7 +246,9 @@ export class VmRun {
   async untilGone(): Promise<QemuExit> {
     const exit = await Promise.race([this.charge.qemu.gone, this.#abandoned]);
     // What it said last is there for certain, and may tell how it ended.
-    readRest(this.charge.qemu.control);
+    const { control } = this.charge.qemu;
+    if (control === null) this.#client.close();
+    else readRest(control);
     await new Promise((resolve) => setImmediate(resolve));
     this.#feed({ kind: 'gone' });
     this.#over = true;
@@ -273,6 +279,7 @@ export class VmRun {
       // Half a state is no state: what was written of it is of no use to anybody.
       evidence: this.#isSaving() ? { ...evidence, migrated: false } : evidence,
       started: this.#started,
+      bypassesUs: this.charge.qemu.bypassesUs,
       waitsForCont: this.charge.saved !== null || startsPaused(this.setting.config.qemu) || guestSource(this.setting.config.qemu) === '-incoming',
       action,
       cause: action === 'none' ? null : (end?.cause ?? null),
@@ -292,7 +299,9 @@ export class VmRun {
     try {
       await this.#client.ready;
       clearTimeout(this.#patience);
+      for (const follower of this.setting.followers) this.attempt(() => follower.warn?.(null));
       this.#started = true;
+      this.attempt(() => this.#locateQemu());
       const { adoption } = this.charge;
       if (adoption !== null && this.#resuming) {
         const runState = await queryRunState(this.#client);
@@ -324,14 +333,29 @@ export class VmRun {
     }
   }
 
+  /** A wrapper in front of QEMU may be what was started. */
+  #locateQemu(): void {
+    const { qemu, runDir, adoption } = this.charge;
+    const started = qemu.pid;
+    const { config, log } = this.setting;
+    if (!qemu.locate()) {
+      log({ event: 'qemu-unknown', level: 'warning', message: `which process is QEMU cannot be told (/proc does not show it to this user): SIGKILL, where QEMU does not end otherwise, goes to what was started (pid ${started})`, facts: { pid: started } });
+    }
+    if (qemu.pid !== started || adoption !== null) noteQemu(runDir, qemu.pid);
+    noteStarted(runDir);
+    if (adoption !== null || config.onDeath === 'keep' || runDir.leaves || qemu.isTied) return;
+    runDir.leaves = true;
+    const why = qemu.pid === started ? 'it has rights that we have not, which unties the two' : `a wrapper stands in front of it (pid ${started}; QEMU is ${qemu.pid}): have it exec QEMU`;
+    log({ event: 'no-pdeathsig', level: 'warning', message: `QEMU may outlive a SIGKILL of qemu-trap, as with --on-death keep: ${why}`, facts: { pid: qemu.pid } });
+  }
+
   #warnOfNoMonitor(): void {
     const { qemu } = this.setting.config;
     const waits = waitsForConnection(qemu);
     const why = waits === null ? 'does a wrapper before QEMU drop the words that come after its own ("$@")?' : `QEMU waits until somebody connects to ${waits}: write wait=off there`;
-    this.setting.log({
-      event: 'no-monitor', level: 'warning', facts: { ms: monitorWithinMs },
-      message: `QEMU has no monitor ${wordSeconds(monitorWithinMs)} after its start, and until it has, no signal reaches the guest: ${why}`,
-    });
+    const message = `QEMU has no monitor ${wordSeconds(monitorWithinMs)} after its start, and until it has, no signal reaches the guest: ${why}`;
+    this.setting.log({ event: 'no-monitor', level: 'warning', message, facts: { ms: monitorWithinMs } });
+    for (const follower of this.setting.followers) this.attempt(() => follower.warn?.(message));
   }
 
   /** A rule with a command that QEMU does not know does nothing of its own: better said now than at the signal. */
@@ -438,9 +462,14 @@ export class VmRun {
     releaseInherited(this.setting.ready?.withheld ?? null);
   }
 
+  /** True where QEMU said no to what it was asked, before its guest ran. */
+  hasFailed(exit: QemuExit): boolean {
+    return (!this.#started || this.#resuming) && this.#state.stop === null && this.#state.end === null && exit.code !== null && exit.code !== 0;
+  }
+
   /** True where QEMU ended because it could not load what it was to resume. */
   hasRefused(exit: QemuExit): boolean {
-    return this.#resuming && this.#state.stop === null && this.#state.end === null && exit.code !== null && exit.code !== 0;
+    return this.#resuming && this.hasFailed(exit);
   }
 
   #tellReady(): void {
@@ -460,7 +489,7 @@ export class VmRun {
       this.charge.qemu.reap();
     }
     if (!this.#over) {
-      this.setting.log({ event: 'monitor-lost', level: 'error', message: 'the control monitor has closed while QEMU runs on: the next shutdown can end it by SIGKILL only' });
+      this.setting.log({ event: 'monitor-lost', level: 'error', message: 'the control monitor has closed while what was started runs on (QEMU, or a wrapper of it): the next shutdown can end it by SIGKILL only' });
     }
   }
 

@@ -42,7 +42,7 @@ test('options of QEMU that qemu-trap must know of', () => {
 
 const wish = {
   qemu: qemu('-m', '16'), shield: true, dieWithParent: true, helpers: { env: '/usr/bin/env', setpriv: '/usr/bin/setpriv' },
-  inherited: [3, 6, 40], marked: [3, 6], withheld: null, descriptorLimit: 1024, monitorsFile: '/run/x/monitors.cfg', savedState: null,
+  inherited: [3, 6, 40], marked: [3, 6], withheld: null, descriptorLimit: 1024, monitorsFile: '/run/x/monitors.cfg', savedState: null, inheritsNothing: false,
 };
 
 test('a QEMU that waits for a client before it starts', () => {
@@ -84,11 +84,15 @@ test("descriptors keep their numbers in QEMU, and qemu-trap's own have the highe
     [{ withheld: 255 }, [254, 253]],
     [{ inherited: Array.from({ length: 254 }, (_, i) => i + 3) }, [257, 258]],
   ] as const) {
-    const plan = planLaunch({ ...wish, ...change, savedState: 17 });
+    const plan = planLaunch({ ...wish, ...change, savedState: { fd: 17, path: '/var/lib/x/web.state' } });
     assert.equal(plan.controlFd, fds[0], JSON.stringify(change));
     assert.deepEqual(plan.args.slice(-3), ['-incoming', `fd:${fds[1]}`, '-S']);
     assert.equal(plan.stdio[fds[1]], 17);
   }
+  const named = planLaunch({ ...wish, marked: [], inheritsNothing: true, savedState: { fd: 17, path: "/var/lib/o'x/web.state" } });
+  assert.equal(named.controlFd, null);
+  assert.deepEqual(named.args.slice(-3), ['-incoming', "exec:cat '/var/lib/o'\\''x/web.state'", '-S']);
+  assert.deepEqual(named.stdio, ['inherit', 'inherit', 'inherit']);
 });
 
 test('signals by any of their names', () => {
@@ -145,7 +149,7 @@ function saying(...said: readonly string[]): Evidence {
   }, noEvidence);
 }
 
-const ended: Circumstances = { evidence: saying('running'), code: 0, signal: null, action: 'none', cause: null, started: true, waitsForCont: false, savedState: false, isStillThere: false };
+const ended: Circumstances = { evidence: saying('running'), code: 0, signal: null, action: 'none', cause: null, started: true, bypassesUs: false, waitsForCont: false, savedState: false, isStillThere: false };
 const off = saying('running', 'SHUTDOWN guest-shutdown');
 const quit = saying('running', 'SHUTDOWN host-qmp-quit');
 const rows: readonly [what: string, known: Partial<Circumstances>, end: EndKind, cutOff: boolean, status: number, verdict: string][] = [
@@ -169,6 +173,7 @@ const rows: readonly [what: string, known: Partial<Circumstances>, end: EndKind,
   ['off before qemu-trap attached', { action: 'quit', cause: 'powered-off', evidence: saying('shutdown', 'SHUTDOWN host-qmp-quit') }, 'guest-shutdown', false, 0, 'clean'],
   ['the guest powered off, and QEMU hung', { action: 'kill', cause: 'powered-off', code: null, signal: 'SIGKILL', evidence: off }, 'guest-shutdown', false, 137, 'killed'],
   ['the guest powered off, and QEMU crashed', { code: null, signal: 'SIGSEGV', evidence: off }, 'guest-shutdown', false, 139, 'by-itself'],
+  ['a wrapper that dropped our words, killed', { started: false, bypassesUs: true, code: null, signal: 'SIGKILL', action: 'kill', cause: 'deadline', evidence: saying() }, 'kill', true, 137, 'killed'],
   ['saved', { action: 'quit', cause: 'migrated', savedState: true, evidence: saying('running', 'MIGRATION completed', 'postmigrate', 'SHUTDOWN host-qmp-quit') }, 'saved', false, 0, 'clean'],
   ['migrated', { evidence: saying('running', 'MIGRATION completed', 'SHUTDOWN host-qmp-quit') }, 'migrated', false, 0, 'clean'],
   ['migrated, and an older answer came after that', { evidence: saying('running', 'MIGRATION completed', 'finish-migrate', 'SHUTDOWN host-qmp-quit') }, 'migrated', false, 0, 'clean'],

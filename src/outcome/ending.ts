@@ -25,6 +25,8 @@ export interface Circumstances {
   readonly signal: NodeJS.Signals | null;
   /** The monitor came up: QEMU had started. */
   readonly started: boolean;
+  /** What was killed without a monitor had not got our words: a guest may have run there. */
+  readonly bypassesUs: boolean;
   /** QEMU was started not to run its guest at once (`-S`, `-incoming`). */
   readonly waitsForCont: boolean;
   /** What qemu-trap did to end it. */
@@ -62,6 +64,7 @@ function guestRan({ started, evidence, waitsForCont }: Circumstances): boolean {
 function endOf(known: Circumstances): EndKind {
   const { evidence, savedState } = known;
   const { shutdown } = evidence;
+  if (!known.started && known.bypassesUs && wasKilledHere(known)) return 'kill';
   if (!guestRan(known)) return known.started && shutdown !== null ? 'quit' : 'start-failed';
   if (evidence.panicked) return 'panic';
   if (evidence.watchdog === 'poweroff') return 'watchdog';
@@ -81,7 +84,7 @@ export function endingOf(known: Circumstances): Ending {
 
 /** The ending of a QEMU that was not executed. */
 export function notExecuted(prevented: Prevention): Ending {
-  return { evidence: noEvidence, code: null, signal: null, started: false, waitsForCont: false, action: 'none', cause: null, savedState: false, isStillThere: false, end: 'start-failed', cutOff: false, prevented };
+  return { evidence: noEvidence, code: null, signal: null, started: false, bypassesUs: false, waitsForCont: false, action: 'none', cause: null, savedState: false, isStillThere: false, end: 'start-failed', cutOff: false, prevented };
 }
 
 /** Who ended it and how, in one word: kept for scripts that know it from before there was {@link Ending.end} for all. */

@@ -3,8 +3,8 @@ import { ageMs, commandLine, identify, isIdentityAlive, readProcess } from '../p
 import { UsageError } from '../usage-error.js';
 import { dialMonitor } from './dial.js';
 import { keepReadable } from '../system/node-internals.js';
-import type { Qemu, QemuExit } from './process.js';
-import { findServer } from './socket-server.js';
+import { unknownExit, type Qemu, type QemuExit } from './process.js';
+import { findServer } from './socket-owner.js';
 
 /** How often a process is looked at that has closed its monitor. */
 const firstLookMs = 20;
@@ -54,7 +54,7 @@ function watch(pid: number, control: Socket): Pick<Qemu, 'gone' | 'kill' | 'reap
   const look = (): boolean => {
     if (lives()) return false;
     // Its exit status is for its parent alone (wait(2)).
-    settle({ code: null, signal: null });
+    settle(unknownExit);
     return true;
   };
   const follow = (ms: number): void => {
@@ -113,5 +113,5 @@ export async function adoptQemu(path: string, known: number | null, withinMs: nu
     throw refuse(new UsageError(`${path}: the process that serves it cannot be found: run qemu-trap as root or as QEMU's user, in its network and pid namespaces`));
   }
   keepReadable(control);
-  return { pid: server.pid, control, commandLine: commandLine(server.pid), ageMs: ageMs(server), ...watch(server.pid, control) };
+  return { pid: server.pid, control, reached: Promise.resolve(control), locate: () => true, isTied: false, bypassesUs: false, commandLine: commandLine(server.pid), ageMs: ageMs(server), ...watch(server.pid, control) };
 }

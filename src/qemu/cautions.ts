@@ -1,5 +1,6 @@
 import { readOpts } from '../qemu-opts.js';
 import { changesUser, daemonizes, isOption, waitsForConnection } from './command-line.js';
+import { changeUserInstead, isQemu, userChanger, usesTimeout } from './wrappers.js';
 
 /** Something in QEMU's command line that an administrator of a service should know of. */
 export interface Caution {
@@ -80,6 +81,20 @@ const untied: Rule = {
   isFault: false,
 };
 
+/** What stands in front of QEMU. */
+function wrapperCautions(qemu: readonly string[]): Caution[] {
+  const [command = ''] = qemu;
+  const changer = userChanger(qemu);
+  if (changer !== null) {
+    return [{ words: changer, what: 'QEMU becomes the process of a user who cannot read the run directory, and does not start', mend: changeUserInstead, isFault: true }];
+  }
+  if (usesTimeout(qemu)) {
+    return [{ words: 'timeout', what: 'it has its signals blocked as QEMU has, so that its own time never ends QEMU', mend: 'leave it out, and send qemu-trap the signal: timeout TIME qemu-trap -- QEMU...', isFault: true }];
+  }
+  if (isQemu(command)) return [];
+  return [{ words: command, what: 'it is no QEMU by its name; where it is a script it must pass on all of its words ("$@"), for qemu-trap adds some at the end', mend: 'end it with exec QEMU ... "$@", so that QEMU takes its place', isFault: false }];
+}
+
 /**
  * What to know of QEMU's command line.
  * @param onDeath as `--on-death` has it
@@ -87,8 +102,8 @@ const untied: Rule = {
  */
 export function cautionsOf(qemu: readonly string[], onDeath: 'kill' | 'keep', needsButton: boolean): Caution[] {
   const words = qemu.slice(1);
-  return [...rules, ...(onDeath === 'kill' ? [untied] : [])].flatMap(({ find, isFault, ...caution }) => {
+  return [...wrapperCautions(qemu), ...[...rules, ...(onDeath === 'kill' ? [untied] : [])].flatMap(({ find, isFault, ...caution }) => {
     const found = find.map((each) => each(words)).find((each) => each !== null);
     return found === undefined || found === null ? [] : [{ words: found, ...caution, isFault: isFault === true || (isFault !== false && needsButton) }];
-  });
+  })];
 }

@@ -1,3 +1,4 @@
+import { shellQuote } from '../ownership.js';
 import type { SignalName } from '../signals.js';
 import type { Stdio } from '../system/descriptors.js';
 
@@ -24,8 +25,10 @@ export interface LaunchWish {
   readonly descriptorLimit: number;
   /** The file that adds the monitors. */
   readonly monitorsFile: string;
-  /** A saved guest to resume, open for reading; QEMU loads it and waits. */
-  readonly savedState: number | null;
+  /** A saved guest to resume; QEMU loads it and waits. */
+  readonly savedState: { readonly fd: number; readonly path: string } | null;
+  /** A wrapper closes what QEMU is to inherit from us: its control monitor, and the saved guest, are named then. */
+  readonly inheritsNothing: boolean;
 }
 
 export interface LaunchPlan {
@@ -34,8 +37,8 @@ export interface LaunchPlan {
   readonly stdio: readonly Stdio[];
   /** Descriptors that QEMU must not inherit. */
   readonly hidden: readonly number[];
-  /** QEMU's own number for its end of the control monitor. */
-  readonly controlFd: number;
+  /** QEMU's own number for its end of the control monitor; `null` where that has a socket with a name. */
+  readonly controlFd: number | null;
   /** QEMU gets a session of its own, for want of a better shield. */
   readonly detached: boolean;
 }
@@ -72,10 +75,11 @@ export function planLaunch(wish: LaunchWish): LaunchPlan {
     given.set(fd, what);
     return fd;
   };
-  const controlFd = place('pipe');
-  if (wish.savedState !== null) words.push('-incoming', `fd:${place(wish.savedState)}`, '-S');
+  const controlFd = wish.inheritsNothing ? null : place('pipe');
+  const { savedState } = wish;
+  if (savedState !== null) words.push('-incoming', wish.inheritsNothing ? `exec:cat ${shellQuote(savedState.path)}` : `fd:${place(savedState.fd)}`, '-S');
   const stdio: Stdio[] = ['inherit', 'inherit', 'inherit'];
-  for (let fd = lowestFd; fd <= Math.max(...given.keys()); fd++) stdio.push(given.get(fd) ?? 'ignore');
+  for (let fd = lowestFd; fd <= Math.max(0, ...given.keys()); fd++) stdio.push(given.get(fd) ?? 'ignore');
   const [command = '', ...args] = words;
   return { command, args, stdio, hidden: withheld === null ? [] : [withheld], controlFd, detached: wish.shield && helpers.env === null };
 }
@@ -94,10 +98,10 @@ export interface Monitors {
 }
 
 /**
- * The file for `-readconfig`: one monitor on the inherited descriptor `controlFd`, and the listening ones, since a
- * monitor serves one client at a time.
+ * The file for `-readconfig`: one monitor on the inherited descriptor `controlFd`, if there is one, and the listening
+ * ones, since a monitor serves one client at a time.
  */
-export function monitorsConfig(controlFd: number, monitors: Monitors): string {
+export function monitorsConfig(controlFd: number | null, monitors: Monitors): string {
   const monitor = (name: string, mode: 'control' | 'readline', backend: readonly string[]): string =>
     [
       `[chardev "qemu-trap-${name}"]`,
@@ -110,7 +114,7 @@ export function monitorsConfig(controlFd: number, monitors: Monitors): string {
     ].join('\n');
   const listening = (path: string): string[] => [`path = "${path}"`, 'server = "on"', 'wait = "off"'];
   return [
-    monitor('control', 'control', [`fd = "${controlFd}"`]),
+    controlFd === null ? '' : monitor('control', 'control', [`fd = "${controlFd}"`]),
     monitor('heir', 'control', listening(monitors.control)),
     ...[...monitors.hooks].map(([signal, path]) => monitor(`hook-${signal}`, 'control', listening(path))),
     monitor('hook-late', 'control', listening(monitors.lateHooks)),

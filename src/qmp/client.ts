@@ -23,7 +23,7 @@ export class QmpClient {
   /** Fulfilled when capabilities negotiation is through; rejected with {@link MonitorClosed} where it never is. */
   readonly ready: Promise<void>;
 
-  readonly #stream: Duplex;
+  #stream: Duplex | null = null;
   readonly #pending = new Map<number, Pending>();
   readonly #handlers: QmpHandlers;
   #greeting: Readonly<Record<string, unknown>> = {};
@@ -36,13 +36,20 @@ export class QmpClient {
   #isReading = false;
   #greet!: Pending;
 
-  constructor(stream: Duplex, handlers: QmpHandlers) {
-    this.#stream = stream;
+  /** @param stream `null`: there is none yet, see {@link QmpClient.open} */
+  constructor(stream: Duplex | null, handlers: QmpHandlers) {
     this.#handlers = handlers;
     this.ready = new Promise<unknown>((resolve, reject) => {
       this.#greet = { resolve, reject };
     }).then(() => undefined);
     this.ready.catch(() => undefined);
+    if (stream !== null) this.open(stream);
+  }
+
+  /** The connection is there. */
+  open(stream: Duplex): void {
+    if (this.#closed) return void stream.destroy();
+    this.#stream = stream;
     const split = lineSplitter((line) => this.#take(line));
     stream.on('data', (chunk: Buffer) => {
       this.#isReading = true;
@@ -96,7 +103,7 @@ export class QmpClient {
 
   #write(): void {
     if (this.#isHeld || this.#isReading || this.#closed) return;
-    for (const line of this.#unwritten.splice(0)) this.#stream.write(line);
+    for (const line of this.#stream === null ? [] : this.#unwritten.splice(0)) this.#stream?.write(line);
   }
 
   #take(line: string): void {
@@ -125,6 +132,11 @@ export class QmpClient {
     const pending = this.#pending.get(id);
     this.#pending.delete(id);
     return pending;
+  }
+
+  /** There will be no connection. */
+  close(): void {
+    if (this.#stream === null) this.#end();
   }
 
   #end(): void {

@@ -8,6 +8,8 @@ export const runFiles = {
   qemuPid: 'qemu.pid',
   /** QEMU's pid and start time. Version 0.1.0 had them in {@link runFiles.qemuPid}. */
   qemu: 'qemu.id',
+  /** It says: QEMU is on its way, and which process it is has not been seen yet. */
+  starting: 'starting',
   /** The control monitor of whoever takes the VM over. */
   control: 'control.sock',
   hook: (signal: SignalName) => `hook-${signal}.sock`,
@@ -27,7 +29,7 @@ export const runFiles = {
 
 /** True for the name of a file that a qemu-trap which was killed may have left; the lock is none. */
 export function isRunFile(name: string): boolean {
-  return /^(monitors\.cfg|qemu\.(pid|id)|control\.sock|hook-[A-Za-z0-9]+\.sock|qmp\.sock|monitor\.sock|output-\d+|frozen|resuming|status\.json(\.part)?)$/.test(name);
+  return /^(monitors\.cfg|qemu\.(pid|id)|control\.sock|hook-[A-Za-z0-9]+\.sock|qmp\.sock|monitor\.sock|output-\d+|frozen|resuming|starting|status\.json(\.part)?)$/.test(name);
 }
 
 /** True for a file that a qemu-trap needs while it takes the lock, and leaves where it is killed meanwhile. */

@@ -1,5 +1,6 @@
 import { renameSync, writeFileSync } from 'node:fs';
 import type { State } from '../dispatch.js';
+import { unknownRunState } from '../outcome/run-state.js';
 import { runFiles } from '../run-dir/files.js';
 import type { DefaultAction, SignalName } from '../signals.js';
 import { readSmallFile } from '../small-file.js';
@@ -17,6 +18,8 @@ export interface VmStatus {
   readonly serving: readonly Serving[];
   /** Where the ends of its runs are kept. */
   readonly history: string | null;
+  /** What somebody should look after. */
+  readonly warning: string | null;
 }
 
 export interface Serving {
@@ -59,6 +62,7 @@ const longestBytes = 64 * 1024;
 export class StatusFile {
   #timer: NodeJS.Timeout | null = null;
   #state: State | null = null;
+  #warning: string | null = null;
   #written = '';
 
   /** @param file gives the path of a file in the run directory */
@@ -73,6 +77,11 @@ export class StatusFile {
     this.#timer ??= setTimeout(() => this.#write(), afterMs);
   }
 
+  warn(warning: string | null): void {
+    this.#warning = warning;
+    this.#timer ??= setTimeout(() => this.#write(), afterMs);
+  }
+
   close(): void {
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = null;
@@ -80,11 +89,11 @@ export class StatusFile {
 
   #write(): void {
     this.#timer = null;
-    if (this.#state === null) return;
+    if (this.#state === null && this.#warning === null) return;
     const ahead = monotonicMs() - performance.now();
     const shift = (time: number): number => Math.round(time + ahead);
-    const serving = servingOf(this.#state).map((each) => ({ ...each, since: shift(each.since), until: each.until === null ? null : shift(each.until) }));
-    const status: VmStatus = { vm: this.vm, guest: this.#state.evidence.runState, serving, history: this.history };
+    const serving = (this.#state === null ? [] : servingOf(this.#state)).map((each) => ({ ...each, since: shift(each.since), until: each.until === null ? null : shift(each.until) }));
+    const status: VmStatus = { vm: this.vm, guest: this.#state?.evidence.runState ?? unknownRunState, serving, history: this.history, warning: this.#warning };
     const text = `${JSON.stringify(status)}\n`;
     if (text === this.#written) return;
     const path = this.file(runFiles.status);
@@ -103,9 +112,9 @@ export class StatusFile {
 export function readStatus(path: string): VmStatus | null {
   try {
     const status = JSON.parse(readSmallFile(path, longestBytes) ?? 'null') as Partial<VmStatus> | null;
-    const { vm, guest, serving, history } = status ?? {};
+    const { vm, guest, serving, history, warning } = status ?? {};
     if (typeof vm !== 'string' || typeof guest !== 'string' || !Array.isArray(serving)) return null;
-    return { vm, guest, serving: serving.filter(isServing), history: typeof history === 'string' ? history : null };
+    return { vm, guest, serving: serving.filter(isServing), history: typeof history === 'string' ? history : null, warning: typeof warning === 'string' ? warning : null };
   } catch {
     return null;
   }

@@ -89,9 +89,16 @@ function times(count: number): string {
   return count === 1 ? 'once' : `${count} times`;
 }
 
+/** What its qemu-trap has said, which somebody should look after; of another user's nothing is passed on. */
+function warningOf(found: FoundVm | null): string | null {
+  return found === null || found.pid === null || found.uid !== ownUid ? null : (found.status?.warning ?? null);
+}
+
 /** What the history of a VM says, in a line or two. */
 function advice({ name, found, records }: Reported): string[] {
   const lines: string[] = [];
+  const warning = warningOf(found);
+  if (warning !== null) lines.push(`${name}: ${warning}`);
   if (found !== null && found.pid !== null) {
     const [first] = servingOf(found);
     // Of a shutdown only: without one SIGQUIT would begin it. QEMU itself has those signals blocked.
@@ -117,6 +124,7 @@ function asObject({ name, found, records }: Reported): object {
     event: 'vm', vm: name, uid: found?.uid ?? ownUid, running: found !== null,
     pid: found?.pid ?? null, qemu_pid: found?.qemuPid ?? null, guest: found === null ? null : guestOf(found),
     uptime_ms: found?.uptimeMs === undefined || found.uptimeMs === null ? null : Math.round(found.uptimeMs), run_dir: found?.runDir ?? null,
+    warning: warningOf(found),
     serving: (found === null ? [] : servingOf(found)).map((each) => ({ signal: each.signal, waits_for: each.waitsFor, left_ms: leftMs(each) })),
     last: records.at(-1) ?? null,
     stops: counts.stops, clean: counts.clean, cut_off: counts.cutOff, slowest_ms: slowestMs, suggested_timeout: suggestedTimeout, wise_timeout: suggestedTimeout, v: 1,
