@@ -10,6 +10,7 @@ import type { RuleBook } from './rules.js';
 import { isJournal, openStderr } from './stderr.js';
 import { standIn, supervise } from './supervise.js';
 import { reachQemu } from './takeover.js';
+import { untrap } from './trap.js';
 import { isSystemError, refusedBySystem, UsageError } from './usage-error.js';
 
 const defaultHooksDir = '/etc/qemu-trap/hooks';
@@ -58,6 +59,7 @@ function wordUsageError({ message }: UsageError, format: Config['log'], prioriti
 
 /** Does what runs no VM as a service. */
 async function useTool(mode: Exclude<Config['mode'], 'run' | 'attach'>, config: Config): Promise<number> {
+  if (mode !== 'try') untrap();
   if (mode === 'version') {
     print(`${version}\n`);
     return 0;

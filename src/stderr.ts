@@ -1,5 +1,11 @@
 import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
+import type { Writable } from 'node:stream';
+import { isatty } from 'node:tty';
+import { helperEnvironment } from './hook/environment.js';
+import { setBlocking } from './system/node-internals.js';
+import { spawn } from './system/spawn.js';
+import { isInBackground } from './terminal.js';
 
 /** Whether stderr leads to journald, which says so in `$JOURNAL_STREAM` (systemd.exec(5)). */
 export function isJournal(env: NodeJS.ProcessEnv): boolean {
@@ -43,25 +49,49 @@ export function openStderr(): Stderr {
   } catch {
     return { write: () => undefined, isBusy: () => false, drain: async () => undefined };
   }
-  if (!stats.isSocket()) return fileStderr(reopened(stats.isFile()));
-  try {
-    return socketStderr();
-  } catch {
-    // A datagram socket, which Node does not take.
-    return fileStderr(2);
+  if (stats.isFile()) return fileStderr(2);
+  if (stats.isSocket()) {
+    try {
+      return socketStderr();
+    } catch {
+      // A datagram socket, which Node does not take.
+      return fileStderr(2);
+    }
   }
+  const fd = reopened();
+  if (fd === null) return pumpedStderr();
+  return isatty(2) ? terminalStderr(fileStderr(fd)) : fileStderr(fd);
 }
 
 /**
- * A pipe or a terminal opened anew has flags of its own (open(2)): non-blocking here, and as it was for QEMU, which
- * has the old one. A file needs none of it, and its offset must stay shared.
+ * In its background, with tostop (stty(1)), a terminal has the kernel restart a write for ever, O_NONBLOCK or not.
+ * @param direct for as long as it is ours
  */
-function reopened(isFile: boolean): number {
-  if (isFile) return 2;
+function terminalStderr(direct: Stderr): Stderr {
+  let pumped: Stderr | null = null;
+  return {
+    write: (text, author) => {
+      if (pumped === null && isInBackground()) pumped = pumpedStderr();
+      (pumped ?? direct).write(text, author);
+    },
+    isBusy: () => (pumped ?? direct).isBusy(),
+    drain: async (ms) => {
+      if (pumped === null && !isInBackground()) await direct.drain(ms);
+      await pumped?.drain(ms);
+    },
+  };
+}
+
+/**
+ * A pipe that is opened anew has flags of its own (open(2)): non-blocking here, and as it was for QEMU, which has the
+ * old one.
+ * @returns `null` where it is another user's
+ */
+function reopened(): number | null {
   try {
     return openSync('/proc/self/fd/2', constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY | constants.O_APPEND);
   } catch {
-    return 2;
+    return null;
   }
 }
 
@@ -160,33 +190,68 @@ function fileStderr(fd: number): Stderr {
 /** A socket (journald's, say) cannot be opened anew: libuv's own queue on it, bounded. */
 function socketStderr(): Stderr {
   const socket = new Socket({ fd: 2, readable: false, writable: true });
-  socket.on('error', () => undefined);
   socket.unref();
+  // libuv makes it blocking again for whoever inherits it as stderr, QEMU (uv_spawn), and it is the same one.
+  return streamStderr(socket, () => setBlocking(socket, false));
+}
+
+function streamStderr(stream: Writable, beforeWrite: () => void): Stderr {
+  stream.on('error', () => undefined);
   const room = new Room();
   let dropped = 0;
-  // libuv makes it blocking again for whoever inherits it as stderr, QEMU (uv_spawn), and it is the same one.
-  const { _handle: handle } = socket as unknown as { readonly _handle: { setBlocking?(on: boolean): void } | null };
   return {
     write: (text, author) => {
-      if (socket.destroyed) return;
-      if (!room.isFor(author, text.length, socket.writableLength)) {
+      if (stream.destroyed) return;
+      if (!room.isFor(author, text.length, stream.writableLength)) {
         dropped += text.length;
         return;
       }
-      handle?.setBlocking?.(false);
-      if (dropped > 0) socket.write(lossNotice(dropped));
+      beforeWrite();
+      if (dropped > 0) stream.write(lossNotice(dropped));
       dropped = 0;
-      socket.write(text);
+      stream.write(text);
     },
-    isBusy: () => socket.writableLength > 0,
+    isBusy: () => stream.writableLength > 0,
     drain: (ms) =>
       new Promise((resolve) => {
-        if (socket.destroyed || socket.writableLength === 0) return resolve();
+        if (stream.destroyed || stream.writableLength === 0) return resolve();
         const timer = setTimeout(resolve, ms);
-        socket.write('', () => {
+        stream.write('', () => {
           clearTimeout(timer);
           resolve();
         });
       }),
+  };
+}
+
+/** cat(1), in a session of its own, where the terminal stops nobody, and deaf to what is meant for its neighbours. */
+const pump = ['sh', '-c', "trap '' TERM INT HUP QUIT; exec cat"] as const;
+
+/**
+ * A terminal, or what cannot be opened anew: whatever blocks there blocks a child that writes to it, and never the event
+ * loop. It is started with the first word.
+ */
+function pumpedStderr(): Stderr {
+  let started: { readonly stderr: Stderr; finish(ms: number): Promise<void> } | null = null;
+  const start = (): NonNullable<typeof started> => {
+    const [command, ...args] = pump;
+    const child = spawn(command, args, { stdio: ['pipe', 2, 2], detached: true, env: helperEnvironment(process.env) });
+    const gone = new Promise<void>((resolve) => void child.on('error', () => resolve()).on('exit', () => resolve()));
+    child.unref();
+    const { stdin } = child;
+    if (!(stdin instanceof Socket)) return { stderr: fileStderr(2), finish: async () => undefined };
+    stdin.unref();
+    const finish = (ms: number): Promise<void> => {
+      stdin.end();
+      // Held by whoever does not read: it goes with us.
+      const timer = setTimeout(() => child.kill('SIGKILL'), ms);
+      return gone.finally(() => clearTimeout(timer));
+    };
+    return { stderr: streamStderr(stdin, () => undefined), finish };
+  };
+  return {
+    write: (text, author) => (started ??= start()).stderr.write(text, author),
+    isBusy: () => started?.stderr.isBusy() ?? false,
+    drain: async (ms) => started?.finish(ms),
   };
 }

@@ -13,8 +13,8 @@ import { notExecuted, verdict, type Ending, type Prevention } from './outcome/en
 import { exitStatus } from './outcome/exit-status.js';
 import { describeEnding } from './outcome/words.js';
 import type { AdoptedQemu } from './qemu/adopt.js';
-import { changesUser, daemonizes, guestSource, isNamed } from './qemu/command-line.js';
-import { monitorsConfig, planLaunch, type Helpers, type Monitors } from './qemu/launch.js';
+import { changesUser, daemonizes, guestSource, isNamed, usesTerminal } from './qemu/command-line.js';
+import { monitorsConfig, planLaunch, type Helpers, type Monitors, type TerminalUse } from './qemu/launch.js';
 import { changeUserInstead, isQemu, userChanger } from './qemu/wrappers.js';
 import { startQemu, type QemuExit } from './qemu/process.js';
 import { findHelpers, requireQemu } from './qemu/programs.js';
@@ -26,7 +26,7 @@ import { allRules, ruleFor, type RuleBook } from './rules.js';
 import { wordSeconds } from './seconds.js';
 import type { SignalName } from './signals.js';
 import { clearedOf, requireOwnGround, takeOver } from './takeover.js';
-import { atTerminal, rememberTerminal } from './terminal.js';
+import { atTerminal, isInBackground, rememberTerminal } from './terminal.js';
 import { StatusFile } from './status/file.js';
 import { descriptorLimit, inheritedDescriptors, isUnmarked, isWritable } from './system/descriptors.js';
 import { keep, onTrapped } from './trap.js';
@@ -70,6 +70,7 @@ interface Ground {
   readonly monitors: Monitors;
   readonly helpers: Helpers;
   readonly ready: ReadyDescriptor | null;
+  readonly terminal: TerminalUse;
 }
 
 function prepare(config: Config, vm: string, ready: ReadyDescriptor | null, hooked: readonly SignalName[], env: NodeJS.ProcessEnv): Ground {
@@ -81,7 +82,7 @@ function prepare(config: Config, vm: string, ready: ReadyDescriptor | null, hook
   if (config.onDeath === 'keep' && config.mode === 'run' && !runDir.isLasting) {
     throw new UsageError('--on-death keep: the next start would not find the guest again, for the run directory is a new one each time: name one with --run-dir');
   }
-  return { runDir, monitors: placeMonitors(hooked, runDir.file), helpers: findHelpers(env), ready };
+  return { runDir, monitors: placeMonitors(hooked, runDir.file), helpers: findHelpers(env), ready, terminal: terminalUse(config.qemu) };
 }
 
 /**
@@ -95,7 +96,7 @@ async function launch(config: Config, ground: Ground, saved: SavedState | null, 
     const withheld = ground.ready?.withheld ?? null;
     const inherited = inheritedDescriptors().filter((fd) => fd !== withheld);
     const plan = planLaunch({
-      qemu: config.qemu, shield: config.shield, dieWithParent: config.onDeath === 'kill', helpers, monitorsFile, savedState: saved, inheritsNothing,
+      qemu: config.qemu, shield: config.shield, terminal: ground.terminal, dieWithParent: config.onDeath === 'kill', helpers, monitorsFile, savedState: saved, inheritsNothing,
       inherited, marked: inherited.filter((fd) => !isUnmarked(fd)), withheld, descriptorLimit: descriptorLimit(),
     });
     writeConfig(monitorsFile, monitorsConfig(plan.controlFd, monitors));
@@ -133,8 +134,16 @@ function outlives(config: Config, helpers: Helpers): boolean {
   return config.onDeath === 'keep' || helpers.setpriv === null || changesUser(config.qemu);
 }
 
+function terminalUse(qemu: readonly string[]): TerminalUse {
+  if (!atTerminal || !usesTerminal(qemu)) return 'none';
+  return isInBackground() ? 'background' : 'foreground';
+}
+
 /** Says what this system, or QEMU's own options, take away from the promises. */
-function warnOfLimits(config: Config, { helpers, runDir }: Ground, log: Log): void {
+function warnOfLimits(config: Config, { helpers, runDir, terminal }: Ground, log: Log): void {
+  if (terminal === 'background') {
+    log({ event: 'no-stdin', level: 'warning', message: 'QEMU uses the terminal, in whose background qemu-trap was started: it gets no stdin, for the kernel would stop it at its first look there' });
+  }
   if (runDir.weakLock !== null) {
     log({ event: 'weak-lock', level: 'warning', message: `the run directory's lock does not hold across pid namespaces, for the kernel's cannot be had (${runDir.weakLock})` });
   }

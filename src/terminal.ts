@@ -1,7 +1,22 @@
+import { readFileSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { spawnSync } from './system/spawn.js';
 
 export const atTerminal = isatty(0);
+
+/**
+ * Whether our controlling terminal has another group in its foreground: by the group, the terminal and its foreground
+ * group of /proc/self/stat (proc(5)). False where none controls us, or it cannot be read.
+ */
+export function isInBackground(): boolean {
+  try {
+    const stat = readFileSync('/proc/self/stat', 'latin1');
+    const [, , group, , terminal, foreground] = stat.slice(stat.lastIndexOf(')') + 2).split(' ').map(Number);
+    return terminal !== 0 && foreground !== undefined && foreground > 0 && foreground !== group;
+  } catch {
+    return false;
+  }
+}
 
 /** How long stty(1) may take: in the background of a terminal, SIGTTOU stops it instead of letting it change the modes. */
 const sttyWithinMs = 1_000;

@@ -66,6 +66,11 @@ for (const signal of trappableSignals) {
 // signal-exit listens to the second names too, and ends the process where it is the only listener.
 for (const alias of Object.keys(aliases)) process.on(alias, () => undefined);
 
+/** Gives every signal its default action again, for what runs no VM: a terminal may stop and end it as any program. */
+export function untrap(): void {
+  for (const signal of [...trappableSignals, ...Object.keys(aliases)]) process.removeAllListeners(signal);
+}
+
 /**
  * Hands every trapped signal to `listener` from now on, those that came before first.
  * @returns what ends that: signals that come after it wait for the next listener

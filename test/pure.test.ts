@@ -42,7 +42,7 @@ test('options of QEMU that qemu-trap must know of', () => {
 
 const wish = {
   qemu: qemu('-m', '16'), shield: true, dieWithParent: true, helpers: { env: '/usr/bin/env', setpriv: '/usr/bin/setpriv' },
-  inherited: [3, 6, 40], marked: [3, 6], withheld: null, descriptorLimit: 1024, monitorsFile: '/run/x/monitors.cfg', savedState: null, inheritsNothing: false,
+  inherited: [3, 6, 40], marked: [3, 6], withheld: null, descriptorLimit: 1024, monitorsFile: '/run/x/monitors.cfg', savedState: null, inheritsNothing: false, terminal: 'none' as const,
 };
 
 test('a QEMU that waits for a client before it starts', () => {

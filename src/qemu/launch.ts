@@ -10,11 +10,19 @@ export interface Helpers {
   readonly setpriv: string | null;
 }
 
+/**
+ * `none`: QEMU does not read from it. `foreground`: it does. `background`: it would, and the kernel would stop it for
+ * that for good, so that it gets no stdin.
+ */
+export type TerminalUse = 'none' | 'foreground' | 'background';
+
 export interface LaunchWish {
   readonly qemu: readonly string[];
   readonly shield: boolean;
   readonly dieWithParent: boolean;
   readonly helpers: Helpers;
+  /** What QEMU may do with the terminal that it has as its stdio. */
+  readonly terminal: TerminalUse;
   /** Descriptors from 3 up that QEMU is to have under their own numbers. */
   readonly inherited: readonly number[];
   /** Those of them that it gets only if they are named (close-on-exec). */
@@ -49,6 +57,8 @@ export interface LaunchPlan {
  * while qemu-trap goes on.
  */
 const shielded = 'TERM,INT,HUP,QUIT,TSTP';
+/** What stops a process that touches a terminal in whose background it is. */
+const shieldedInBackground = `${shielded},TTIN,TTOU`;
 
 /** Where descriptors begin that are not stdio. */
 const lowestFd = 3;
@@ -60,7 +70,7 @@ export function planLaunch(wish: LaunchWish): LaunchPlan {
   const { helpers, inherited, marked, withheld } = wish;
   const words: string[] = [];
   // In this order, for env(1) takes a QEMU with a = in its path for a variable.
-  if (wish.shield && helpers.env !== null) words.push(helpers.env, `--block-signal=${shielded}`);
+  if (wish.shield && helpers.env !== null) words.push(helpers.env, `--block-signal=${wish.terminal === 'foreground' ? shielded : shieldedInBackground}`);
   if (wish.dieWithParent && helpers.setpriv !== null) words.push(helpers.setpriv, '--pdeathsig', 'KILL');
   // -readconfig, and not -mon: the latter takes away the monitor that -nographic has on Ctrl-A c by default.
   words.push(...wish.qemu, '-readconfig', wish.monitorsFile);
@@ -78,7 +88,7 @@ export function planLaunch(wish: LaunchWish): LaunchPlan {
   const controlFd = wish.inheritsNothing ? null : place('pipe');
   const { savedState } = wish;
   if (savedState !== null) words.push('-incoming', wish.inheritsNothing ? `exec:cat ${shellQuote(savedState.path)}` : `fd:${place(savedState.fd)}`, '-S');
-  const stdio: Stdio[] = ['inherit', 'inherit', 'inherit'];
+  const stdio: Stdio[] = [wish.terminal === 'background' ? 'ignore' : 'inherit', 'inherit', 'inherit'];
   for (let fd = lowestFd; fd <= Math.max(0, ...given.keys()); fd++) stdio.push(given.get(fd) ?? 'ignore');
   const [command = '', ...args] = words;
   return { command, args, stdio, hidden: withheld === null ? [] : [withheld], controlFd, detached: wish.shield && helpers.env === null };
