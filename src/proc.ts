@@ -154,6 +154,16 @@ export function hasMoreRights(pid: number): boolean {
   return theirs.users !== ours.users || (theirs.capabilities & ~ours.capabilities) !== 0n;
 }
 
+/** Whether SIGSTOP, or its like of a terminal, holds a process; one that a debugger holds has another state (proc(5)). */
+export function isStopped(pid: number): boolean {
+  try {
+    const stat = bytesOf(pid, 'stat')?.toString('latin1') ?? '';
+    return stat.slice(stat.lastIndexOf(')') + 2).startsWith('T');
+  } catch {
+    return false;
+  }
+}
+
 /** A process and its start time, so that a pid used anew is not taken for the old one. */
 export function identify(pid: number): string | null {
   const process = readProcess(pid);

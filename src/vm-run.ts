@@ -506,6 +506,7 @@ export class VmRun {
       const { rule, since } = state.stop;
       this.shutdown = { signal: rule.signal, since, timeoutMs: rule.timeoutMs };
       this.#freezeGuard.stopBegins();
+      this.attempt(() => this.#wake());
     }
     for (const action of actions) if (action.do === 'tell') this.setting.log(() => wordTelling(action.telling));
     for (const follower of this.setting.followers) this.attempt(() => follower.follow(state));
@@ -539,12 +540,14 @@ export class VmRun {
       case 'silence-hooks':
         return this.#hookMonitors?.silence();
       case 'press':
+        this.#wake();
         return void this.#command(action.signal, 'system_powerdown', () => pressPowerButton(this.#client, action.isRunning), true);
       case 'let-go-on':
         return void this.#command(action.signal, 'cont', () => letGoOn(this.#client), true);
       case 'command':
         return void this.#command(action.signal, action.command, () => runMonitorCommand(this.#client, action.command), false);
       case 'quit':
+        this.#wake();
         // Where QEMU is still starting, quit waits for its monitor; SIGKILL after the time for it does not.
         this.#client.ready.then(() => this.#client.executeLast('quit')).catch(() => undefined);
         return;
@@ -554,6 +557,13 @@ export class VmRun {
         this.#hasAbandoned = true;
         return this.#abandon({ code: null, signal: 'SIGKILL' });
     }
+  }
+
+  /** A QEMU that somebody has stopped hears neither its button nor `quit`. */
+  #wake(): void {
+    const { qemu } = this.charge;
+    if (!qemu.wake()) return;
+    this.setting.log({ event: 'woken', level: 'warning', message: `QEMU was stopped by a signal (SIGSTOP): it is told to go on (SIGCONT), to hear what comes (pid ${qemu.pid})`, facts: { pid: qemu.pid } });
   }
 
   async #command(signal: SignalName, command: string, run: () => Promise<CommandResult>, isPress: boolean): Promise<void> {

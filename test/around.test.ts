@@ -49,7 +49,7 @@ const endings: Readonly<Record<string, { readonly how: (lab: Lab, options: strin
   'kill': {
     how: async (lab, options) => {
       const trap = await lab.startGuest({ options: [...options, '--timeout', '0.5', '--kill-after', '0.5'], temper: 'stubborn' });
-      process.kill(trap.qemuPid, 'SIGSTOP');
+      await lab.hang(trap.qemuPid);
       trap.kill('SIGTERM');
       assert.equal(await trap.status(), 137);
     },

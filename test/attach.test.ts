@@ -114,7 +114,7 @@ test('a hook that fires and forgets, in any style of JSON that QEMU reads, is ob
 test('a deadline is 124, SIGKILL 137, an end of its own 0, a crash 125', async (t) => {
   for (const [temper, options, act, status, verdict] of [
     ['stubborn', ['--timeout', '0.5'], (trap: Trap) => trap.kill('SIGTERM'), 124, 'forced'],
-    ['obedient', ['--timeout', '0.5', '--kill-after', '0.5'], (trap: Trap) => (process.kill(trap.qemuPid, 'SIGSTOP'), trap.kill('SIGTERM')), 137, 'killed'],
+    ['obedient', ['--timeout', '0.5', '--kill-after', '0.5'], async (trap: Trap) => (await trap.lab.hang(trap.qemuPid), trap.kill('SIGTERM')), 137, 'killed'],
     ['obedient', [], (trap: Trap) => void execute(trap.lab, 'quit').catch(() => undefined), 0, 'by-itself'],
     ['obedient', [], (trap: Trap) => process.kill(trap.qemuPid, 'SIGTERM'), 0, 'host-signal'],
     ['obedient', [], (trap: Trap) => process.kill(trap.qemuPid, 'SIGKILL'), 125, 'unknown'],
@@ -122,7 +122,7 @@ test('a deadline is 124, SIGKILL 137, an end of its own 0, a crash 125', async (
     const lab = new Lab(t);
     await bareQemu(lab, temper);
     const trap = await attached(lab, ...options);
-    act(trap);
+    await act(trap);
     assert.equal(await trap.status(), status, `${verdict}:\n${trap.stderr}`);
     assert.equal(trap.verdict['verdict'], verdict);
     await lab.assertNothingLeft();

@@ -174,6 +174,15 @@ export class Lab {
     return trap;
   }
 
+  /** A process that hangs, as one that a debugger holds does. */
+  async hang(pid: number): Promise<void> {
+    const holder = this.spawn(['python3', resolve('test/hold.py'), String(pid)]);
+    let said = '';
+    holder.stdout?.on('data', (chunk) => (said += chunk));
+    holder.stderr?.on('data', (chunk) => (said += chunk));
+    await until(`process ${pid} is held: ${said}`, () => said.includes('held'));
+  }
+
   said(words: keyof typeof guestSays): number {
     return read(this.serial).split(guestSays[words]).length - 1;
   }

@@ -77,13 +77,43 @@ test('a guest that ignores the button: quit at the deadline, 124', async (t) => 
   await lab.assertNothingLeft();
 });
 
-test('a QEMU stopped with SIGSTOP: SIGKILL, 137', async (t) => {
+test('a QEMU that a debugger holds is left alone until its time is up: SIGKILL, 137', async (t) => {
   const lab = new Lab(t);
   const trap = await lab.startGuest({ options: ['--timeout', '1', '--kill-after', '0.5'] });
-  process.kill(trap.qemuPid, 'SIGSTOP');
+  await lab.hang(trap.qemuPid);
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 137);
   assert.equal(trap.verdict['verdict'], 'killed');
+  assert.equal(trap.events('woken').length, 0);
+  await lab.assertNothingLeft();
+});
+
+for (const [what, signal, options, status, bye] of [
+  ['hears its button (the bundled hook)', 'SIGTERM', [], 0, 1],
+  ['hears its button (in process)', 'SIGTERM', ['--signal', 'TERM,monitorcommand=system_powerdown'], 0, 1],
+  ['is told to quit in good order', 'SIGQUIT', ['--kill-after', '20'], 124, 0],
+] as const) {
+  test(`a QEMU stopped with SIGSTOP is woken, and ${what}`, async (t) => {
+    const lab = new Lab(t);
+    const trap = await lab.startGuest({ options });
+    process.kill(trap.qemuPid, 'SIGSTOP');
+    trap.kill(signal);
+    assert.equal(await trap.status(), status, trap.stderr);
+    assert.equal(lab.said('bye'), bye);
+    assert.equal(trap.events('woken').length, 1);
+    assert.equal(trap.events('default-action').filter(({ message }) => message.includes('SIGKILL')).length, 0);
+    await lab.assertNothingLeft();
+  });
+}
+
+test('a QEMU that is stopped again after its press is woken for the next one', async (t) => {
+  const lab = new Lab(t);
+  const trap = await lab.startGuest({ temper: 'slow', options: ['--press', '0.5'] });
+  trap.kill('SIGTERM');
+  await trap.event('powerdown');
+  process.kill(trap.qemuPid, 'SIGSTOP');
+  assert.equal(await trap.status(), 0, trap.stderr);
+  assert.equal(trap.events('woken').length, 1);
   await lab.assertNothingLeft();
 });
 

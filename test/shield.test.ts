@@ -121,7 +121,7 @@ test('a terminal that QEMU has changed is set back where QEMU had to be killed',
   child.stdout.on('data', (chunk) => (seen += chunk));
   await until('the guest is up', () => seen.includes(guestSays.up));
   const qemu = Number(/QEMU started \(pid (\d+)\)/.exec(read(lab.file('log')))?.[1]);
-  process.kill(qemu, 'SIGSTOP');
+  await lab.hang(qemu);
   child.stdin.write('\x03');
   await new Promise((resolve) => child.on('exit', resolve));
   const [before, after] = read(modes).trim().split('\n');

@@ -71,7 +71,7 @@ test('taken over five times in a row: hooks, signals without one before, and the
 test('a QEMU that was taken over: its deadline is 124, SIGKILL 137, its own word 0, a crash 125', async (t) => {
   for (const [temper, options, act, status, verdict] of [
     ['stubborn', ['--timeout', '0.5'], (trap: Trap) => trap.kill('SIGTERM'), 124, 'forced'],
-    ['obedient', ['--timeout', '0.5', '--kill-after', '0.5'], (trap: Trap, pid: number) => (process.kill(pid, 'SIGSTOP'), trap.kill('SIGTERM')), 137, 'killed'],
+    ['obedient', ['--timeout', '0.5', '--kill-after', '0.5'], async (trap: Trap, pid: number) => (await trap.lab.hang(pid), trap.kill('SIGTERM')), 137, 'killed'],
     ['obedient', [], (trap: Trap) => void execute(trap.lab, 'quit').catch(() => undefined), 0, 'by-itself'],
     ['obedient', [], (_: Trap, pid: number) => process.kill(pid, 'SIGSEGV'), 125, 'unknown'],
     ['obedient', [], (_: Trap, pid: number) => process.kill(pid, 'SIGKILL'), 125, 'unknown'],
@@ -79,7 +79,7 @@ test('a QEMU that was taken over: its deadline is 124, SIGKILL 137, its own word
     const lab = new Lab(t);
     const first = await lab.startGuest({ options: [...keep, ...options], temper });
     const trap = await heir(lab, first, [...keep, ...options]);
-    act(trap, first.qemuPid);
+    await act(trap, first.qemuPid);
     assert.equal(await trap.status(), status, `${verdict}:\n${trap.stderr}`);
     assert.equal(trap.verdict['verdict'], verdict);
     await lab.assertNothingLeft();

@@ -66,11 +66,8 @@ for (const [name, words] of Object.entries(wrappers)) {
     const trap = behind(lab, words, { options: ['--timeout', '1', '--kill-after', '1'] });
     await trap.ready();
     const [qemu] = qemus(lab) as [number];
-    // A monitor that nobody reads from blocks QEMU as a whole, quit and all.
-    process.kill(qemu, 'SIGSTOP');
+    await lab.hang(qemu);
     trap.kill('SIGTERM');
-    await until('it is told to quit', () => trap.events('default-action').length > 0 || trap.child.exitCode !== null);
-    if (trap.child.exitCode === null) process.kill(qemu, 'SIGSTOP');
     assert.equal(await trap.status(), 137, trap.stderr);
     assert.equal(trap.verdict['end'], 'kill');
     assert.ok(!isAlive(qemu));

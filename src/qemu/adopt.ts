@@ -3,7 +3,7 @@ import { ageMs, commandLine, identify, isIdentityAlive, readProcess } from '../p
 import { UsageError } from '../usage-error.js';
 import { dialMonitor } from './dial.js';
 import { keepReadable } from '../system/node-internals.js';
-import { unknownExit, type Qemu, type QemuExit } from './process.js';
+import { unknownExit, wakeStopped, type Qemu, type QemuExit } from './process.js';
 import { findServer } from './socket-owner.js';
 
 /** How often a process is looked at that has closed its monitor. */
@@ -46,7 +46,7 @@ function speaks(socket: Socket, ms: number): Promise<Spoken> {
 }
 
 /** Watches a process that is nobody's child here: its monitor closes with it, and then it is looked at until it has gone. */
-function watch(pid: number, control: Socket): Pick<Qemu, 'gone' | 'kill' | 'reap'> {
+function watch(pid: number, control: Socket): Pick<Qemu, 'gone' | 'wake' | 'kill' | 'reap'> {
   const identity = identify(pid) ?? '';
   const lives = (): boolean => isIdentityAlive(identity);
   let settle!: (exit: QemuExit) => void;
@@ -63,6 +63,7 @@ function watch(pid: number, control: Socket): Pick<Qemu, 'gone' | 'kill' | 'reap
   control.once('close', () => follow(firstLookMs));
   return {
     gone,
+    wake: () => lives() && wakeStopped(pid),
     kill: () => {
       try {
         if (lives()) process.kill(pid, 'SIGKILL');

@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import { hasMoreRights, identify, isIdentityAlive, readProcess } from '../proc.js';
+import { hasMoreRights, identify, isIdentityAlive, isStopped, readProcess } from '../proc.js';
 import { keepReadable } from '../system/node-internals.js';
 import { spawnQemu } from '../system/spawn.js';
 import { dialMonitor } from './dial.js';
@@ -36,6 +36,11 @@ export interface Qemu {
   readonly isTied: boolean;
   /** What was killed before it had a monitor was not executed with our words: a wrapper has dropped them, and a guest may have run. */
   readonly bypassesUs: boolean;
+  /**
+   * SIGCONT, where SIGSTOP holds it: it would neither press its button nor quit.
+   * @returns whether it was held
+   */
+  wake(): boolean;
   /** SIGKILL. */
   kill(): void;
   /** Has libuv look again which children have ended, where a flood of signals may have drowned SIGCHLD. */
@@ -58,10 +63,20 @@ export interface Traits {
 }
 
 function killQuietly(pid: number): void {
+  sendQuietly(pid, 'SIGKILL');
+}
+
+/** The process must be known to be the one that is meant. */
+export function wakeStopped(pid: number): boolean {
+  return isStopped(pid) && sendQuietly(pid, 'SIGCONT');
+}
+
+function sendQuietly(pid: number, signal: NodeJS.Signals): boolean {
   try {
-    process.kill(pid, 'SIGKILL');
+    return process.kill(pid, signal);
   } catch {
     // It has gone just now, or is another user's: then the wait for it ends as it does for one that is stuck.
+    return false;
   }
 }
 
@@ -120,6 +135,11 @@ class StartedQemu implements Qemu {
       this.#other = identify(pid) ?? '';
     }
     return isSure;
+  }
+
+  wake(): boolean {
+    if (this.#other !== null) return isIdentityAlive(this.#other) && wakeStopped(this.pid);
+    return this.#exit === null && wakeStopped(this.childPid);
   }
 
   kill(): void {
