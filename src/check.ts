@@ -109,9 +109,15 @@ async function commandFindings({ qemu: [qemu] }: Config, rules: readonly Rule[])
   });
 }
 
+/** What ends the VM first, then what does something, then the rest; each as in the order of the signals' numbers. */
+function byWeight(rules: readonly Rule[]): Rule[] {
+  const weight = (rule: Rule): number => (isIgnored(rule) ? 2 : rule.defaultAction === 'none' ? 1 : 0);
+  return [...rules].sort((a, b) => weight(a) - weight(b));
+}
+
 /** The dispatch table as it would be, what each hook is, and every fault with its mend. */
 export async function check(config: Config, book: RuleBook, env: NodeJS.ProcessEnv): Promise<CheckReport> {
-  const rules = allRules(book);
+  const rules = byWeight(allRules(book));
   const hooks = listHooks(rules, book);
   const findings: Finding[] = [
     ...qemuFindings(config, book, env),

@@ -103,7 +103,7 @@ async function launch(config: Config, ground: Ground, saved: SavedState | null, 
     noteStarting(runDir);
     const qemu = await startQemu(plan, inheritedEnvironment(env), { controlSocket: monitors.control, monitorsFile, runDir: runDir.path });
     noteQemu(runDir, qemu.pid);
-    return { qemu, monitors, runDir, saved, adoption: null };
+    return { qemu, monitors, runDir, saved, incoming: plan.incoming, adoption: null };
   } catch (error) {
     throw error instanceof UsageError ? error : refusedBySystem((error as NodeJS.ErrnoException).path === monitorsFile ? `${monitorsFile}: cannot be written, and QEMU is not started` : 'QEMU cannot be started', error, 'look whether it starts without qemu-trap');
   }
@@ -431,7 +431,7 @@ export async function supervise(service: Service): Promise<number> {
     let ended = await run(findSavedState(config, file, log));
     const refused = ended.refusedState && file !== null;
     if (refused) {
-      setStateAside(file, `QEMU does not load it (status ${ended.exit.code}; its own words are above)`, log);
+      setStateAside(file, `QEMU does not load it (${ended.exit.signal === null ? `status ${ended.exit.code}` : `killed by ${ended.exit.signal}`}; its own words are above)`, log);
       ended = await run(null);
     }
     if (ended.exit.signal !== null) restoreTerminal();
@@ -466,6 +466,6 @@ export async function standIn(service: Service, qemu: AdoptedQemu): Promise<numb
   const adoption: Adoption = { ageMs: qemu.ageMs, isOther: false, sharesMonitor: true, cleared };
   const watch = new Watch(service, runDir, null, ready, cleared);
   // What it leaves is nothing that whoever comes next would need: that one attaches anew.
-  const { ending } = await watch.over({ qemu, monitors, runDir, saved: null, adoption }, false);
+  const { ending } = await watch.over({ qemu, monitors, runDir, saved: null, incoming: [], adoption }, false);
   return watch.conclude(ending);
 }

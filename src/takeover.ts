@@ -6,7 +6,7 @@ import { isSameCommand, wasToResume } from './qemu/command-line.js';
 import { isIdentityAlive, pidOf } from './proc.js';
 import { findStarted } from './qemu/socket-owner.js';
 import { isStarting, notedQemu } from './run-dir/noted-qemu.js';
-import type { Monitors } from './qemu/launch.js';
+import { incomingUris, type Monitors } from './qemu/launch.js';
 import type { RunDir } from './run-dir/run-dir.js';
 import { runFiles, signalOfHookFile } from './run-dir/files.js';
 import { openSavedState, type StateFile } from './qemu/saved-state.js';
@@ -108,6 +108,7 @@ export async function takeOver(wish: Wish): Promise<Left> {
     monitors: { ...monitors, hooks: hookMonitors(runDir) },
     runDir,
     saved: saved === null || 'fault' in saved ? null : saved,
+    incoming: incomingUris(state?.path ?? null, null),
     adoption,
   };
   return { left, cleared };

@@ -86,6 +86,8 @@ export interface Charge {
   readonly runDir: RunDir;
   /** What QEMU was started to resume. */
   readonly saved: SavedState | null;
+  /** Where QEMU finds that, in the words of `migrate-incoming`, the first that it knows. */
+  readonly incoming: readonly string[];
   /** `null` where qemu-trap has started it. */
   readonly adoption: Adoption | null;
 }
@@ -162,6 +164,7 @@ export class VmRun {
   #over = false;
   #started = false;
   #ready = false;
+  #isStateRefused = false;
   #hasAbandoned = false;
   #abandon!: (exit: QemuExit) => void;
   readonly #abandoned = new Promise<QemuExit>((resolve) => (this.#abandon = resolve));
@@ -441,7 +444,7 @@ export class VmRun {
   /** Lets the saved guest go on when QEMU has loaded it; before that, its state is removed. */
   async #resume(): Promise<void> {
     const { saved } = this.charge;
-    if (saved === null) return;
+    if (saved === null || !(await this.#load(saved))) return;
     while (isLoading(await queryRunState(this.#client))) await new Promise((resolve) => setTimeout(resolve, resumePollMs));
     if (this.#state.end !== null) return;
     this.attempt(() => writeFileSync(this.charge.runDir.file(runFiles.resuming), '', { mode: 0o600 }));
@@ -458,18 +461,42 @@ export class VmRun {
     await this.#refreshRunState();
   }
 
+  /**
+   * Has QEMU load the saved guest.
+   * @returns false where it refuses to: then it goes
+   */
+  async #load({ path }: SavedState): Promise<boolean> {
+    // A qemu-trap that was killed may have asked already.
+    const { status } = (await this.#client.execute('query-migrate')) as { status?: string };
+    if (status !== undefined || !isLoading(await queryRunState(this.#client))) return true;
+    let refusal = '';
+    for (const uri of this.charge.incoming) {
+      try {
+        await this.#client.execute('migrate-incoming', { uri });
+        return true;
+      } catch (error) {
+        if (!(error instanceof QmpError)) throw error;
+        refusal = error.desc;
+      }
+    }
+    this.#isStateRefused = true;
+    this.setting.log({ event: 'state-refused', level: 'warning', message: `saved state ${path}: QEMU does not load it: ${refusal}`, facts: { path } });
+    void this.#client.executeLast('quit').catch(() => undefined);
+    return false;
+  }
+
   #releaseInherited(): void {
     releaseInherited(this.setting.ready?.withheld ?? null);
   }
 
   /** True where QEMU said no to what it was asked, before its guest ran. */
   hasFailed(exit: QemuExit): boolean {
-    return (!this.#started || this.#resuming) && this.#state.stop === null && this.#state.end === null && exit.code !== null && exit.code !== 0;
+    return (!this.#started || this.#resuming) && this.#state.stop === null && this.#state.end === null && (exit.signal !== null || (exit.code ?? 0) !== 0);
   }
 
   /** True where QEMU ended because it could not load what it was to resume. */
   hasRefused(exit: QemuExit): boolean {
-    return this.#resuming && this.hasFailed(exit);
+    return this.#isStateRefused || (this.#resuming && this.hasFailed(exit));
   }
 
   #tellReady(): void {
@@ -647,7 +674,8 @@ export class VmRun {
     this.#tellHookEnd(signal, hook, run, outcome, Math.round(performance.now() - startedAt));
     const stopping = this.#state.stop === null ? null : toShutDown;
     this.#freezeGuard.hookEnded(outcome.kind === 'done' ? stopping : 'the hook that froze it has failed', deadline);
-    void this.#hookMonitors?.giveBack(signal, monitor, isLast && this.#state.stop?.powerdown === true);
+    const givenBack = this.#hookMonitors?.giveBack(signal, monitor, isLast && this.#state.stop?.powerdown === true);
+    if (isLast && outcome.kind === 'done') void givenBack?.then((error) => this.#tellNotPressed(signal, hook, error)).catch((error: unknown) => this.survive(error));
     if (this.#over) return null;
     if (this.#isSaving()) await within(abandonWithinMs, this.#abandonSave(hook));
     // Not every change of a guest that stands still is an event: a hook may have made it run, or migrated it.
@@ -667,6 +695,21 @@ export class VmRun {
     const how = outcome.kind === 'failed' ? 'ended' : outcome.kind;
     const words = { 'done': 'ended well', 'not-now': 'says not now', 'ended': 'was ended' }[how];
     this.setting.log({ event: 'hook-end', level: 'info', message: `${signal}: hook ${hook} ${words} after ${wordSeconds(ms)}${how === 'ended' ? (guestEnded(this.#state.evidence) ? ', with its guest' : ', for its time was up or QEMU has gone') : ''}`, facts: { signal, hook, outcome: how, ms } });
+  }
+
+  /** Of a hook that ended well, and whose guest has not been asked to go as far as QEMU says: better told now than at the deadline. */
+  async #tellNotPressed(signal: SignalName, hook: string, lastError: string | null): Promise<void> {
+    const { stop } = this.#state;
+    if (this.#over || stop === null || stop.rule.signal !== signal) return;
+    // What QEMU had to say before its answer to the hook has been read then.
+    await this.#refreshRunState();
+    const { evidence, end, stop: now } = this.#state;
+    if (this.#over || now?.since !== stop.since || now.powerdown || end !== null || isExiting(evidence) || guestEnded(evidence) || !isRunning(evidence.runState)) return;
+    const then = stop.rule.monitorCommand === null ? 'nothing is asked of the guest before the deadline' : 'qemu-trap does so shortly before the deadline, if the guest is still there';
+    this.setting.log({
+      event: 'not-pressed', level: lastError === null ? 'info' : 'warning', facts: { signal, hook, error: lastError },
+      message: `${signal}: hook ${hook} has not pressed the power button${lastError === null ? '' : ` (QEMU's last error: ${lastError})`}: ${then}`,
+    });
   }
 
   #callOf(signal: SignalName, file: HookFile, deadline: number): Pick<HookCall, 'file' | 'argument' | 'inherited' | 'facts'> {

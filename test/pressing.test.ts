@@ -62,3 +62,32 @@ for (const [what, press] of [['the bundled hook', []], ['in process', ['--signal
     assert.equal(lab.said('bye'), 1);
   });
 }
+
+for (const [what, words, error] of [
+  ['does nothing', 'exit 0', null],
+  ['asks for what QEMU does not know', `printf '{"execute":"qmp_capabilities"}{"execute":"system_powerdwn"}' >&3`, /system_powerdwn has not been found/],
+] as const) {
+  test(`a hook that ${what} and ends well: that it has not pressed is told at once, and the button follows`, async (t) => {
+    const lab = new Lab(t);
+    lab.hook('SIGTERM', `#!/bin/sh\n${words}\n`);
+    const trap = await lab.startGuest({ options: ['--hooks', lab.hooks, '--timeout', '4'] });
+    trap.kill('SIGTERM');
+    assert.equal(await trap.status(), 0);
+    assert.equal(lab.said('bye'), 1);
+    const events = trap.log.map(({ event }) => event);
+    assert.ok(events.indexOf('not-pressed') < events.indexOf('powerdown'), trap.stderr);
+    const [told] = trap.events('not-pressed');
+    assert.equal(told?.level, error === null ? 'info' : 'warning');
+    if (error === null) assert.equal(told?.['error'], null);
+    else assert.match(String(told?.['error']), error);
+  });
+}
+
+test('a hook that presses and hangs up at once: nothing is told of it', async (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGTERM', `#!/bin/sh\nprintf '{"execute":"qmp_capabilities"}{"execute":"system_powerdown"}' >&3\n`);
+  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks] });
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+  assert.equal(trap.events('not-pressed').length, 0, trap.stderr);
+});

@@ -86,12 +86,13 @@ test("descriptors keep their numbers in QEMU, and qemu-trap's own have the highe
   ] as const) {
     const plan = planLaunch({ ...wish, ...change, savedState: { fd: 17, path: '/var/lib/x/web.state' } });
     assert.equal(plan.controlFd, fds[0], JSON.stringify(change));
-    assert.deepEqual(plan.args.slice(-3), ['-incoming', `fd:${fds[1]}`, '-S']);
+    assert.deepEqual(plan.args.slice(-3), ['-incoming', 'defer', '-S']);
+    assert.deepEqual(plan.incoming, [`file:/proc/self/fd/${fds[1]}`, `fd:${fds[1]}`]);
     assert.equal(plan.stdio[fds[1]], 17);
   }
   const named = planLaunch({ ...wish, marked: [], inheritsNothing: true, savedState: { fd: 17, path: "/var/lib/o'x/web.state" } });
   assert.equal(named.controlFd, null);
-  assert.deepEqual(named.args.slice(-3), ['-incoming', "exec:cat '/var/lib/o'\\''x/web.state'", '-S']);
+  assert.deepEqual(named.incoming, ["file:/var/lib/o'x/web.state", "exec:cat '/var/lib/o'\\''x/web.state'"]);
   assert.deepEqual(named.stdio, ['inherit', 'inherit', 'inherit']);
 });
 

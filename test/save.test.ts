@@ -192,6 +192,22 @@ test('SIGTERM while a state is being loaded: nothing is lost, the next start res
   await lab.shutDown(trap);
 });
 
+test('a QEMU that dies by a signal while it loads a state is started without it the second time', needsLinux, async (t) => {
+  const lab = new SavingLab(t);
+  await lab.save();
+  const trap = lab.startLinux();
+  await trap.event('start');
+  process.kill(trap.qemuPid, 'SIGSEGV');
+  await trap.ready();
+  assert.equal(trap.events('start').length, 2);
+  assert.equal(trap.events('resumed').length, 0);
+  assert.match((await trap.event('state-refused')).message, /QEMU does not load it \(killed by SIGSEGV/);
+  assert.deepEqual(savedIn(lab.stateDir), ['web.state.refused']);
+  await lab.linux.says(says.up, 2);
+  trap.kill('SIGINT');
+  assert.equal(await trap.status(), 0);
+});
+
 test('a QEMU that does not start for another reason leaves the state in its place', needsLinux, async (t) => {
   const lab = new SavingLab(t);
   await lab.save();

@@ -1,6 +1,8 @@
 import type { Socket } from 'node:net';
 import type { SignalName } from '../signals.js';
 import { setBlocking } from '../system/node-internals.js';
+import { lineSplitter } from '../qmp/lines.js';
+import { readMessage } from '../qmp/messages.js';
 import { dialMonitor } from './dial.js';
 import type { Monitors } from './launch.js';
 
@@ -120,29 +122,33 @@ export class HookMonitors {
    * Takes a connection back when its hook has ended, and keeps it until QEMU has executed what the hook wrote: QEMU
    * drops the commands of a client that hangs up.
    * @param isLast QEMU may exit at any moment: it is kept open, and nothing is said on it
+   * @returns QEMU's last error in its answers that the hook has not read; `null` if there is none
    */
-  async giveBack(signal: SignalName, socket: Socket, isLast: boolean): Promise<void> {
+  async giveBack(signal: SignalName, socket: Socket, isLast: boolean): Promise<string | null> {
     setBlocking(socket, false);
     if (this.#taken.get(signal) === socket) this.#taken.delete(signal);
-    if (!this.#isHeld) await this.#drain(socket, isLast);
+    const error = this.#isHeld ? null : await this.#drain(socket, isLast);
     socket.destroy();
     // If QEMU stays after all, the next hook asks for one.
     if (!this.#isHeld) this.#prepare(this.#path(signal));
+    return error;
   }
 
-  #drain(socket: Socket, isSilent: boolean): Promise<void> {
-    return new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, drainMs);
+  #drain(socket: Socket, isSilent: boolean): Promise<string | null> {
+    return new Promise((resolve) => {
+      const errors: string[] = [];
       const drained = (): void => {
         clearTimeout(timer);
-        resolve();
+        // The last one is the answer to our 0xFF.
+        resolve(errors.at(isSilent ? -1 : -2) ?? null);
       };
-      let tail = '';
-      socket.on('data', (chunk: Buffer) => {
-        const text = tail + chunk.toString('latin1');
-        if (text.includes(drainMark)) drained();
-        tail = text.slice(-drainMark.length);
+      const timer = setTimeout(drained, drainMs);
+      const split = lineSplitter((line) => {
+        const message = readMessage(line);
+        if (line.includes(drainMark)) drained();
+        else if (message.kind === 'error') errors.push(message.error.desc);
       });
+      socket.on('data', split);
       socket.once('close', drained);
       socket.resume();
       if (socket.destroyed) drained();

@@ -47,6 +47,8 @@ export interface LaunchPlan {
   readonly hidden: readonly number[];
   /** QEMU's own number for its end of the control monitor; `null` where that has a socket with a name. */
   readonly controlFd: number | null;
+  /** Where the saved guest is, in the words of `migrate-incoming`, the first that QEMU knows. */
+  readonly incoming: readonly string[];
   /** QEMU gets a session of its own, for want of a better shield. */
   readonly detached: boolean;
 }
@@ -64,6 +66,15 @@ const shieldedInBackground = `${shielded},TTIN,TTOU`;
 const lowestFd = 3;
 /** qemu-trap's own descriptors in QEMU have the highest free numbers below this one. */
 const ownBelow = 256;
+
+/**
+ * Ways to name a saved guest: `file:` is there from QEMU 8.2 on, and `fd:` of a file up to 10.
+ * @param fd QEMU's own number for it, opened by us; `null` if it has none, and opens it by its path
+ */
+export function incomingUris(path: string | null, fd: number | null): string[] {
+  if (path === null) return [];
+  return fd === null ? [`file:${path}`, `exec:cat ${shellQuote(path)}`] : [`file:/proc/self/fd/${fd}`, `fd:${fd}`];
+}
 
 /** How to start QEMU: its command line untouched, what is added after it. */
 export function planLaunch(wish: LaunchWish): LaunchPlan {
@@ -87,11 +98,13 @@ export function planLaunch(wish: LaunchWish): LaunchPlan {
   };
   const controlFd = wish.inheritsNothing ? null : place('pipe');
   const { savedState } = wish;
-  if (savedState !== null) words.push('-incoming', wish.inheritsNothing ? `exec:cat ${shellQuote(savedState.path)}` : `fd:${place(savedState.fd)}`, '-S');
+  const inheritedState = savedState === null || wish.inheritsNothing ? null : place(savedState.fd);
+  // Where from it is asked when it can answer.
+  if (savedState !== null) words.push('-incoming', 'defer', '-S');
   const stdio: Stdio[] = [wish.terminal === 'background' ? 'ignore' : 'inherit', 'inherit', 'inherit'];
   for (let fd = lowestFd; fd <= Math.max(0, ...given.keys()); fd++) stdio.push(given.get(fd) ?? 'ignore');
   const [command = '', ...args] = words;
-  return { command, args, stdio, hidden: withheld === null ? [] : [withheld], controlFd, detached: wish.shield && helpers.env === null };
+  return { command, args, stdio, hidden: withheld === null ? [] : [withheld], controlFd, incoming: incomingUris(savedState?.path ?? null, inheritedState), detached: wish.shield && helpers.env === null };
 }
 
 /** The monitors that listen on sockets in the run directory. */
