@@ -4,8 +4,8 @@ set -eu
 cd "$(dirname "$0")/.."
 # It costs Node 20 another 39 ms at each start, and the tests start hundreds.
 unset NODE_EXTRA_CA_CERTS
-# Two files at a time: most of the time is waiting.
-set -- node --test --test-concurrency=2 --test-reporter=spec build/test/*.test.mjs build/test/managers/*.test.mjs
+# Three files at a time: most of the time is waiting.
+set -- node --test --test-concurrency=3 --test-reporter=spec build/test/*.test.mjs build/test/managers/*.test.mjs
 apart='unshare --mount --propagation private sh test/apart.sh'
 # A root without the right to mount has the host as it is.
 # shellcheck disable=SC2086 # words
