@@ -50,6 +50,7 @@ const lastPipesMs = 500;
 const lastHooksMs = 15_000;
 /** A QEMU that is slow to start has its monitor in a second or two. */
 const monitorWithinMs = 10_000;
+const wakeEveryMs = 1_000;
 const reapEveryMs = 100;
 const reapTries = 50;
 const resumePollMs = 20;
@@ -161,6 +162,8 @@ export class VmRun {
   #timer: NodeJS.Timeout | null = null;
   /** How long the monitor has to come up, before a line says that it has not. */
   readonly #patience: NodeJS.Timeout;
+  /** Looks for a QEMU that was stopped, as long as it is to end. */
+  #waking: NodeJS.Timeout | undefined;
   #over = false;
   #started = false;
   #ready = false;
@@ -259,6 +262,7 @@ export class VmRun {
     this.#freezeGuard.close();
     for (const follower of this.setting.followers) this.attempt(() => follower.close());
     clearTimeout(this.#patience);
+    clearInterval(this.#waking);
     if (this.#timer) clearTimeout(this.#timer);
     for (const hook of this.#hooks.values()) this.#endHook(hook);
     await within(lastHooksMs, Promise.all([...[...this.#hooks.values()].map((hook) => hook.cleared), ...this.#clearing]));
@@ -534,6 +538,13 @@ export class VmRun {
       this.shutdown = { signal: rule.signal, since, timeoutMs: rule.timeoutMs };
       this.#freezeGuard.stopBegins();
       this.attempt(() => this.#wake());
+    }
+    if (state.stop === null && state.end === null) {
+      clearInterval(this.#waking);
+      this.#waking = undefined;
+    } else {
+      // SIGSTOP takes its time, and may come at any.
+      this.#waking ??= setInterval(() => this.attempt(() => this.#wake()), wakeEveryMs);
     }
     for (const action of actions) if (action.do === 'tell') this.setting.log(() => wordTelling(action.telling));
     for (const follower of this.setting.followers) this.attempt(() => follower.follow(state));

@@ -100,7 +100,7 @@ for (const [what, signal, options, status, bye] of [
     trap.kill(signal);
     assert.equal(await trap.status(), status, trap.stderr);
     assert.equal(lab.said('bye'), bye);
-    assert.equal(trap.events('woken').length, 1);
+    assert.ok(trap.events('woken').length >= 1);
     assert.equal(trap.events('default-action').filter(({ message }) => message.includes('SIGKILL')).length, 0);
     await lab.assertNothingLeft();
   });
@@ -108,12 +108,14 @@ for (const [what, signal, options, status, bye] of [
 
 test('a QEMU that is stopped again after its press is woken for the next one', async (t) => {
   const lab = new Lab(t);
-  const trap = await lab.startGuest({ temper: 'slow', options: ['--press', '0.5'] });
+  const trap = await lab.startGuest({ temper: 'stubborn', options: ['--press', '0.5', '--timeout', '6', '--kill-after', '20'] });
   trap.kill('SIGTERM');
   await trap.event('powerdown');
   process.kill(trap.qemuPid, 'SIGSTOP');
-  assert.equal(await trap.status(), 0, trap.stderr);
-  assert.equal(trap.events('woken').length, 1);
+  await trap.event('woken');
+  const presses = trap.events('powerdown').length;
+  await trap.event('powerdown', presses + 1);
+  assert.equal(await trap.status(), 124, trap.stderr);
   await lab.assertNothingLeft();
 });
 
