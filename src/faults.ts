@@ -69,12 +69,13 @@ function checkNames(directory: string, asked: ReadonlySet<string>, add: AddFault
 function checkSteps(directory: HookFile, searchPath: string, add: AddFault): void {
   const fault = findDirectoryFault(directory.path);
   if (fault) add(directory.path, fault.what, fault.mend);
-  const { run, passedOver } = stepsIn(directory);
+  const { run, passedOver, unreadable } = stepsIn(directory);
+  if (unreadable !== null) add(directory.path, `it cannot be read (${unreadable})`, `chmod 755 ${shellQuote(directory.path)}`);
   for (const { path, because } of passedOver) {
     if (because === 'not-executable') add(path, 'it is not executable, and is passed over', `chmod 755 ${shellQuote(path)}`);
     else add(path, 'it is passed over for its name, as run-parts(8) does: letters, digits, - and _ only', `mv ${shellQuote(path)} ${shellQuote(path.replace(/\.[^/]*$/, ''))}`);
   }
-  if (run.length === 0) add(directory.path, 'no executable is in it, and it would do nothing', `rmdir ${shellQuote(directory.path)}`);
+  if (unreadable === null && run.length === 0) add(directory.path, 'no executable is in it, and it would do nothing', `rmdir ${shellQuote(directory.path)}`);
   for (const step of run) checkFile(step, searchPath, add);
 }
 

@@ -67,7 +67,9 @@ function append(path: string, line: RunStart | RunRecord): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const fd = openSync(path, constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK, 0o600);
   try {
-    if (!fstatSync(fd).isFile()) throw new Error('it is no file');
+    const stats = fstatSync(fd);
+    // Of another name it is somebody else's file.
+    if (!stats.isFile() || stats.nlink > 1) throw new Error('it is no file of its own');
     writeSync(fd, `${endsLine(fd) ? '' : '\n'}${JSON.stringify(line)}\n`);
   } finally {
     closeSync(fd);

@@ -1,5 +1,7 @@
+import { StringDecoder } from 'node:string_decoder';
 import type { Telling } from './dispatch.js';
 import { endCauses } from './outcome/end-cause.js';
+import { plainJson, plainText } from './plain-text.js';
 import { shownCommand } from './qmp/command-line.js';
 import { wordSeconds } from './seconds.js';
 import type { Author } from './stderr.js';
@@ -55,12 +57,12 @@ export function openLog({ format, priorities, vm }: LogForm, write: (line: strin
     told.push(words);
     timer ??= setTimeout(flush, afterMs);
   };
-  const name = vm.replaceAll(/\p{Cc}/gu, '_');
+  const name = plainText(vm).replaceAll('\n', '_');
   const say = ({ event, level, message, facts }: LogEvent, time: Date, author: Author): void => {
-    const line = message.replaceAll(/\s*\n\s*/g, ' | ');
+    const line = plainText(message).replaceAll(/\s*\n\s*/g, ' | ');
     const priority = priorities ? journalPrefix[level] : '';
     if (format === 'json') {
-      write(`${priority}${JSON.stringify({ time: time.toISOString(), event, level, vm, ...facts, message: line, v: 1 })}\n`, author);
+      write(`${priority}${plainJson(JSON.stringify({ time: time.toISOString(), event, level, vm, ...facts, message: line, v: 1 }))}\n`, author);
     } else {
       // What a hook wrote last may not have ended its line.
       write(`${midLine ? '\n' : ''}${priority}qemu-trap: ${name}: ${level === 'info' ? '' : `${level}: `}${line}\n`, author);
@@ -69,6 +71,7 @@ export function openLog({ format, priorities, vm }: LogForm, write: (line: strin
   };
   /** What a hook wrote last and has not ended with a line feed, by its path. */
   const unended = new Map<string, Buffer>();
+  const decoders = new Map<string, StringDecoder>();
   const sayLine = (hook: string, line: Buffer, time: Date): void => {
     const text = line.toString('utf8');
     if (text !== '') say({ event: 'hook-output', level: 'info', message: text, facts: { hook } }, time, 'hook');
@@ -80,9 +83,14 @@ export function openLog({ format, priorities, vm }: LogForm, write: (line: strin
   };
   const sayOutput = (hook: string, chunk: Buffer, time: Date): void => {
     if (format === 'text') {
-      if (chunk.length === 0) return;
-      midLine = chunk.at(-1) !== lineFeed;
-      return write(chunk, 'hook');
+      // A chunk ends anywhere, in the middle of a character, too.
+      const decoder = decoders.get(hook) ?? new StringDecoder('utf8');
+      decoders.set(hook, decoder);
+      const text = plainText(chunk.length === 0 ? decoder.end() : decoder.write(chunk));
+      if (chunk.length === 0) decoders.delete(hook);
+      if (text === '') return;
+      midLine = !text.endsWith('\n');
+      return write(text, 'hook');
     }
     if (chunk.length === 0) return sayRest(hook, time);
     // A chunk ends anywhere: in the middle of a line, or of a character of UTF-8.

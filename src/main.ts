@@ -6,6 +6,7 @@ import { status } from './outcome/exit-status.js';
 import { openLiveLine } from './live-line.js';
 import { openLog, type Log } from './log.js';
 import { vmName } from './qemu/command-line.js';
+import { plainJson, plainText } from './plain-text.js';
 import type { RuleBook } from './rules.js';
 import { isJournal, openStderr } from './stderr.js';
 import { standIn, supervise } from './supervise.js';
@@ -39,7 +40,8 @@ function ruleBook(config: Config): RuleBook {
 
 function print(text: string): void {
   try {
-    writeSync(1, text);
+    // What is JSON escapes the rest itself.
+    writeSync(1, text.startsWith('{') ? plainJson(text) : plainText(text));
   } catch {
     // stdout is closed: nobody wants to know.
   }
@@ -52,7 +54,7 @@ function asksForJson(argv: readonly string[]): boolean {
 
 /** The one line for a call that is wrong, or cannot be served. */
 function wordUsageError({ message }: UsageError, format: Config['log'], priorities: boolean): string {
-  const line = message.replaceAll(/\s*\n\s*/g, ' ');
+  const line = plainText(message).replaceAll(/\s*\n\s*/g, ' ');
   const words = format === 'json' ? JSON.stringify({ time: new Date().toISOString(), event: 'not-run', level: 'error', message: line, v: 1 }) : `qemu-trap: ${line}`;
   return `${priorities ? '<3>' : ''}${words}\n`;
 }

@@ -1,6 +1,7 @@
-import { lstatSync, readFileSync, readlinkSync, type Stats } from 'node:fs';
+import { lstatSync, readFileSync, readlinkSync, statSync, type Stats } from 'node:fs';
 import { userInfo } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { spawnSync } from './system/spawn.js';
 
 /** Something wrong with a file, and the command that mends it. */
 export interface Fault {
@@ -44,6 +45,17 @@ function findOverflowUser(): number | null {
 
 let overflowUser: number | null | undefined;
 
+/**
+ * Whether an access control list names others than owner, group and the rest: `ls -ld` shows it by a plus sign, and Node
+ * cannot (acl(5)). What it lets them do at most stands in the place of the group's mode.
+ */
+function hasAccessList(path: string): boolean {
+  const { stdout } = spawnSync('ls', ['-ld', '--', path], { stdio: ['ignore', 'pipe', 'ignore'], env: { ...process.env, LC_ALL: 'C' }, timeout: lsWithinMs });
+  return /^\S{10}\+/.test(stdout ?? '');
+}
+
+const lsWithinMs = 5_000;
+
 /** Who, besides root and the running user, may change what `stats` is of. */
 export function openToOthers(path: string, stats: Stats, kind: string): Fault | null {
   const gid = process.getegid?.() ?? 0;
@@ -53,7 +65,18 @@ export function openToOthers(path: string, stats: Stats, kind: string): Fault | 
   if (stats.mode & 0o020 && stats.gid !== gid) {
     return { what: `${kind} can be written by group ${stats.gid}`, mend: `chmod g-w ${shellQuote(path)}` };
   }
+  if (stats.mode & 0o020 && hasAccessList(path)) {
+    return { what: `${kind} can be written by whoever its access control list names`, mend: `setfacl -b ${shellQuote(path)}` };
+  }
   return null;
+}
+
+/**
+ * Who, besides root and the running user, may put something else in the place of a file of theirs in a directory. In a
+ * sticky one nobody may rename another's file (inode(7)).
+ */
+export function openToReplacing(path: string, stats: Stats, kind: string): Fault | null {
+  return ((stats.mode & sticky) === 0 ? openToOthers : ownerFault)(path, stats, kind);
 }
 
 const sticky = 0o1000;
@@ -95,4 +118,32 @@ export function findWayFault(path: string): Fault | null {
     }
   }
   return null;
+}
+
+/**
+ * Why a directory is not one to write to and to believe: it, or a step of the way to it, is in the hands of others. One
+ * that is not there yet has its way only.
+ */
+export function findDirectoryFault(path: string): Fault | null {
+  const wayFault = findWayFault(dirname(path));
+  if (wayFault !== null) return wayFault;
+  let stats: Stats;
+  try {
+    stats = lstatSync(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return code === 'ENOENT' || code === 'ENOTDIR' ? null : { what: `it cannot be looked at (${code})`, mend: `ls -ld ${shellQuote(path)}` };
+  }
+  // Where it leads is a matter of the way.
+  if (stats.isSymbolicLink()) return findWayFault(path) ?? ownFault(path);
+  if (!stats.isDirectory()) return { what: 'it is no directory', mend: `mv ${shellQuote(path)} ${shellQuote(`${path}.old`)}` };
+  return openToOthers(path, stats, 'it');
+}
+
+function ownFault(path: string): Fault | null {
+  try {
+    return openToOthers(path, statSync(path), 'it');
+  } catch {
+    return null;
+  }
 }

@@ -1,4 +1,5 @@
 import { homedir } from 'node:os';
+import { findDirectoryFault, type Fault } from './ownership.js';
 import { join, resolve } from 'node:path';
 
 /**
@@ -16,4 +17,11 @@ export function stateDirectory(asked: string | null, env: NodeJS.ProcessEnv): st
   } catch {
     return null;
   }
+}
+
+/** The state directory, if there is one, and why nothing may be written there, or believed that lies there. */
+export function checkStateDirectory(asked: string | null, env: NodeJS.ProcessEnv): { readonly path: string; readonly fault: Fault } | null {
+  const path = stateDirectory(asked, env);
+  const fault = path === null ? null : findDirectoryFault(path);
+  return path === null || fault === null ? null : { path, fault };
 }

@@ -27,6 +27,8 @@ import { wordSeconds } from './seconds.js';
 import type { SignalName } from './signals.js';
 import { clearedOf, requireOwnGround, takeOver } from './takeover.js';
 import { atTerminal, isInBackground, rememberTerminal } from './terminal.js';
+import type { Fault } from './ownership.js';
+import { checkStateDirectory } from './state-directory.js';
 import { StatusFile } from './status/file.js';
 import { descriptorLimit, inheritedDescriptors, isUnmarked, isWritable } from './system/descriptors.js';
 import { keep, onTrapped } from './trap.js';
@@ -59,6 +61,10 @@ function checkCall(config: Config, env: NodeJS.ProcessEnv): ReadyDescriptor | nu
     throw new UsageError(`--ready-fd ${readyFd}: no such file descriptor is open for writing: open it in the shell (${readyFd}>FILE), or have the service manager open it`);
   }
   return new ReadyDescriptor(readyFd);
+}
+
+function distrustedStateDirectory({ path, fault }: { readonly path: string; readonly fault: Fault }): UsageError {
+  return new UsageError(`state directory ${path}: ${fault.what} (mend it: ${fault.mend}, or name another with --state-dir)`);
 }
 
 /** Of a run directory that nobody has used since its last qemu-trap ended as it should. */
@@ -233,9 +239,10 @@ class Watch {
     stateFile: StateFile | null,
     ready: ReadyDescriptor | null,
     private readonly cleared: Promise<void>,
+    keepsHistory = true,
   ) {
     const { config, vm, book, log, tap, isRehearsal } = service;
-    this.#history = historyFile(config.stateDir, vm, process.env);
+    this.#history = keepsHistory ? historyFile(config.stateDir, vm, process.env) : null;
     this.#record = this.#history === null ? null : OpenRecord.of(this.#history, vm, isNamedByDefault(config));
     const followers = [new StatusFile(runDir.file, vm, this.#history), ...service.followers];
     const manager = new ServiceManager(helperEnvironment(process.env), log);
@@ -394,14 +401,20 @@ export async function supervise(service: Service): Promise<number> {
   const { config, vm, book, log } = service;
   const env = process.env;
   const ready = checkCall(config, env);
-  const file = stateFile(config.stateDir, vm, env);
+  const distrusted = checkStateDirectory(config.stateDir, env);
+  if (distrusted !== null && config.stateDir !== null) throw distrustedStateDirectory(distrusted);
+  const file = distrusted === null ? stateFile(config.stateDir, vm, env) : null;
   const hooked = allRules(book).filter((rule) => rule.script !== null).map((rule) => rule.signal);
   const restoreTerminal = rememberTerminal();
   const ground = prepare(config, vm, ready, hooked, env);
   const { runDir } = ground;
   const wish = { runDir, monitors: ground.monitors, qemu: config.qemu, state: file, onDeath: config.onDeath };
   const { left, cleared } = runDir.isFresh ? nothingLeft : await takeOver(wish);
-  const watch = new Watch(service, runDir, file, ready, cleared);
+  const watch = new Watch(service, runDir, file, ready, cleared, distrusted === null);
+  if (distrusted !== null) {
+    const { path, fault } = distrusted;
+    log({ event: 'state-distrusted', level: 'warning', message: `state directory ${path}: ${fault.what}: no guest is saved there or resumed, and no history kept; mend it: ${fault.mend}`, facts: { path, fix: fault.mend } });
+  }
   if (left !== null) return watch.conclude((await watch.over(left, true)).ending);
 
   // Before any hook of ours: what a killed one's hooks have left may be at work on what they would touch.
@@ -456,6 +469,8 @@ export async function supervise(service: Service): Promise<number> {
 export async function standIn(service: Service, qemu: AdoptedQemu): Promise<number> {
   const { config, vm } = service;
   const ready = checkCall(config, process.env);
+  const distrusted = checkStateDirectory(config.stateDir, process.env);
+  if (distrusted !== null && config.stateDir !== null) throw distrustedStateDirectory(distrusted);
   const { runDir, monitors } = prepare(config, vm, ready, [], process.env);
   requireOwnGround(runDir, config.attach ?? '', qemu.pid);
   // A guest that a hook of a killed one has frozen is still to be thawed.
@@ -464,7 +479,7 @@ export async function standIn(service: Service, qemu: AdoptedQemu): Promise<numb
   noteQemu(runDir, qemu.pid);
   const cleared = clearedOf(runDir);
   const adoption: Adoption = { ageMs: qemu.ageMs, isOther: false, sharesMonitor: true, cleared };
-  const watch = new Watch(service, runDir, null, ready, cleared);
+  const watch = new Watch(service, runDir, null, ready, cleared, distrusted === null);
   // What it leaves is nothing that whoever comes next would need: that one attaches anew.
   const { ending } = await watch.over({ qemu, monitors, runDir, saved: null, incoming: [], adoption }, false);
   return watch.conclude(ending);

@@ -16,6 +16,8 @@ export function isDirectoryOfSteps({ path }: HookFile): boolean {
 const stepName = /^[\w-]+$/;
 
 export interface Steps {
+  /** Why the directory cannot be listed, by the error's name; `null` if it was. */
+  readonly unreadable: string | null;
   /** In the order they run in. */
   readonly run: readonly HookFile[];
   /** Files that do not run, though somebody may have meant them to. */
@@ -29,8 +31,8 @@ export function stepsIn({ path: directory, ours }: HookFile): Steps {
   let names: string[];
   try {
     names = readdirSync(directory).sort();
-  } catch {
-    return { run, passedOver };
+  } catch (error) {
+    return { run, passedOver, unreadable: (error as NodeJS.ErrnoException).code ?? String(error) };
   }
   for (const name of names) {
     const path = join(directory, name);
@@ -44,7 +46,7 @@ export function stepsIn({ path: directory, ours }: HookFile): Steps {
     else if (stepName.test(name)) passedOver.push({ path, because: 'not-executable' });
     else if (executable && !name.startsWith('.')) passedOver.push({ path, because: 'name' });
   }
-  return { run, passedOver };
+  return { run, passedOver, unreadable: null };
 }
 
 /** `null` where there is no file to ask. */
@@ -70,6 +72,7 @@ export function stepsOf(hook: HookFile): { readonly files: readonly HookFile[] }
   if (!isDirectoryOfSteps(hook)) return { files: [hook] };
   const fault = findDirectoryFault(hook.path);
   if (fault) return { fault: `cannot be trusted: ${fault.what} (mend it: ${fault.mend})` };
-  const files = stepsIn(hook).run;
+  const { run: files, unreadable } = stepsIn(hook);
+  if (unreadable !== null) return { fault: `cannot be read (${unreadable})` };
   return files.length > 0 ? { files } : { fault: 'has no executable in it' };
 }

@@ -1,6 +1,6 @@
 import { accessSync, closeSync, constants, fstatSync, lstatSync, openSync, realpathSync, statSync, type Stats } from 'node:fs';
 import { dirname } from 'node:path';
-import { findWayFault, openToOthers, shellQuote, type Fault } from '../ownership.js';
+import { findWayFault, openToOthers, openToReplacing, shellQuote, type Fault } from '../ownership.js';
 
 export type TrustResult = { readonly trusted: true } | ({ readonly trusted: false } & Fault);
 
@@ -23,6 +23,14 @@ function missing(path: string): Fault {
     // Not even a link.
   }
   return { what: 'there is no such file', mend: `cp HOOK ${shellQuote(path)}` };
+}
+
+/** Why access(2) says that it cannot be executed. */
+function notExecutable(path: string, stats: Stats): Fault {
+  if ((stats.mode & 0o111) === 0) return { what: 'it is not executable', mend: `chmod 755 ${shellQuote(path)}` };
+  const isForUs = stats.uid === process.geteuid?.() ? stats.mode & 0o100 : stats.mode & 0o011;
+  if (process.geteuid?.() === 0 || isForUs !== 0) return { what: 'it lies on a file system that runs no programs (noexec)', mend: `findmnt -T ${shellQuote(path)}, and mount -o remount,exec what that names` };
+  return { what: 'it is not executable for the user qemu-trap runs as', mend: `chmod 755 ${shellQuote(path)}` };
 }
 
 /** Whether the steps in the directory `path` may run at all: neither it nor what it lies in is open to others. */
@@ -65,14 +73,14 @@ export function checkTrust(path: string, ours: boolean): TrustResult {
     try {
       accessSync(path, constants.X_OK);
     } catch {
-      return distrust({ what: 'it is not executable', mend: `chmod 755 ${shellQuote(path)}` });
+      return distrust(notExecutable(path, stats));
     }
     if (!ours) {
       const real = realpathSync.native(path);
       const fault =
         openToOthers(real, stats, 'it') ??
         [...new Set([dirname(path), dirname(real)])]
-          .map((directory) => openToOthers(directory, statSync(directory), `its directory ${directory}`) ?? findWayFault(directory))
+          .map((directory) => openToReplacing(directory, statSync(directory), `its directory ${directory}`) ?? findWayFault(directory))
           .find((each) => each !== null);
       if (fault) return distrust(fault);
     }

@@ -102,7 +102,8 @@ function advice({ name, found, records }: Reported): string[] {
   if (found !== null && found.pid !== null) {
     const [first] = servingOf(found);
     // Of a shutdown only: without one SIGQUIT would begin it. QEMU itself has those signals blocked.
-    if (first !== undefined && first.next !== 'none') lines.push(`${name}: to cut it short: kill -QUIT ${found.pid}`);
+    // A pid that another user has written down is nothing to send a signal to.
+    if (first !== undefined && first.next !== 'none' && found.uid === ownUid) lines.push(`${name}: to cut it short: kill -QUIT ${found.pid}`);
   }
   if (found !== null && found.pid === null) lines.push(`${name}: its qemu-trap was killed; the next start in ${found.runDir} takes the guest over, and until then no signal is served`);
   const last = records.at(-1);
