@@ -1,5 +1,6 @@
-import { closeSync, constants, fstatSync, mkdirSync, openSync, readFileSync, readSync, renameSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { closeSync, constants, fstatSync, openSync, readFileSync, readSync, renameSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { createParents } from './make-directories.js';
 import type { EndCause } from './outcome/end-cause.js';
 import type { EndKind, Verdict } from './outcome/ending.js';
 import { identify, isIdentityAlive } from './proc.js';
@@ -64,7 +65,7 @@ export function historyFile(asked: string | null, vm: string, env: NodeJS.Proces
 }
 
 function append(path: string, line: RunStart | RunRecord): void {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  createParents(path, 0o700);
   const fd = openSync(path, constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK, 0o600);
   try {
     const stats = fstatSync(fd);

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, readSync, readdirSync, readlinkSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, readSync, readdirSync, readlinkSync } from 'node:fs';
 
 /*
  * What /proc says of processes (proc(5)).
@@ -12,6 +12,11 @@ export interface Process {
   readonly session: number;
   /** In ticks since the host's boot. */
   readonly startTime: number;
+}
+
+/** Whether there is a /proc to ask. */
+export function hasProc(): boolean {
+  return existsSync('/proc/self/stat');
 }
 
 /** Ticks in a second: USER_HZ, which is 100 on every Linux that Node runs on (time(7)). */

@@ -13,8 +13,9 @@ import { notExecuted, verdict, type Ending, type Prevention } from './outcome/en
 import { exitStatus } from './outcome/exit-status.js';
 import { describeEnding } from './outcome/words.js';
 import type { AdoptedQemu } from './qemu/adopt.js';
-import { changesUser, daemonizes, guestSource, isNamed, usesTerminal } from './qemu/command-line.js';
+import { changesUser, daemonizes, guestSource, isNamed, unfinishedOption, usesTerminal } from './qemu/command-line.js';
 import { monitorsConfig, planLaunch, type Helpers, type Monitors, type TerminalUse } from './qemu/launch.js';
+import { hasProc } from './proc.js';
 import { changeUserInstead, isQemu, userChanger } from './qemu/wrappers.js';
 import { startQemu, type QemuExit } from './qemu/process.js';
 import { findHelpers, requireQemu } from './qemu/programs.js';
@@ -54,6 +55,8 @@ function checkCall(config: Config, env: NodeJS.ProcessEnv): ReadyDescriptor | nu
       throw new UsageError('-daemonize: qemu-trap must stay the parent of QEMU: leave the option out, your service manager does its work');
     }
     requireQemu(config.qemu[0] ?? '', env);
+    const unfinished = unfinishedOption(config.qemu);
+    if (unfinished !== null) throw new UsageError(`QEMU's ${unfinished}: its value is missing: write it after it, or leave the option out`);
   }
   const { readyFd } = config;
   if (readyFd === null) return null;
@@ -152,6 +155,9 @@ function warnOfLimits(config: Config, { helpers, runDir, terminal }: Ground, log
   }
   if (runDir.weakLock !== null) {
     log({ event: 'weak-lock', level: 'warning', message: `the run directory's lock does not hold across pid namespaces, for the kernel's cannot be had (${runDir.weakLock})` });
+  }
+  if (!hasProc()) {
+    log({ event: 'no-proc', level: 'warning', message: 'no /proc is mounted here: what a hook leaves is not found, nor a QEMU to take over, and qemu-trap --status knows of no VM' });
   }
   if (config.shield && helpers.env === null) {
     log({ event: 'partial-shield', level: 'warning', message: 'the shield is partial: env(1) here has no --block-signal (GNU coreutils 8.31 has), so QEMU gets a session of its own; a signal sent to QEMU itself still reaches it' });

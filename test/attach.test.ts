@@ -256,3 +256,13 @@ test('two qemu-traps never serve one QEMU', async (t) => {
   first.kill('SIGTERM');
   assert.equal(await first.status(), 0);
 });
+
+test('a monitor that spreads its words over lines (-qmp-pretty): one line says what to write instead', async (t) => {
+  const lab = new Lab(t);
+  const socket = lab.file('pretty.sock');
+  lab.spawn([...lab.guest(), '-qmp-pretty', `unix:${socket},server=on,wait=off`], { stdio: 'ignore' });
+  await lab.guestSaid('up');
+  const trap = lab.start({ command: [], options: ['--attach', socket], log: 'text' });
+  assert.equal(await trap.status(), 125);
+  assert.match(trap.stderr, /^qemu-trap: --attach [^\n]*-qmp-pretty[^\n]*start QEMU with -qmp unix:[^\n]*\n$/);
+});

@@ -149,6 +149,40 @@ test("root's --status gives no advice that another user has written", notRoot, (
   assert.doesNotMatch(status(nobody), /kill -QUIT|rm -rf|\u001b/);
 });
 
+test('without /proc: the VM runs and is shut down, a line says what cannot be told, and --status says that it cannot', notRoot, async (t) => {
+  const lab = new Lab(t);
+  const without = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs none /proc && exec "$@"', 'sh'];
+  const trap = await lab.startGuest({ through: without });
+  await trap.event('no-proc');
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0, trap.stderr);
+  assert.equal(lab.said('bye'), 1);
+  const [command = '', ...words] = [...without, process.execPath, program, '--status'];
+  const { status, stderr } = spawnSync(command, words, { encoding: 'utf8' });
+  assert.equal(status, 125);
+  assert.match(stderr, /^qemu-trap: --status: no \/proc is mounted here[^\n]*\n$/);
+});
+
+test('a run directory on a file system that is read-only is told as that', notRoot, (t) => {
+  const lab = new Lab(t);
+  mkdirSync(lab.file('ro'));
+  const { status, stderr } = spawnSync('unshare', ['--mount', 'sh', '-c', `mount -t tmpfs -o ro none '${lab.file('ro')}' && exec "$@"`, 'sh', process.execPath, program, '--run-dir', lab.file('ro/a/b'), '--state-dir', lab.file('state'), '--', 'true'], { encoding: 'utf8' });
+  assert.equal(status, 125);
+  assert.match(stderr, /^qemu-trap: run directory [^\n]*\(EROFS\)[^\n]*\n$/);
+});
+
+test("a last option of QEMU without its value does not swallow ours: one line, and a fault of --check", async (t) => {
+  const lab = new Lab(t);
+  const trap = lab.start({ qemu: ['-pidfile'], log: 'text' });
+  assert.equal(await trap.status(), 125);
+  assert.match(trap.stderr, /^qemu-trap: QEMU's -pidfile: its value is missing[^\n]*\n$/);
+  assert.ok(!existsSync('-readconfig'));
+  assert.match(check(lab.hooks, '--', 'qemu-system-x86_64', '-m', '16', '-pidfile').stdout, /QEMU's -pidfile: its value is missing/);
+  const named = await lab.startGuest({ qemu: ['-name', '-pidfile'] });
+  named.kill('SIGTERM');
+  assert.equal(await named.status(), 0);
+});
+
 const nasty = 'a\u001b[2Jb\u009bc\u2028d\u202ee\u2066f\u0007g\rh';
 
 test('text from outside reaches a log without control characters, separators, or marks of direction', () => {

@@ -18,17 +18,18 @@ export interface AdoptedQemu extends Qemu {
   readonly ageMs: number;
 }
 
-/** How a QMP monitor begins (docs/interop/qmp-spec of QEMU). */
-const greeting = '{"QMP"';
+/** How a QMP monitor begins (docs/interop/qmp-spec of QEMU), and one that spreads its words over lines (-qmp-pretty). */
+const greetings = { speaks: /^\{"QMP"/, pretty: /^\s*\{\s+"QMP"/ } as const;
 
 /** Looks at what was said first, and leaves it unread. */
-function isGreeting(socket: Socket): boolean {
+function kindOf(socket: Socket): 'speaks' | 'pretty' | 'other' {
   const head = socket.read() as Buffer;
   socket.unshift(head);
-  return head.toString('latin1').startsWith(greeting);
+  const text = head.toString('latin1');
+  return greetings.speaks.test(text) ? 'speaks' : greetings.pretty.test(text) ? 'pretty' : 'other';
 }
 
-type Spoken = 'speaks' | 'gone' | 'silent' | 'other';
+type Spoken = 'speaks' | 'pretty' | 'gone' | 'silent' | 'other';
 
 /** Settled with what the peer has said, which stays unread, before it hung up or `ms` milliseconds went by. */
 function speaks(socket: Socket, ms: number): Promise<Spoken> {
@@ -41,7 +42,7 @@ function speaks(socket: Socket, ms: number): Promise<Spoken> {
     };
     socket.on('error', () => undefined);
     socket.once('close', () => settle('gone'));
-    socket.once('readable', () => settle(socket.readableLength === 0 ? 'gone' : isGreeting(socket) ? 'speaks' : 'other'));
+    socket.once('readable', () => settle(socket.readableLength === 0 ? 'gone' : kindOf(socket)));
   });
 }
 
@@ -101,6 +102,8 @@ export async function adoptQemu(path: string, known: number | null, withinMs: nu
   switch (await speaks(control, until - performance.now())) {
     case 'gone':
       return null;
+    case 'pretty':
+      throw refuse(new UsageError(`${path}: its monitor spreads what it says over lines (-qmp-pretty, pretty=on): start QEMU with -qmp unix:${path},server=on,wait=off`));
     case 'other':
       throw refuse(new UsageError(`${path}: is no QMP monitor: name the socket of one, such as -qmp unix:SOCKET,server=on,wait=off makes`));
     case 'silent':

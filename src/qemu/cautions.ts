@@ -1,5 +1,5 @@
 import { readOpts } from '../qemu-opts.js';
-import { changesUser, daemonizes, isOption, waitsForConnection } from './command-line.js';
+import { changesUser, daemonizes, isOption, unfinishedOption, waitsForConnection } from './command-line.js';
 import { changeUserInstead, isQemu, userChanger, usesTimeout } from './wrappers.js';
 
 /** Something in QEMU's command line that an administrator of a service should know of. */
@@ -46,6 +46,12 @@ const rules: readonly Rule[] = [
     find: [(words) => (daemonizes(words) ? '-daemonize' : null)],
     what: 'qemu-trap must stay the parent of QEMU',
     mend: 'leave it out: your service manager does its work; a QEMU that runs already is served with --attach',
+    isFault: true,
+  },
+  {
+    find: [(words) => unfinishedOption(['', ...words])],
+    what: 'its value is missing, and QEMU would take the word after it, which is ours',
+    mend: 'write its value after it, or leave the option out',
     isFault: true,
   },
   {

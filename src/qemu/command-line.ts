@@ -66,6 +66,23 @@ export function startsPaused(qemu: readonly string[]): boolean {
   return qemu.some((word) => isOption(word, 'S'));
 }
 
+/** Options of QEMU that take a value, by qemu(1); not all, but those that a command line may well end in. */
+const withValue = [
+  'accel', 'add-fd', 'append', 'audio', 'audiodev', 'bios', 'blockdev', 'boot', 'cdrom', 'chardev', 'cpu', 'D', 'd', 'debugcon', 'device', 'display', 'drive', 'dtb', 'echr',
+  'fda', 'fsdev', 'fw_cfg', 'gdb', 'global', 'hda', 'hdb', 'hdc', 'hdd', 'icount', 'incoming', 'initrd', 'k', 'kernel', 'loadvm', 'M', 'm', 'machine', 'mem-path', 'mon', 'monitor', 'name',
+  'net', 'netdev', 'nic', 'numa', 'object', 'parallel', 'pidfile', 'pflash', 'qmp', 'readconfig', 'rtc', 'run-with', 'runas', 'sandbox', 'seed', 'serial', 'set', 'smbios', 'smp', 'spice',
+  'tpmdev', 'trace', 'uuid', 'vga', 'virtfs', 'vnc', 'watchdog-action', 'action',
+];
+
+/** The last word, if it is an option whose value is missing: QEMU would take the word after it for that, which is ours. */
+export function unfinishedOption(qemu: readonly string[]): string | null {
+  const last = qemu.length > 1 ? qemu.at(-1) : undefined;
+  const before = qemu.at(-2);
+  // What looks like an option may be a value.
+  if (before !== undefined && withValue.some((name) => isOption(before, name))) return null;
+  return last !== undefined && withValue.some((name) => isOption(last, name)) ? last : null;
+}
+
 /** Options whose value may be a socket that QEMU serves. */
 const serving = ['chardev', 'serial', 'parallel', 'monitor', 'qmp', 'qmp-pretty', 'debugcon', 'gdb'];
 

@@ -1,6 +1,7 @@
 import { chmodSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
+import { createParents } from '../make-directories.js';
 import { findWayFault, openToOthers, type Fault } from '../ownership.js';
 import { identify, isIdentityAlive, pidOf, readIdentity } from '../proc.js';
 import { longestSocketPath } from '../socket-path.js';
@@ -106,7 +107,7 @@ function refusedToCreate(path: string, error: unknown): UsageError {
 function makeWay(path: string, made: (directory: string) => void): void {
   refuse(path, findWayFault(dirname(path)));
   try {
-    createParents(path, made);
+    createParents(path, 0o755, made);
   } catch (error) {
     throw refusedToCreate(path, error);
   }
@@ -138,24 +139,6 @@ function open(path: string, made: (directory: string) => void): void {
   if ((stats.mode & 0o777) !== 0o700) chmodSync(path, 0o700);
 }
 
-/** One by one, for Node's own way (`recursive`) does not say what it had made when it fails. */
-function createParents(path: string, made: (directory: string) => void): void {
-  const parent = dirname(path);
-  const create = (): void => {
-    mkdirSync(parent, { mode: 0o755 });
-    made(parent);
-  };
-  try {
-    create();
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EEXIST') return;
-    if (code !== 'ENOENT') throw error;
-    createParents(parent, made);
-    create();
-  }
-}
-
 /** @param holder pid and start time, as far as it is known */
 function servedBy(what: string, holder: string): UsageError {
   const who = isIdentityAlive(holder) ? ` (pid ${pidOf(holder)})` : '';
@@ -184,7 +167,7 @@ function lockOne(what: string, files: readonly string[], kind: 'file' | 'directo
 
 /** Makes the directories of lock files that are to be had without a run directory beside them. */
 function makeLockDirectories(files: readonly string[]): void {
-  for (const file of files) quietly(() => mkdirSync(dirname(file), { recursive: true, mode: 0o700 }));
+  for (const file of files) quietly(() => createParents(file, 0o700));
 }
 
 function isDirectory(path: string): boolean {

@@ -4,6 +4,7 @@ import { historyFile, recall, summarize, type RunRecord } from '../history.js';
 import { defaultTimeoutSeconds } from '../args.js';
 import { isUnknown } from '../outcome/run-state.js';
 import { wordSeconds } from '../seconds.js';
+import { hasProc } from '../proc.js';
 import { UsageError } from '../usage-error.js';
 import { monotonicMs, type Serving } from './file.js';
 import { findVms, ownUid, type FoundVm } from './find.js';
@@ -137,6 +138,7 @@ function asObject({ name, found, records }: Reported): object {
  * @throws {UsageError} for a VM that neither runs nor has run
  */
 export function report({ names, runDir, stateDir, format }: StatusCall, env: NodeJS.ProcessEnv): string {
+  if (!hasProc()) throw new UsageError('--status: no /proc is mounted here, and without it nobody can tell what runs: mount -t proc proc /proc');
   const running = findVms(runDir, env).map((found): Reported => {
     const name = found.status?.vm ?? basename(found.runDir);
     return { name, found, records: found.records.length > 0 || found.uid !== ownUid ? found.records : recordsOf(name) };
