@@ -158,7 +158,7 @@ function lockOne(what: string, files: readonly string[], kind: 'file' | 'directo
   let why = '';
   for (const file of files) {
     const attempt = takeKernelLock(file, kind);
-    if (attempt.kind === 'busy') throw servedBy(what, holderIn(attempt.note));
+    if (attempt.kind === 'busy') throw servedBy(what, kind === 'file' ? holderIn(attempt.note) : readIdentity(join(file, runFiles.lock)));
     if (attempt.kind === 'held') return attempt;
     why = attempt.why;
   }
