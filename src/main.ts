@@ -99,7 +99,10 @@ async function main(argv: readonly string[]): Promise<number> {
     const live = config.log === 'text' ? openLiveLine(stderr, config.qemu, process.env) : null;
     log = openLog({ format: config.log, priorities: isJournal(process.env), vm }, (text, author) => (live ?? stderr).write(text, author));
     const service = { config, vm, book, log, followers: live === null ? [] : [live], tap: null, isRehearsal: false };
-    return await (qemu === null ? supervise(service) : standIn(service, qemu));
+    const code = await (qemu === null ? supervise(service) : standIn(service, qemu));
+    // Also if nothing is left to wait for before the last line is written.
+    process.exitCode = code;
+    return code;
   } catch (error) {
     const refused = error instanceof UsageError ? error : isSystemError(error) ? refusedBySystem(error.message, error, 'QEMU was not started') : null;
     if (refused === null) throw error;

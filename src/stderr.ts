@@ -243,6 +243,8 @@ function pumpedStderr(): Stderr {
     stdin.unref();
     const finish = (ms: number): Promise<void> => {
       stdin.end();
+      // It must not be the last thing that the event loop waits for, and not count.
+      child.ref();
       // Held by whoever does not read: it goes with us.
       const timer = setTimeout(() => child.kill('SIGKILL'), ms);
       return gone.finally(() => clearTimeout(timer));

@@ -226,6 +226,8 @@ interface Over {
   readonly hasFailed: boolean;
   /** What it said no to may be the guest that it was to resume. */
   readonly refusedState: boolean;
+  /** Why QEMU did not let a guest run that it had loaded; its state is kept. */
+  readonly resumeFailure: string | null;
 }
 
 /** All that is left to do once a QEMU runs, be it this qemu-trap's or another's. */
@@ -318,7 +320,7 @@ class Watch {
     const exit = await vmRun.untilGone();
     // One that not even SIGKILL has ended is still there for whoever comes next.
     this.runDir.leaves = vmRun.hasAbandoned;
-    return { exit, ending: vmRun.ending(exit), hasFailed: vmRun.hasFailed(exit), refusedState: vmRun.hasRefused(exit) };
+    return { exit, ending: vmRun.ending(exit), hasFailed: vmRun.hasFailed(exit), refusedState: vmRun.hasRefused(exit), resumeFailure: vmRun.resumeFailure };
   }
 
   async #warnOfStopTime(): Promise<void> {
@@ -448,6 +450,7 @@ export async function supervise(service: Service): Promise<number> {
   };
   try {
     let ended = await run(findSavedState(config, file, log));
+    if (ended.resumeFailure !== null) return await watch.conclude(notExecuted({ words: `its saved guest is loaded and cannot go on (${ended.resumeFailure}); it is kept`, stop: null }));
     const refused = ended.refusedState && file !== null;
     if (refused) {
       setStateAside(file, `QEMU does not load it (${ended.exit.signal === null ? `status ${ended.exit.code}` : `killed by ${ended.exit.signal}`}; its own words are above)`, log);

@@ -6,6 +6,7 @@ import { isSameCommand, wasToResume } from './qemu/command-line.js';
 import { isIdentityAlive, pidOf } from './proc.js';
 import { findStarted } from './qemu/socket-owner.js';
 import { isStarting, notedQemu } from './run-dir/noted-qemu.js';
+import { wakeStopped } from './qemu/process.js';
 import { incomingUris, type Monitors } from './qemu/launch.js';
 import type { RunDir } from './run-dir/run-dir.js';
 import { runFiles, signalOfHookFile } from './run-dir/files.js';
@@ -44,6 +45,8 @@ async function findLeft({ runDir, monitors: { control }, onDeath }: Wish): Promi
   const wasStarting = isStarting(runDir);
   for (;;) {
     const lives = isIdentityAlive(identity);
+    // One that somebody has stopped says nothing.
+    if (lives) wakeStopped(pidOf(identity));
     // What is noted may be a wrapper that has gone, or that went with the one who was killed.
     const onTheirWay = wasStarting ? findStarted(runDir.path, runDir.file(runFiles.monitorsConfig)) : [];
     const known = lives && !wasStarting ? pidOf(identity) : null;

@@ -142,6 +142,8 @@ interface StepOfChain {
 export class VmRun {
   /** The shutdown that is under way. */
   shutdown: Shutdown | null = null;
+  /** Why QEMU did not let a guest run that it had loaded. */
+  resumeFailure: string | null = null;
 
   readonly #client: QmpClient;
   readonly #hooks = new Map<SignalName, HookRun>();
@@ -269,7 +271,14 @@ export class VmRun {
     this.#hookMonitors?.close();
     this.#relay?.close();
     await within(lastPipesMs, Promise.resolve(this.#outputPipes?.close()));
-    return exit;
+    if (this.#hasAbandoned) return exit;
+    const { config, log } = this.setting;
+    const { exit: last, killedWrapper } = await this.charge.qemu.finish(config.killAfterMs);
+    if (killedWrapper !== null) {
+      const [wrapper = ''] = config.qemu;
+      log({ event: 'wrapper', level: 'warning', message: `${wrapper} (pid ${killedWrapper}) has not ended ${wordSeconds(config.killAfterMs)} after its QEMU: ended by SIGKILL`, facts: { wrapper } });
+    }
+    return last;
   }
 
   /** True where QEMU is left to the kernel, which holds it though it was killed. */
@@ -279,7 +288,7 @@ export class VmRun {
 
   ending(exit: QemuExit): Ending {
     const { end, evidence } = this.#state;
-    const action = end === null ? 'none' : end.killed ? 'kill' : end.action;
+    const action = end === null ? 'none' : end.killed && this.charge.qemu.wasKilled ? 'kill' : end.action;
     const { stateFile } = this.setting;
     return endingOf({
       ...exit,
@@ -350,6 +359,8 @@ export class VmRun {
     }
     if (qemu.pid !== started || adoption !== null) noteQemu(runDir, qemu.pid);
     noteStarted(runDir);
+    // A wrapper that starts QEMU once more has no use for it.
+    if (qemu.pid !== started || adoption !== null) rmSync(runDir.file(runFiles.monitorsConfig), { force: true });
     if (adoption !== null || config.onDeath === 'keep' || runDir.leaves || qemu.isTied) return;
     runDir.leaves = true;
     const why = qemu.pid === started ? 'it has rights that we have not, which unties the two' : `a wrapper stands in front of it (pid ${started}; QEMU is ${qemu.pid}): have it exec QEMU`;
@@ -408,7 +419,12 @@ export class VmRun {
   /** Undoes what hooks of a qemu-trap that was killed have left half done. */
   async #inherit({ cleared }: Adoption, runState: string): Promise<void> {
     const { runDir } = this.charge;
-    if (isPaused(runState) && existsSync(runDir.file(runFiles.resuming))) await this.#letGo();
+    if (isPaused(runState) && existsSync(runDir.file(runFiles.resuming))) {
+      await this.#letGo().catch((error: unknown) => {
+        if (!(error instanceof QmpError)) throw error;
+        this.setting.log({ event: 'save-stuck', level: 'error', message: `the guest that was being resumed cannot go on: ${error.desc}` });
+      });
+    }
     // The state is under its name, and QEMU was to go: a guest that went on now would spoil it.
     if (hasMigrated(runState) && this.setting.stateFile !== null && existsSync(this.setting.stateFile.path)) {
       this.setting.log({ event: 'saved', level: 'info', message: `the guest was saved by a qemu-trap that was killed (${this.setting.stateFile.path}): telling QEMU to quit`, facts: { path: this.setting.stateFile.path } });
@@ -453,16 +469,30 @@ export class VmRun {
     if (this.#state.end !== null) return;
     this.attempt(() => writeFileSync(this.charge.runDir.file(runFiles.resuming), '', { mode: 0o600 }));
     try {
-      saved.discard();
+      saved.setApart();
     } catch (error) {
       this.setting.log({ event: 'state-kept', level: 'error', message: `${saved.path}: cannot be removed (${errorText(error)}): remove it before the next start, for the guest it holds goes on now`, facts: { path: saved.path } });
     }
     this.#resuming = false;
     markHooksToCome();
     this.#releaseInherited();
-    await this.#letGo();
+    try {
+      await this.#letGo();
+    } catch (error) {
+      if (!(error instanceof QmpError)) throw error;
+      return this.#cannotGoOn(saved, error.desc);
+    }
+    this.attempt(() => saved.discard());
     this.setting.log({ event: 'resumed', level: 'info', message: `the guest goes on where it was saved (${saved.path})`, facts: { path: saved.path } });
     await this.#refreshRunState();
+  }
+
+  /** The guest is loaded, and QEMU refuses to let it run: its disk is another's, say. Nothing of it is lost. */
+  #cannotGoOn(saved: SavedState, why: string): void {
+    this.attempt(() => saved.putBack());
+    this.attempt(() => rmSync(this.charge.runDir.file(runFiles.resuming), { force: true }));
+    this.resumeFailure = why;
+    void this.#client.executeLast('quit').catch(() => undefined);
   }
 
   /**
@@ -775,6 +805,7 @@ export class VmRun {
     this.#feed({ kind: 'qemu', event: told });
     const exits = isExiting(this.#state.evidence);
     this.#client.hold(exits);
+    if (exits) this.charge.qemu.look(this.setting.config.killAfterMs);
     if (!exits && runStateEvents.includes(event)) void this.#refreshRunState();
   }
 

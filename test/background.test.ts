@@ -108,17 +108,17 @@ for (const kind of ['pipe', 'terminal']) {
     chmodSync(lab.dir, 0o755);
     mkdirSync(lab.file('theirs'));
     chownSync(lab.file('theirs'), 65534, 65534);
-    const command = lab.guest().map((word) => (word.startsWith('file:') ? `file:${lab.file('theirs/serial')}` : word));
-    chmodSync(lab.file('obedient.img'), 0o644);
+    const command = lab.guest('stubborn').map((word) => (word.startsWith('file:') ? `file:${lab.file('theirs/serial')}` : word));
+    chmodSync(lab.file('stubborn.img'), 0o644);
     const asNobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
     const trap = lab.start({
       command, program: lab.ownCopy(), through: ['python3', '-c', filling, kind, ...asNobody],
-      options: ['--run-dir', lab.file('theirs/run'), '--state-dir', lab.file('theirs/state')], stdio: ['ignore', 'ignore', 'ignore'],
+      options: ['--run-dir', lab.file('theirs/run'), '--state-dir', lab.file('theirs/state'), '--timeout', '2'], stdio: ['ignore', 'ignore', 'ignore'],
     });
     await until('the guest is up', () => read(lab.file('theirs/serial')).includes('guest: up'));
     trap.kill('SIGTERM');
-    assert.equal(await trap.status(), 0);
-    assert.match(read(lab.file('theirs/serial')), /guest: bye/);
+    assert.equal(await trap.status(), 124);
+    assert.match(read(lab.file('theirs/serial')), /guest: power button/);
     await until('nothing is left', () => lab.left().length === 0);
   });
 }

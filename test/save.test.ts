@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chownSync, existsSync, mkdirSync, readFileSync, readdirSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { test, type TestContext } from 'node:test';
-import { execute, Lab, monitor, read, until, type StartOptions, type Trap } from './lab.js';
+import { execute, isAlive, Lab, monitor, openFiles, read, until, type StartOptions, type Trap } from './lab.js';
 import { Linux, needsLinux, says, type LinuxOptions } from './linux.js';
 
 /*
@@ -103,7 +103,7 @@ const canMount = (() => {
 test('save with a full disk: nothing is left of it, the guest goes on and gets its power button', canMount, async (t) => {
   const lab = new SavingLab(t);
   mkdirSync(lab.stateDir);
-  const trap = lab.startLinux({}, { through: ['unshare', '-m', 'sh', '-c', `mount -t tmpfs -o size=8m none ${lab.stateDir} && exec "$@"`, 'sh'] });
+  const trap = lab.startLinux({}, { through: ['unshare', '-m', 'sh', '-c', `mount -t tmpfs -o size=8m,mode=700 none ${lab.stateDir} && exec "$@"`, 'sh'] });
   await lab.linux.says(says.up);
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
@@ -190,6 +190,28 @@ test('SIGTERM while a state is being loaded: nothing is lost, the next start res
   const trap = lab.startLinux();
   await until('it goes on', () => lab.uptimes.length > before);
   await lab.shutDown(trap);
+});
+
+test('a saved guest whose disk another QEMU has is kept: one line, and it resumes when the disk is free', needsLinux, async (t) => {
+  const lab = new SavingLab(t);
+  await lab.save();
+  const size = statSync(lab.state).size;
+  const other = lab.spawn(['qemu-system-x86_64', '-S', '-display', 'none', '-nodefaults', '-drive', `file=${lab.linux.disk},format=raw,if=none,id=x`, '-device', 'virtio-blk,drive=x'], { stdio: 'ignore' });
+  await until('it has the disk', () => openFiles(other.pid as number).includes(lab.linux.disk));
+  const early = lab.startLinux();
+  assert.equal(await early.status(), 125, early.stderr);
+  assert.match(early.verdict.message, /its saved guest is loaded and cannot go on \(.*lock.*\); it is kept/);
+  assert.equal(early.events('resumed').length, 0);
+  assert.equal(statSync(lab.state).size, size);
+  assert.deepEqual(savedIn(lab.stateDir), ['web.state']);
+  other.kill('SIGKILL');
+  await until('the disk is free', () => !isAlive(other.pid as number));
+  const before = lab.uptimes.length;
+  const trap = lab.startLinux();
+  await trap.event('resumed');
+  await until('it goes on', () => lab.uptimes.length > before);
+  await lab.shutDown(trap);
+  assert.deepEqual(savedIn(lab.stateDir), []);
 });
 
 test('a QEMU that dies by a signal while it loads a state is started without it the second time', needsLinux, async (t) => {

@@ -117,6 +117,50 @@ test('a QEMU that will outlive us is told of at the start; one that exec put in 
   }
 });
 
+for (const [what, wrapper, isKilled] of [
+  ['lives on after its QEMU, and ends by itself', `"$@"; sleep 0.5; echo over >>ENDED; exit $?`, false],
+  ['lives on for good, with a child', '"$@"; sleep 600', true],
+  ['starts QEMU again and again', 'while :; do "$@"; done', true],
+] as const) {
+  test(`a wrapper that ${what}: the words and the status are of QEMU, and nothing is left`, async (t) => {
+    const lab = new Lab(t);
+    const trap = behind(lab, ['sh', '-c', wrapper.replace('ENDED', lab.file('ended')), 'sh'], { options: ['--kill-after', isKilled ? '1' : '20'] });
+    await trap.ready();
+    await lab.guestSaid('up');
+    trap.kill('SIGTERM');
+    assert.equal(await trap.status(), 0, trap.stderr);
+    assert.equal(trap.verdict['end'], 'guest-shutdown');
+    assert.doesNotMatch(trap.verdict.message, /SIGKILL/);
+    assert.equal(trap.events('wrapper').length, isKilled ? 1 : 0);
+    assert.equal(read(lab.file('ended')), isKilled ? '' : 'over\n');
+    await lab.assertNothingLeft();
+  });
+}
+
+test('a crash of a QEMU whose wrapper lives on is noticed at once', async (t) => {
+  const lab = new Lab(t);
+  const trap = behind(lab, ['sh', '-c', '"$@"; sleep 600', 'sh'], { options: ['--kill-after', '1'] });
+  await trap.ready();
+  process.kill(qemus(lab)[0] as number, 'SIGSEGV');
+  assert.equal(await trap.status(), 125, trap.stderr);
+  assert.equal(trap.verdict['end'], 'crash');
+  await lab.assertNothingLeft();
+});
+
+test('a take-over behind a wrapper knows its command line again', async (t) => {
+  const lab = new Lab(t);
+  const first = behind(lab, ['sh', '-c', '"$@"; exit $?', 'sh']);
+  await first.ready();
+  await lab.guestSaid('up');
+  await first.die();
+  const next = behind(lab, ['sh', '-c', '"$@"; exit $?', 'sh']);
+  await next.ready();
+  assert.equal(next.events('takeover')[0]?.['other_command'], false);
+  next.kill('SIGTERM');
+  assert.equal(await next.status(), 0);
+  await lab.assertNothingLeft();
+});
+
 for (const [name, words] of Object.entries(wrappers).filter(([each]) => each === 'sudo' || each === 'firejail')) {
   test(`${name} closes descriptors: QEMU is started once more, with a named control socket, and one line names it`, { skip: missing(words) }, async (t) => {
     const lab = new Lab(t);

@@ -47,7 +47,7 @@ function speaks(socket: Socket, ms: number): Promise<Spoken> {
 }
 
 /** Watches a process that is nobody's child here: its monitor closes with it, and then it is looked at until it has gone. */
-function watch(pid: number, control: Socket): Pick<Qemu, 'gone' | 'wake' | 'kill' | 'reap'> {
+function watch(pid: number, control: Socket): Pick<Qemu, 'gone' | 'look' | 'finish' | 'wasKilled' | 'wake' | 'kill' | 'reap'> {
   const identity = identify(pid) ?? '';
   const lives = (): boolean => isIdentityAlive(identity);
   let settle!: (exit: QemuExit) => void;
@@ -62,18 +62,24 @@ function watch(pid: number, control: Socket): Pick<Qemu, 'gone' | 'wake' | 'kill
     if (!look()) setTimeout(() => follow(Math.min(2 * ms, longestLookMs)), ms);
   };
   control.once('close', () => follow(firstLookMs));
-  return {
+  const watched = {
     gone,
+    finish: async () => ({ exit: await gone, killedWrapper: null }),
+    wasKilled: false,
+    look: () => undefined,
     wake: () => lives() && wakeStopped(pid),
     kill: () => {
       try {
-        if (lives()) process.kill(pid, 'SIGKILL');
+        if (!lives()) return;
+        watched.wasKilled = true;
+        process.kill(pid, 'SIGKILL');
       } catch {
         // It has gone just now, or is another user's: then the wait for it ends as it does for one that is stuck.
       }
     },
     reap: () => void look(),
   };
+  return watched;
 }
 
 /**
@@ -85,7 +91,7 @@ function watch(pid: number, control: Socket): Pick<Qemu, 'gone' | 'wake' | 'kill
  */
 export async function adoptQemu(path: string, known: number | null, withinMs: number): Promise<AdoptedQemu | null> {
   const until = performance.now() + withinMs;
-  const silent = (): UsageError => new UsageError(`${path}: no greeting from its monitor within ${withinMs / 1000} s: another client has it (a monitor serves one), or QEMU hangs`);
+  const silent = (): UsageError => new UsageError(`${path}: no greeting from its monitor within ${Math.round(withinMs / 1000)} s: another client has it (a monitor serves one), or QEMU hangs`);
   let control: Socket;
   try {
     control = await dialMonitor(path, withinMs);
@@ -117,5 +123,5 @@ export async function adoptQemu(path: string, known: number | null, withinMs: nu
     throw refuse(new UsageError(`${path}: the process that serves it cannot be found: run qemu-trap as root or as QEMU's user, in its network and pid namespaces`));
   }
   keepReadable(control);
-  return { pid: server.pid, control, reached: Promise.resolve(control), locate: () => true, isTied: false, bypassesUs: false, commandLine: commandLine(server.pid), ageMs: ageMs(server), ...watch(server.pid, control) };
+  return Object.assign(watch(server.pid, control), { pid: server.pid, control, reached: Promise.resolve(control), locate: () => true, isTied: false, bypassesUs: false, commandLine: commandLine(server.pid), ageMs: ageMs(server) });
 }

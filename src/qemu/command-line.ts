@@ -52,7 +52,9 @@ export function guestSource(qemu: readonly string[]): '-incoming' | '-loadvm' | 
 
 /** True where `running`, the words that a process was executed with, is this QEMU command line with qemu-trap's own words after it. */
 export function isSameCommand(qemu: readonly string[], running: readonly string[]): boolean {
-  return running[qemu.length] === '-readconfig' && qemu.every((word, i) => running[i] === word);
+  // Without the words of wrappers in front of it.
+  const own = running.slice(0, Math.max(0, running.lastIndexOf('-readconfig')));
+  return own.length > 0 && own.length <= qemu.length && own.every((word, i) => word === qemu[qemu.length - own.length + i]);
 }
 
 /** True where qemu-trap started it to resume a saved guest. */

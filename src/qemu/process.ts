@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import { hasMoreRights, identify, isIdentityAlive, isStopped, readProcess } from '../proc.js';
 import { keepReadable } from '../system/node-internals.js';
 import { spawnQemu } from '../system/spawn.js';
+import { within } from '../within.js';
 import { dialMonitor } from './dial.js';
 import type { LaunchPlan } from './launch.js';
 import { findByConfig, findOwner, findStarted, readsConfig, startedVariable } from './socket-owner.js';
@@ -16,6 +17,14 @@ export interface QemuExit {
 /** Of a process that is nobody's child here: wait(2) is for its parent. */
 export const unknownExit: QemuExit = { code: null, signal: null };
 
+/** What is left to know when QEMU has gone. */
+export interface Finish {
+  /** QEMU's, or its wrapper's that tells of it. */
+  readonly exit: QemuExit;
+  /** The pid of a wrapper that had to be killed. */
+  readonly killedWrapper: number | null;
+}
+
 /** The running QEMU. */
 export interface Qemu {
   /** As far as it is known: the process that was started, until it is seen which one serves the monitors. */
@@ -24,8 +33,20 @@ export interface Qemu {
   readonly control: Socket | null;
   /** Fulfilled with that connection; pending for ever if it is never reached. */
   readonly reached: Promise<Socket>;
-  /** Settled when QEMU has gone, and a wrapper in front of it; never rejected. */
+  /** Settled when QEMU has gone; never rejected. */
   readonly gone: Promise<QemuExit>;
+  /**
+   * Waits for the wrapper in front of a QEMU that has gone, and ends it and what it has started anew.
+   * @param withinMs how long it may take to end by itself, in milliseconds
+   */
+  finish(withinMs: number): Promise<Finish>;
+  /**
+   * It has said that it goes: a wrapper may hold the other end of its control monitor, which stays open then.
+   * @param forMs how long to look for its end, in milliseconds
+   */
+  look(forMs: number): void;
+  /** SIGKILL was sent to QEMU itself, and not to a wrapper that it had left. */
+  readonly wasKilled: boolean;
   /**
    * Sees which process serves the monitors, once one has answered: with a wrapper in front of QEMU it is not the one
    * that was started.
@@ -47,11 +68,16 @@ export interface Qemu {
   reap(): void;
 }
 
-const lookEveryMs = 100;
+/** How often a QEMU behind a wrapper is looked at: Node cannot wait for a process that is no child. */
+const watchEveryMs = 1_000;
+const firstLookMs = 20;
+const longestLookMs = 500;
 const dialEveryMs = 50;
 const dialWithinMs = 1_000;
-/** How long a wrapper has to end by itself when its QEMU was killed. */
-const wrapperGraceMs = 1_000;
+/** How long a killed process is looked at: longer than this, the kernel holds it. */
+const goneWithinMs = 60_000;
+/** How long what a wrapper has left may take to be gone when it was killed. */
+const leftoversWithinMs = 2_000;
 
 /** How QEMU is found among its wrappers. */
 export interface Traits {
@@ -83,6 +109,7 @@ function sendQuietly(pid: number, signal: NodeJS.Signals): boolean {
 class StartedQemu implements Qemu {
   control: Socket | null;
   bypassesUs = false;
+  wasKilled = false;
   readonly reached: Promise<Socket>;
   readonly gone: Promise<QemuExit>;
 
@@ -95,6 +122,11 @@ class StartedQemu implements Qemu {
   /** Behind a wrapper, whose exit status says nothing of it. */
   #wasKilledBehind = false;
   #hasGone = false;
+  #isLooking = false;
+  #watching: NodeJS.Timeout | undefined;
+  /** On the clock of `performance.now()`. */
+  #lookUntil = 0;
+  readonly #childExit: Promise<void>;
   #settle!: (exit: QemuExit) => void;
 
   constructor(
@@ -111,10 +143,14 @@ class StartedQemu implements Qemu {
     } else {
       this.reached = new Promise((resolve) => void this.#dial(resolve));
     }
-    child.on('exit', (code, signal) => {
-      this.#exit = { code, signal };
-      if (this.#remains()) this.#exit = unknownExit;
-      this.#look();
+    this.#childExit = new Promise((resolve) => {
+      child.on('exit', (code, signal) => {
+        this.#exit = { code, signal };
+        // QEMU's own is for another parent to know.
+        if (this.#remains()) this.#exit = unknownExit;
+        resolve();
+        if (!this.#isLooking) this.#look();
+      });
     });
   }
 
@@ -133,6 +169,8 @@ class StartedQemu implements Qemu {
     if (pid !== this.childPid) {
       this.#otherPid = pid;
       this.#other = identify(pid) ?? '';
+      // The wrapper holds the other end of the control monitor, and a crash says no word.
+      this.#watching ??= setInterval(() => this.look(0), watchEveryMs);
     }
     return isSure;
   }
@@ -145,15 +183,48 @@ class StartedQemu implements Qemu {
   kill(): void {
     if (this.#otherPid !== null) {
       if (this.#remains()) {
-        this.#wasKilledBehind = true;
+        this.#killBehind();
         killQuietly(this.#otherPid);
+        this.look(goneWithinMs);
       }
-      setTimeout(() => this.#killChild(), wrapperGraceMs).unref();
-      return;
+    } else if (this.#isLocated) {
+      this.wasKilled = this.#exit === null;
+      this.#killChild();
+    } else {
+      // Before its monitors are there nobody knows which of them is QEMU.
+      this.#killAll();
+      this.wasKilled = true;
+      this.#killChild();
     }
-    // Before its monitors are there nobody knows which of them is QEMU.
-    if (!this.#isLocated) this.#killAll();
+  }
+
+  async finish(withinMs: number): Promise<Finish> {
+    await this.gone;
+    const exit = (): QemuExit => (this.#wasKilledBehind ? { code: null, signal: 'SIGKILL' } : (this.#exit ?? unknownExit));
+    if (this.#otherPid === null) return { exit: exit(), killedWrapper: null };
+    await within(withinMs, this.#childExit);
+    const killedWrapper = this.#exit === null ? this.childPid : null;
     this.#killChild();
+    // One that starts QEMU again and again has perhaps done so once more.
+    const until = performance.now() + leftoversWithinMs;
+    const find = (): number[] => this.#findLeftovers(killedWrapper !== null);
+    for (let left = find(); left.length > 0 && performance.now() < until; left = find()) {
+      left.forEach(killQuietly);
+      await new Promise((resolve) => setTimeout(resolve, firstLookMs));
+    }
+    if (killedWrapper !== null) await within(leftoversWithinMs, this.#childExit);
+    return { exit: killedWrapper === null || this.#wasKilledBehind ? exit() : unknownExit, killedWrapper };
+  }
+
+  /** @param isAll with what a wrapper that was killed had started besides */
+  #findLeftovers(isAll: boolean): number[] {
+    const { runDir, monitorsFile } = this.traits;
+    return (isAll ? findStarted(runDir, monitorsFile) : findByConfig(monitorsFile)).filter((pid) => pid !== this.childPid);
+  }
+
+  #killBehind(): void {
+    this.#wasKilledBehind = true;
+    this.wasKilled = true;
   }
 
   reap(): void {
@@ -165,7 +236,7 @@ class StartedQemu implements Qemu {
     const started = findStarted(runDir, monitorsFile);
     const parents = started.map((pid) => readProcess(pid)?.parent);
     this.bypassesUs = started.some((pid) => !parents.includes(pid) && !readsConfig(pid, monitorsFile));
-    this.#wasKilledBehind = started.some((pid) => pid !== this.childPid);
+    if (started.some((pid) => pid !== this.childPid)) this.#killBehind();
     started.forEach(killQuietly);
   }
 
@@ -179,11 +250,23 @@ class StartedQemu implements Qemu {
     return !this.#isLocated && findByConfig(this.traits.monitorsFile).length > 0;
   }
 
-  #look(): void {
-    if (this.#exit === null || this.#hasGone) return;
-    if (this.#remains()) return void setTimeout(() => this.#look(), lookEveryMs);
+  look(forMs: number): void {
+    this.#lookUntil = Math.max(this.#lookUntil, performance.now() + forMs);
+    if (!this.#isLooking) this.#look();
+  }
+
+  /** Settles when QEMU has gone; behind a wrapper, looks again. */
+  #look(ms = firstLookMs): void {
+    this.#isLooking = false;
+    if (this.#hasGone || (this.#other === null && this.#exit === null)) return;
+    if (this.#remains()) {
+      if (this.#exit === null && performance.now() > this.#lookUntil) return;
+      this.#isLooking = true;
+      return void setTimeout(() => this.#look(Math.min(2 * ms, longestLookMs)), ms);
+    }
     this.#hasGone = true;
-    this.#settle(this.#wasKilledBehind ? { code: null, signal: 'SIGKILL' } : this.#exit);
+    clearInterval(this.#watching);
+    this.#settle(this.#wasKilledBehind ? { code: null, signal: 'SIGKILL' } : (this.#exit ?? unknownExit));
   }
 
   async #dial(reached: (control: Socket) => void): Promise<void> {

@@ -17,7 +17,12 @@ export interface StateFile {
 }
 
 /** What `cat` has not brought to its end yet: see hooks/save. */
-const unfinished = (file: StateFile): string[] => [file.part, `${file.part}.cat`];
+const unfinished = (file: StateFile): string[] => [file.part, `${file.part}.cat`, goingOn(file)];
+
+/** Its name while its guest is let go: whoever finds it does not know whether that has run since. */
+function goingOn(file: StateFile): string {
+  return `${file.path}.resuming`;
+}
 
 /**
  * @param asked by `--state-dir`
@@ -40,7 +45,14 @@ export interface SavedState {
   readonly path: string;
   /** Open for reading. */
   readonly fd: number;
-  /** Removes it, durably: the guest is about to go on, and what it changes on its disks would not fit it any more. */
+  /**
+   * Takes it out of its place, durably: the guest is about to go on, and what it changes on its disks would not fit it
+   * any more.
+   */
+  setApart(): void;
+  /** Undoes that: the guest has not gone on. */
+  putBack(): void;
+  /** Removes what was set apart: the guest goes on. */
   discard(): void;
 }
 
@@ -88,11 +100,16 @@ export function openSavedState(file: StateFile): SavedState | null | { readonly 
   return {
     path: file.path,
     fd,
-    discard: () => {
-      unlinkSync(file.path);
+    setApart: () => {
+      renameSync(file.path, goingOn(file));
       syncDirectory(file.path);
       closeSync(fd);
     },
+    putBack: () => {
+      renameSync(goingOn(file), file.path);
+      syncDirectory(file.path);
+    },
+    discard: () => removeQuietly(goingOn(file)),
   };
 }
 
