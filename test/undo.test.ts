@@ -17,8 +17,8 @@ const notRoot = isRoot ? false : 'only root can mount, and become another user';
 /** In a shell that has closed all but its stdio: what runs the tests may have left any number open. */
 const closing = 'for fd in /proc/$$/fd/*; do fd=${fd##*/}; [ "$fd" -le 2 ] || eval "exec $fd>&-"; done';
 
-function run(lab: Lab, setUp: string, env: NodeJS.ProcessEnv = {}): { status: number | null; stderr: string } {
-  const { status, stderr } = spawnSync('bash', ['-c', `${closing}; ${setUp}; exec "$@"`, 'bash', process.execPath, program, '--run-dir', lab.file('run/a/b'), '--state-dir', lab.file('state'), '--', 'true'], {
+function run(lab: Lab, setUp: string, env: NodeJS.ProcessEnv = {}, command: readonly string[] = ['true']): { status: number | null; stderr: string } {
+  const { status, stderr } = spawnSync('bash', ['-c', `${closing}; ${setUp}; exec "$@"`, 'bash', process.execPath, program, '--run-dir', lab.file('run/a/b'), '--state-dir', lab.file('state'), '--', ...command], {
     encoding: 'utf8', env: { ...process.env, QEMU_TRAP_HOOKS: '', ...env },
   });
   return { status, stderr };
@@ -33,7 +33,8 @@ for (const error of ['ENOSPC', 'EIO', 'EMFILE', 'EACCES'] as const) {
     for (let at = 1; ; at++) {
       const { status, stderr } = run(lab, ':', {
         LD_PRELOAD: resolve('.cache/fail.so'), FAIL_PATH: lab.file('run'), FAIL_AT: String(at), FAIL_ERRNO: String(constants.errno[error]), FAIL_LOG: lab.file('failed'),
-      });
+        // One that has gone already has no identity to write down, and each run is to make the same calls.
+      }, ['sh', '-c', 'sleep 0.3']);
       const call = read(lab.file('failed')).trim();
       if (call === '') {
         assert.equal(status, 0, stderr);
