@@ -45,6 +45,8 @@ function findOverflowUser(): number | null {
 
 let overflowUser: number | null | undefined;
 
+const lsWithinMs = 5_000;
+
 /**
  * Whether an access control list names others than owner, group and the rest: `ls -ld` shows it by a plus sign, and Node
  * cannot (acl(5)). What it lets them do at most stands in the place of the group's mode.
@@ -53,8 +55,6 @@ function hasAccessList(path: string): boolean {
   const { stdout } = spawnSync('ls', ['-ld', '--', path], { stdio: ['ignore', 'pipe', 'ignore'], env: { ...process.env, LC_ALL: 'C' }, timeout: lsWithinMs });
   return /^\S{10}\+/.test(stdout ?? '');
 }
-
-const lsWithinMs = 5_000;
 
 /** Who, besides root and the running user, may change what `stats` is of. */
 export function openToOthers(path: string, stats: Stats, kind: string): Fault | null {
@@ -124,26 +124,24 @@ export function findWayFault(path: string): Fault | null {
  * Why a directory is not one to write to and to believe: it, or a step of the way to it, is in the hands of others. One
  * that is not there yet has its way only.
  */
-export function findDirectoryFault(path: string): Fault | null {
-  const wayFault = findWayFault(dirname(path));
+export function findStoreFault(path: string): Fault | null {
+  const wayFault = findWayFault(dirname(path)) ?? (isLink(path) ? findWayFault(path) : null);
   if (wayFault !== null) return wayFault;
   let stats: Stats;
   try {
-    stats = lstatSync(path);
+    stats = statSync(path);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     return code === 'ENOENT' || code === 'ENOTDIR' ? null : { what: `it cannot be looked at (${code})`, mend: `ls -ld ${shellQuote(path)}` };
   }
-  // Where it leads is a matter of the way.
-  if (stats.isSymbolicLink()) return findWayFault(path) ?? ownFault(path);
   if (!stats.isDirectory()) return { what: 'it is no directory', mend: `mv ${shellQuote(path)} ${shellQuote(`${path}.old`)}` };
   return openToOthers(path, stats, 'it');
 }
 
-function ownFault(path: string): Fault | null {
+function isLink(path: string): boolean {
   try {
-    return openToOthers(path, statSync(path), 'it');
+    return lstatSync(path).isSymbolicLink();
   } catch {
-    return null;
+    return false;
   }
 }

@@ -6,7 +6,7 @@ import { isSameCommand, wasToResume } from './qemu/command-line.js';
 import { isIdentityAlive, pidOf } from './proc.js';
 import { findStarted } from './qemu/socket-owner.js';
 import { isStarting, notedQemu } from './run-dir/noted-qemu.js';
-import { wakeStopped } from './qemu/process.js';
+import { killQuietly, wakeStopped } from './qemu/process.js';
 import { incomingUris, type Monitors } from './qemu/launch.js';
 import type { RunDir } from './run-dir/run-dir.js';
 import { runFiles, signalOfHookFile } from './run-dir/files.js';
@@ -52,20 +52,10 @@ async function findLeft({ runDir, monitors: { control }, onDeath }: Wish): Promi
     const known = lives && !wasStarting ? pidOf(identity) : null;
     const adopted = existsSync(control) ? await adoptQemu(control, known, Math.max(0, until - performance.now())) : null;
     if (adopted !== null || (!lives && onTheirWay.length === 0)) return adopted;
-    if (wasStarting && onDeath === 'kill') killAll(onTheirWay);
+    // It was to go with its qemu-trap, and its guest has not run; a wrapper stood in front of it.
+    if (wasStarting && onDeath === 'kill') onTheirWay.forEach(killQuietly);
     if (performance.now() > until) throw new UsageError(`process ${[...(lives ? [pidOf(identity)] : []), ...onTheirWay][0]} does not serve ${control}: end it, if it is to be started anew`);
     await new Promise((resolve) => setTimeout(resolve, lookEveryMs));
-  }
-}
-
-/** Of a QEMU that was to go with its qemu-trap, before its guest ran: a wrapper stood in front of it. */
-function killAll(pids: readonly number[]): void {
-  for (const pid of pids) {
-    try {
-      process.kill(pid, 'SIGKILL');
-    } catch {
-      // It has gone just now, or is another user's.
-    }
   }
 }
 

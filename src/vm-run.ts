@@ -357,10 +357,12 @@ export class VmRun {
     if (!qemu.locate()) {
       log({ event: 'qemu-unknown', level: 'warning', message: `which process is QEMU cannot be told (/proc does not show it to this user): SIGKILL, where QEMU does not end otherwise, goes to what was started (pid ${started})`, facts: { pid: started } });
     }
-    if (qemu.pid !== started || adoption !== null) noteQemu(runDir, qemu.pid);
+    if (qemu.pid !== started || adoption !== null) {
+      noteQemu(runDir, qemu.pid);
+      // A wrapper that starts QEMU once more finds no monitors to make.
+      rmSync(runDir.file(runFiles.monitorsConfig), { force: true });
+    }
     noteStarted(runDir);
-    // A wrapper that starts QEMU once more has no use for it.
-    if (qemu.pid !== started || adoption !== null) rmSync(runDir.file(runFiles.monitorsConfig), { force: true });
     if (adoption !== null || config.onDeath === 'keep' || runDir.leaves || qemu.isTied) return;
     runDir.leaves = true;
     const why = qemu.pid === started ? 'it has rights that we have not, which unties the two' : `a wrapper stands in front of it (pid ${started}; QEMU is ${qemu.pid}): have it exec QEMU`;
@@ -461,7 +463,7 @@ export class VmRun {
     return this.setting.stateFile !== null && existsSync(this.setting.stateFile.part);
   }
 
-  /** Lets the saved guest go on when QEMU has loaded it; before that, its state is removed. */
+  /** Has QEMU load the saved guest and lets it go on; before that, its state is taken out of its place. */
   async #resume(): Promise<void> {
     const { saved } = this.charge;
     if (saved === null || !(await this.#load(saved))) return;

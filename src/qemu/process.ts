@@ -88,7 +88,7 @@ export interface Traits {
   readonly runDir: string;
 }
 
-function killQuietly(pid: number): void {
+export function killQuietly(pid: number): void {
   sendQuietly(pid, 'SIGKILL');
 }
 
@@ -200,8 +200,7 @@ class StartedQemu implements Qemu {
 
   async finish(withinMs: number): Promise<Finish> {
     await this.gone;
-    const exit = (): QemuExit => (this.#wasKilledBehind ? { code: null, signal: 'SIGKILL' } : (this.#exit ?? unknownExit));
-    if (this.#otherPid === null) return { exit: exit(), killedWrapper: null };
+    if (this.#otherPid === null) return { exit: this.#lastExit, killedWrapper: null };
     await within(withinMs, this.#childExit);
     const killedWrapper = this.#exit === null ? this.childPid : null;
     this.#killChild();
@@ -213,7 +212,12 @@ class StartedQemu implements Qemu {
       await new Promise((resolve) => setTimeout(resolve, firstLookMs));
     }
     if (killedWrapper !== null) await within(leftoversWithinMs, this.#childExit);
-    return { exit: killedWrapper === null || this.#wasKilledBehind ? exit() : unknownExit, killedWrapper };
+    return { exit: killedWrapper === null || this.#wasKilledBehind ? this.#lastExit : unknownExit, killedWrapper };
+  }
+
+  /** How QEMU ended, as far as it is known: by our SIGKILL behind a wrapper, else as what was started did. */
+  get #lastExit(): QemuExit {
+    return this.#wasKilledBehind ? { code: null, signal: 'SIGKILL' } : (this.#exit ?? unknownExit);
   }
 
   /** @param isAll with what a wrapper that was killed had started besides */
@@ -266,7 +270,7 @@ class StartedQemu implements Qemu {
     }
     this.#hasGone = true;
     clearInterval(this.#watching);
-    this.#settle(this.#wasKilledBehind ? { code: null, signal: 'SIGKILL' } : (this.#exit ?? unknownExit));
+    this.#settle(this.#lastExit);
   }
 
   async #dial(reached: (control: Socket) => void): Promise<void> {

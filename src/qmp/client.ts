@@ -102,8 +102,9 @@ export class QmpClient {
   }
 
   #write(): void {
-    if (this.#isHeld || this.#isReading || this.#closed) return;
-    for (const line of this.#stream === null ? [] : this.#unwritten.splice(0)) this.#stream?.write(line);
+    const stream = this.#stream;
+    if (stream === null || this.#isHeld || this.#isReading || this.#closed) return;
+    for (const line of this.#unwritten.splice(0)) stream.write(line);
   }
 
   #take(line: string): void {
