@@ -223,7 +223,8 @@ export class Trap {
   get log(): LogLine[] {
     return this.stderr.split('\n').flatMap((line) => {
       try {
-        return [JSON.parse(line) as LogLine];
+        // QEMU writes a message in pieces: one that is killed in between leaves a piece in front of the next line.
+        return [JSON.parse(line.slice(Math.max(0, line.indexOf('{"time":')))) as LogLine];
       } catch {
         return [];
       }
