@@ -1,6 +1,7 @@
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { findAround, findForSignal, type HookDirs } from './hook/find.js';
+import { createParents } from './make-directories.js';
 import { shellQuote } from './ownership.js';
 import { builtinRule, parseSignal, type SignalName } from './signals.js';
 import { UsageError } from './usage-error.js';
@@ -98,9 +99,9 @@ export function newHook(asked: string, directory: string): string {
   if (there !== undefined) throw new UsageError(`--new-hook ${asked}: ${there} is there already: edit that one, or move it away`);
   const path = join(directory, name);
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o755 });
+    // Whatever the umask leaves of it: a service of another user is to read it.
+    createParents(path, 0o755, (made) => chmodSync(made, 0o755));
     writeFileSync(path, text, { flag: 'wx', mode: 0o755 });
-    // Whatever the umask has left of it.
     chmodSync(path, 0o755);
   } catch (error) {
     throw new UsageError(`--new-hook ${asked}: ${path} cannot be written (${(error as NodeJS.ErrnoException).code}): run it as root, or name a directory of your own with --hooks`);

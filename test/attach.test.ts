@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
-import { createConnection } from 'node:net';
+import { createConnection, createServer } from 'node:net';
 import { basename } from 'node:path';
 import { test } from 'node:test';
 import { shellQuote } from '../src/ownership.js';
@@ -265,4 +265,25 @@ test('a monitor that spreads its words over lines (-qmp-pretty): one line says w
   const trap = lab.start({ command: [], options: ['--attach', socket], log: 'text' });
   assert.equal(await trap.status(), 125);
   assert.match(trap.stderr, /^qemu-trap: --attach [^\n]*-qmp-pretty[^\n]*start QEMU with -qmp unix:[^\n]*\n$/);
+});
+
+test('a greeting that comes in pieces is read to where it can be told', async (t) => {
+  for (const [pieces, says] of [
+    [['{', '\n    "', 'QMP": {'], /-qmp-pretty/],
+    [['{"', 'Q', 'MX'], /is no QMP monitor/],
+    [['SSH', '-2.0'], /is no QMP monitor/],
+  ] as const) {
+    const lab = new Lab(t);
+    const server = createServer((client) => {
+      client.on('error', () => undefined);
+      const left = [...pieces];
+      const timer = setInterval(() => (left.length > 0 ? client.write(left.shift() as string) : clearInterval(timer)), 30);
+      client.on('close', () => clearInterval(timer));
+    });
+    t.after(() => server.close());
+    server.listen(lab.file('qmp'));
+    const trap = lab.start({ command: [], options: ['--attach', lab.file('qmp')], log: 'text' });
+    assert.equal(await trap.status(), 125);
+    assert.match(trap.stderr, says);
+  }
 });

@@ -30,6 +30,13 @@ test('--new-hook writes a hook that passes --check, shellcheck and its rehearsal
   assert.equal(check.status, 0, check.stdout);
 });
 
+test('--new-hook under umask 077: a service of another user can read what it makes', (t) => {
+  const lab = new Lab(t);
+  const { status, stderr } = spawnSync('sh', ['-c', 'umask 077; exec "$@"', 'sh', process.execPath, program, '--new-hook', 'TERM', '--hooks', lab.file('a/b')], { encoding: 'utf8' });
+  assert.equal(status, 0, stderr);
+  for (const name of ['a', 'a/b', 'a/b/SIGTERM']) assert.equal(statSync(lab.file(name)).mode & 0o777, 0o755, name);
+});
+
 test('the start and end that --new-hook writes do what they say', async (t) => {
   const lab = new Lab(t);
   for (const name of ['start', 'end']) assert.equal(call('--new-hook', name, '--hooks', lab.hooks).status, 0);

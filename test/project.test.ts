@@ -51,3 +51,13 @@ test('shipped as bundled CommonJS, with the four dependencies in it, and the tra
   for (const words of ['require_cross_spawn = ', 'require_tree_kill = ', 'require_minimist = ', 'signal-exit emitter']) assert.ok(bundle.includes(words), words);
   assert.doesNotMatch(bundle, /require\("(cross-spawn|tree-kill|minimist|signal-exit)"\)/);
 });
+
+test('every attempt that docs/security.md counts is a test, and every attempt in test/trespass.test.ts is counted', () => {
+  const titles = (file: string): string[] => [...readFileSync(`test/${file}.test.ts`, 'utf8').matchAll(/^test\((['"])(.*?)\1, /gm)].map(([, , title]) => `${file}: ${title}`);
+  const counted = [...readFileSync('docs/security.md', 'utf8').matchAll(/ \| (\S+): (.+) \|$/gm)].map(([, file, title]) => `${file}: ${title}`);
+  assert.ok(counted.length > 10);
+  for (const title of counted) assert.ok(titles(title.split(':')[0] as string).includes(title), title);
+  // Of nobody's doing but the machine's.
+  const notAttempts = /without exec|directory of steps|without \/proc|read-only|last option/;
+  assert.deepEqual(titles('trespass').filter((title) => !counted.includes(title) && !notAttempts.test(title)), []);
+});

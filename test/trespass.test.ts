@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, lchownSync, linkSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, lchownSync, linkSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { test } from 'node:test';
 import { openLog } from '../src/log.js';
 import { plainJson, plainText } from '../src/plain-text.js';
-import { baitRunDir, Lab, program, read, until } from './lab.js';
+import { baitRunDir, isAlive, Lab, program, read, until } from './lab.js';
 
 /*
  * What another user of the host tries. User 65534 stands for them all.
@@ -13,6 +14,8 @@ import { baitRunDir, Lab, program, read, until } from './lab.js';
 const nobody = 65534;
 const notRoot = { skip: process.geteuid?.() === 0 ? false : 'only root can make files of others' };
 
+const hasAccessLists = { skip: notRoot.skip || (spawnSync('setfacl', ['--version']).status === 0 ? false : 'no setfacl here') };
+
 /** A directory of another user. */
 function theirs(lab: Lab, name: string): string {
   const path = lab.file(name);
@@ -20,6 +23,139 @@ function theirs(lab: Lab, name: string): string {
   chownSync(path, nobody, nobody);
   return path;
 }
+
+/** Runs a program as them. */
+// setpriv(1) itself looks for the program with root's capabilities still, and would find what they cannot run.
+const asNobody = ['setpriv', `--reuid=${nobody}`, `--regid=${nobody}`, '--clear-groups', 'env'];
+
+test('sockets and files of a VM, tried from their making to their end, whatever the umask and the mode of the directory', notRoot, async (t) => {
+  const lab = new Lab(t);
+  chmodSync(lab.dir, 0o755);
+  mkdirSync(lab.runDir);
+  chmodSync(lab.runDir, 0o755);
+  const intruder = (as: readonly string[]): (() => string) => {
+    const child = lab.spawn([...as, 'python3', resolve('test/intrude.py'), lab.runDir], { cwd: '/' });
+    t.after(() => child.kill('SIGKILL'));
+    let said = '';
+    child.stdout?.on('data', (chunk) => (said += chunk));
+    child.stderr?.on('data', (chunk) => (said += chunk));
+    return () => said;
+  };
+  const said = intruder(asNobody);
+  await until('they try', () => said().includes('trying'));
+  const trap = await lab.startGuest({ through: ['sh', '-c', 'umask 0; exec "$@"', 'sh'] });
+  const control = intruder([]);
+  await until('the negative control: root gets in', () => control().includes('connected to qmp.sock') && control().includes('opened lock'));
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0, trap.stderr);
+  assert.equal(said().replace('trying\n', '').replaceAll(/^listed lock\S*\n/gm, ''), '');
+});
+
+test('a run directory of theirs, a link of theirs, and one that an access control list opens', notRoot, async (t) => {
+  const lab = new Lab(t);
+  chmodSync(lab.dir, 0o1777);
+  const directory = theirs(lab, 'theirs');
+  mkdirSync(lab.file('own'), { mode: 0o700 });
+  symlinkSync(lab.file('own'), lab.file('link'));
+  lchownSync(lab.file('link'), nobody, nobody);
+  const cases: [string, RegExp][] = [[directory, /belongs to user 65534/], [`${directory}/deeper`, /on its way \S+ belongs to user 65534/], [lab.file('link'), /is no directory/]];
+  if (!hasAccessLists.skip) {
+    mkdirSync(lab.file('open'));
+    chmodSync(lab.file('open'), 0o770);
+    execFileSync('setfacl', ['-m', `u:${nobody}:rwx`, lab.file('open')]);
+    cases.push([lab.file('open'), /can be written by whoever its access control list names/]);
+  }
+  for (const [path, says] of cases) {
+    const trap = lab.start({ options: ['--run-dir', path], log: 'text' });
+    assert.equal(await trap.status(), 125, path);
+    assert.match(trap.stderr, /^qemu-trap: run directory [^\n]+\n$/);
+    assert.match(trap.stderr, says);
+  }
+  assert.deepEqual(readdirSync(lab.file('own')), []);
+});
+
+test('a lock file of theirs, a link to a file of ours, and another name of it: none is written to', notRoot, async (t) => {
+  const lab = new Lab(t);
+  chmodSync(lab.dir, 0o1777);
+  const own = lab.file('own');
+  const lock = `${lab.runDir}.lock`;
+  writeFileSync(own, 'mine', { mode: 0o600 });
+  for (const prepare of [() => symlinkSync(own, lock), () => linkSync(own, lock), () => (writeFileSync(lock, ''), chownSync(lock, nobody, nobody))]) {
+    prepare();
+    const trap = await lab.startGuest();
+    trap.kill('SIGTERM');
+    assert.equal(await trap.status(), 0, trap.stderr);
+    assert.equal(read(own), 'mine');
+    rmSync(lock);
+    rmSync(lab.serial);
+  }
+  const trap = await lab.startGuest();
+  const { status } = spawnSync('setpriv', [...asNobody.slice(1), 'flock', '-n', lock, 'true']);
+  assert.notEqual(status, 0, 'nor can they hold it');
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0, trap.stderr);
+});
+
+test("--attach to a VM of root's: refused in one line, and the VM runs on", notRoot, async (t) => {
+  const lab = new Lab(t);
+  chmodSync(lab.dir, 0o755);
+  const qemu = lab.spawn([...lab.guest(), '-qmp', `unix:${lab.file('qmp')},server=on,wait=off`]);
+  await lab.guestSaid('up');
+  const attach = lab.start({ command: [], options: ['--attach', lab.file('qmp'), '--run-dir', '/tmp/qemu-trap-of-nobody'], program: lab.ownCopy(), through: asNobody, log: 'text', env: { XDG_STATE_HOME: '/nonexistent' } });
+  assert.equal(await attach.status(), 125);
+  assert.match(attach.stderr, /^qemu-trap: --attach [^\n]*cannot be connected to \(EACCES\)[^\n]*\n$/m);
+  assert.equal(attach.stderr.trimEnd().split('\n').length, 1, attach.stderr);
+  assert.ok(isAlive(qemu.pid as number));
+});
+
+/** What looks like a QEMU's monitor, and says whatever its user likes. */
+const pretender = String.raw`
+import json, os, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[1])
+server.listen()
+print("listens", flush=True)
+client, _ = server.accept()
+nasty = "a\u001b[2Jb\u009bc\u2028d\u202ee"
+say = lambda what: client.sendall((json.dumps(what) + "\n").encode())
+say({"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": nasty}, "capabilities": [nasty]}})
+for line in client.makefile():
+    asked = json.loads(line)
+    answer = {"query-name": {"name": "../" + nasty}, "query-status": {"status": nasty, "running": True}, "query-commands": [{"name": nasty}]}.get(asked["execute"])
+    if answer is None and asked["execute"] not in ("qmp_capabilities", "system_powerdown"): say({"error": {"class": nasty, "desc": nasty}, "id": asked.get("id")})
+    else: say({"return": {} if answer is None else answer, "id": asked.get("id")})
+    if asked["execute"] == "system_powerdown": say({"event": nasty, "data": {"reason": nasty}, "timestamp": {"seconds": 1, "microseconds": 1}}); say({"event": "SHUTDOWN", "data": {"guest": True, "reason": nasty}, "timestamp": {"seconds": 1, "microseconds": 1}}); os._exit(0)
+`;
+
+test("root's --attach to a socket of theirs that lies: it writes nowhere else, and no control character reaches the terminal", notRoot, async (t) => {
+  for (const log of ['text', 'json'] as const) {
+    const lab = new Lab(t);
+    const directory = theirs(lab, 'theirs');
+    chmodSync(lab.dir, 0o755);
+    const child = lab.spawn([...asNobody, 'python3', '-c', pretender, `${directory}/qmp`], { cwd: '/', env: { PYTHONDONTWRITEBYTECODE: '1' } });
+    let said = '';
+    child.stdout?.on('data', (chunk) => (said += chunk));
+    child.stderr?.on('data', (chunk) => (said += chunk));
+    await until('it listens', () => said.includes('listens'));
+    const trap = lab.start({ command: [], options: ['--attach', `${directory}/qmp`, '--timeout', '3', '--kill-after', '1'], log });
+    await until('it serves', () => /takeover|taken over/.test(trap.stderr) && readdirSync(lab.runDir).includes('qmp.sock'));
+    trap.kill('SIGTERM');
+    await trap.status();
+    assert.doesNotMatch(trap.stderr, /[^\P{Cc}\n]|[\u2028\u2029\u202a-\u202e\u2066-\u2069]/u);
+    assert.deepEqual(readdirSync(directory), ['qmp']);
+    assert.ok(readdirSync(lab.file('state')).every((name) => /^[\w.-]+$/.test(name)), String(readdirSync(lab.file('state'))));
+  }
+});
+
+test("the service manager's socket: no hook can speak for the VM on it", async (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGUSR1', '#!/bin/sh\necho "socket: ${NOTIFY_SOCKET-none}"\n');
+  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks], env: { NOTIFY_SOCKET: lab.file('notify') } });
+  trap.kill('SIGUSR1');
+  assert.equal((await trap.event('hook-output')).message, 'socket: none');
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+});
 
 test('--state-dir in the hands of another user: refused in one line, and no link of theirs is followed', notRoot, async (t) => {
   const lab = new Lab(t);
@@ -89,8 +225,6 @@ function check(hooks: string, ...more: string[]): { stdout: string; status: numb
   const { stdout, status } = spawnSync(process.execPath, [program, '--check', '--hooks', hooks, ...more], { encoding: 'utf8', env: { ...process.env, QEMU_TRAP_HOOKS: '' } });
   return { stdout, status };
 }
-
-const hasAccessLists = { skip: notRoot.skip || (spawnSync('setfacl', ['--version']).status === 0 ? false : 'no setfacl here') };
 
 test('a hook that an access control list lets another user write to is not run', hasAccessLists, (t) => {
   const lab = new Lab(t);

@@ -20,29 +20,39 @@ export interface AdoptedQemu extends Qemu {
 
 /** How a QMP monitor begins (docs/interop/qmp-spec of QEMU), and one that spreads its words over lines (-qmp-pretty). */
 const greetings = { speaks: /^\{"QMP"/, pretty: /^\s*\{\s+"QMP"/ } as const;
-
-/** Looks at what was said first, and leaves it unread. */
-function kindOf(socket: Socket): 'speaks' | 'pretty' | 'other' {
-  const head = socket.read() as Buffer;
-  socket.unshift(head);
-  const text = head.toString('latin1');
-  return greetings.speaks.test(text) ? 'speaks' : greetings.pretty.test(text) ? 'pretty' : 'other';
-}
+/** What may become either, for it comes in pieces. */
+const beginning = /^\s*(\{\s*("(Q(MP?)?)?)?)?$/;
+const longestBeginning = 64;
 
 type Spoken = 'speaks' | 'pretty' | 'gone' | 'silent' | 'other';
+
+/** `null` where it cannot be told yet. */
+function kindOf(said: string): 'speaks' | 'pretty' | 'other' | null {
+  if (greetings.speaks.test(said)) return 'speaks';
+  if (greetings.pretty.test(said)) return 'pretty';
+  return beginning.test(said) && said.length < longestBeginning ? null : 'other';
+}
 
 /** Settled with what the peer has said, which stays unread, before it hung up or `ms` milliseconds went by. */
 function speaks(socket: Socket, ms: number): Promise<Spoken> {
   return new Promise((resolve) => {
+    let said: Buffer = Buffer.alloc(0);
     const timer = setTimeout(() => settle('silent'), ms);
     const settle = (how: Spoken): void => {
       clearTimeout(timer);
       socket.removeAllListeners('readable').removeAllListeners('close');
+      if (said.length > 0) socket.unshift(said);
       resolve(how);
     };
     socket.on('error', () => undefined);
     socket.once('close', () => settle('gone'));
-    socket.once('readable', () => settle(socket.readableLength === 0 ? 'gone' : kindOf(socket)));
+    socket.on('readable', () => {
+      const more = socket.read() as Buffer | null;
+      if (more === null) return settle('gone');
+      said = Buffer.concat([said, more]);
+      const kind = kindOf(said.toString('latin1'));
+      if (kind !== null) settle(kind);
+    });
   });
 }
 

@@ -73,7 +73,9 @@ export function takeKernelLock(path: string, kind: 'file' | 'directory'): LockAt
     let isKept = false;
     try {
       const stats = fstatSync(fd);
-      if (stats.uid !== process.geteuid?.() || !(kind === 'directory' || stats.isFile())) return { kind: 'impossible', why: `${path}: not ours` };
+      // Another name of a file, which is to be written to, may be anybody's doing (link(2)).
+      const isOurs = stats.uid === process.geteuid?.() && (kind === 'directory' || (stats.isFile() && stats.nlink === 1));
+      if (!isOurs) return { kind: 'impossible', why: `${path}: not ours alone` };
       const got = flock(fd);
       if (got === 'no-flock') return { kind: 'impossible', why: 'flock(1) of util-linux is not here' };
       const note = kind === 'file' ? readNote(fd) : '';
