@@ -3,7 +3,9 @@ const patienceMs = 120_000;
 /** @throws where `what` takes longer than anything here may */
 export async function inTime<T>(what: string, happens: Promise<T>): Promise<T> {
   let timer!: NodeJS.Timeout;
-  const late = new Promise<never>((_, reject) => (timer = setTimeout(() => reject(new Error(`not in time: ${what}`)), patienceMs)));
+  const late = new Promise<never>(
+    (_, reject) => (timer = setTimeout(() => reject(new Error(`not in time: ${what}`)), patienceMs)),
+  );
   try {
     return await Promise.race([happens, late]);
   } finally {

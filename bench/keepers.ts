@@ -65,26 +65,49 @@ function monitor(mode: 'control' | 'readline', path: string): readonly string[] 
 const program = resolve('dist/qemu-trap.cjs');
 
 function trap(name: string, options: (place: Place) => readonly string[]): Contender {
-  return wrapper(name, (place, qemu) => [process.execPath, program, '--run-dir', place.file('run'), ...options(place), '--', ...qemu]);
+  return wrapper(name, (place, qemu) => [
+    process.execPath,
+    program,
+    '--run-dir',
+    place.file('run'),
+    ...options(place),
+    '--',
+    ...qemu,
+  ]);
 }
 
 /** The hook that the README would have somebody write first. */
 function twoLineHook(place: Place): readonly string[] {
   const hooks = place.file('hooks');
   mkdirSync(hooks, { recursive: true });
-  writeFileSync(join(hooks, 'SIGTERM'), '#!/bin/sh\nprintf \'{"execute":"qmp_capabilities"}\\n{"execute":"system_powerdown"}\\n\' >&3\n');
+  writeFileSync(
+    join(hooks, 'SIGTERM'),
+    '#!/bin/sh\nprintf \'{"execute":"qmp_capabilities"}\\n{"execute":"system_powerdown"}\\n\' >&3\n',
+  );
   chmodSync(join(hooks, 'SIGTERM'), 0o755);
   return ['--hooks', hooks];
 }
 
 function byHand(name: string, tool: 'socat' | 'nc'): Contender {
-  return wrapper(name, ({ file }, qemu) => [resolve('bench/by-hand.sh'), tool, file('human'), ...qemu, ...monitor('readline', file('human'))]);
+  return wrapper(name, ({ file }, qemu) => [
+    resolve('bench/by-hand.sh'),
+    tool,
+    file('human'),
+    ...qemu,
+    ...monitor('readline', file('human')),
+  ]);
 }
 
 export const inProcess = trap('qemu-trap, in process', () => ['--signal', 'TERM,monitorcommand=system_powerdown']);
 export const userHook = trap('qemu-trap, two-line hook', twoLineHook);
 export const bundledHook = trap('qemu-trap, bundled hook', () => []);
-export const floor = wrapper('C, a held connection', ({ file }, qemu) => [resolve('build/bench/floor'), file('qmp'), '--', ...qemu, ...monitor('control', file('qmp'))]);
+export const floor = wrapper('C, a held connection', ({ file }, qemu) => [
+  resolve('build/bench/floor'),
+  file('qmp'),
+  '--',
+  ...qemu,
+  ...monitor('control', file('qmp')),
+]);
 export const bashSocat = byHand('bash trap, socat', 'socat');
 export const bashNc = byHand('bash trap, nc -U', 'nc');
 
@@ -107,7 +130,8 @@ export const runit: Contender = {
     const { file } = place;
     const service = file('service');
     mkdirSync(join(service, 'control'), { recursive: true });
-    const script = (name: string, text: string): void => writeFileSync(join(service, name), `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+    const script = (name: string, text: string): void =>
+      writeFileSync(join(service, name), `#!/bin/sh\n${text}\n`, { mode: 0o755 });
     script('run', `exec ${[...qemu, ...monitor('readline', file('human'))].map((word) => `'${word}'`).join(' ')}`);
     script('control/t', `echo system_powerdown | socat - UNIX-CONNECT:${file('human')} >/dev/null`);
     // Not again when it has ended.
@@ -138,7 +162,10 @@ function domain({ name, file }: Place, qemu: readonly string[]): string {
 <disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='${file('guest.img')}'/><target dev='hda' bus='ide'/></disk>
 <serial type='file'><source path='${file('serial')}'/><target port='0'/></serial>
 <controller type='usb' model='none'/><memballoon model='none'/></devices>
-<qemu:commandline>${qemu.slice(qemu.indexOf('-chardev')).map((word) => `<qemu:arg value='${word}'/>`).join('')}</qemu:commandline>
+<qemu:commandline>${qemu
+    .slice(qemu.indexOf('-chardev'))
+    .map((word) => `<qemu:arg value='${word}'/>`)
+    .join('')}</qemu:commandline>
 </domain>`;
 }
 

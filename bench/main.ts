@@ -10,7 +10,10 @@ import { word, type Table } from './table.js';
  * Every figure side by side in one run, for only their ratios hold from one machine to another.
  */
 
-const { quick, only, rounds, guests, svg, json } = minimist(process.argv.slice(2), { boolean: ['quick'], string: ['only', 'guests', 'svg', 'json'] });
+const { quick, only, rounds, guests, svg, json } = minimist(process.argv.slice(2), {
+  boolean: ['quick'],
+  string: ['only', 'guests', 'svg', 'json'],
+});
 const atOnce: readonly number[] = guests ? String(guests).split(',').map(Number) : quick ? [10] : [20, 50, 100];
 const sections: readonly string[] = only ? String(only).split(',') : ['latency', 'start', 'idle', 'shutdown', 'storm'];
 const tables: Table[] = [];
@@ -26,7 +29,8 @@ await withLibvirt(async (libvirtd) => {
   if (sections.includes('latency')) tell(await latency(rounds ?? (quick ? 5 : 21)));
   if (sections.includes('start')) tell(await start(rounds ?? (quick ? 5 : 21)));
   if (sections.includes('idle')) tell(...(await idle(quick ? 5 : 50, quick ? 5_000 : 60_000, libvirtd)));
-  if (sections.includes('shutdown')) for (const count of atOnce) tell(...(await manyAtOnce(count, rounds ?? (quick ? 1 : 3))));
+  if (sections.includes('shutdown'))
+    for (const count of atOnce) tell(...(await manyAtOnce(count, rounds ?? (quick ? 1 : 3))));
   if (sections.includes('storm')) tell(...(await storm(quick ? 20_000 : 100_000)));
 });
 for (const goal of goals(tables)) console.log(goal);

@@ -1,7 +1,21 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { environment, pause, setClock, wallClock } from './clock.js';
-import { bare, bash, bashNc, bashSocat, bundledHook, dumbInit, floor, inProcess, libvirt, runit, tini, userHook, type Contender } from './keepers.js';
+import {
+  bare,
+  bash,
+  bashNc,
+  bashSocat,
+  bundledHook,
+  dumbInit,
+  floor,
+  inProcess,
+  libvirt,
+  runit,
+  tini,
+  userHook,
+  type Contender,
+} from './keepers.js';
 import { memory, processorMs, switches, threads } from './proc.js';
 import { Samples, type Table } from './table.js';
 import { Vm } from './vm.js';
@@ -11,7 +25,10 @@ const settleMs = 500;
 
 /** In another order each time: who comes after whom, and on which processor, is worth a third of these figures. */
 function shuffled<T>(all: readonly T[]): T[] {
-  return all.map((each) => ({ each, rank: Math.random() })).sort((a, b) => a.rank - b.rank).map(({ each }) => each);
+  return all
+    .map((each) => ({ each, rank: Math.random() }))
+    .sort((a, b) => a.rank - b.rank)
+    .map(({ each }) => each);
 }
 
 /** Runs `use` with `count` VMs of one contender's whose guests are up, one started after the other. */
@@ -45,7 +62,7 @@ export async function latency(rounds: number): Promise<Table> {
       });
     }
   }
-  return { title: 'From SIGTERM to POWERDOWN, a process\'s first signal', unit: 'ms', rows: samples.rows };
+  return { title: "From SIGTERM to POWERDOWN, a process's first signal", unit: 'ms', rows: samples.rows };
 }
 
 /** What stands in front of QEMU adds to its start, from exec to its monitor's answer; and what Node needs to start at all. */
@@ -68,12 +85,21 @@ export async function start(rounds: number): Promise<Table> {
     spawnSync(process.execPath, ['-e', '0'], { env: environment() });
     over.add('node -e 0', performance.now() - began);
   }
-  return { title: 'Start: what is added to that of QEMU alone', unit: 'ms', rows: over.rows, note: `QEMU alone answers after ${Samples.median(alone).toFixed(0)} ms` };
+  return {
+    title: 'Start: what is added to that of QEMU alone',
+    unit: 'ms',
+    rows: over.rows,
+    note: `QEMU alone answers after ${Samples.median(alone).toFixed(0)} ms`,
+  };
 }
 
 /** A Node that holds one socket and does nothing: the least that a program for Node costs. */
 function idleNode(): { readonly pid: number; end(): void } {
-  const child = spawn(process.execPath, ['-e', "require('node:net').createServer().listen('\\0qemu-trap-bench-' + process.pid)"], { stdio: 'ignore', env: environment() });
+  const child = spawn(
+    process.execPath,
+    ['-e', "require('node:net').createServer().listen('\\0qemu-trap-bench-' + process.pid)"],
+    { stdio: 'ignore', env: environment() },
+  );
   return { pid: child.pid as number, end: () => void child.kill('SIGKILL') };
 }
 
@@ -96,11 +122,19 @@ export async function idle(many: number, ms: number, libvirtd: number): Promise<
     each.add(name, ...pids.map(threads));
   };
   const nodes = Array.from({ length: many }, idleNode);
-  await measure('node, one socket', nodes.map(({ pid }) => pid));
+  await measure(
+    'node, one socket',
+    nodes.map(({ pid }) => pid),
+  );
   for (const node of nodes) node.end();
   for (const contender of [bundledHook, bashSocat, dumbInit, tini]) {
     const name = contender === bundledHook ? 'qemu-trap' : contender.name;
-    await withVms(contender, many, (vms) => measure(name, vms.map(({ keeper }) => keeper.pid ?? 0)));
+    await withVms(contender, many, (vms) =>
+      measure(
+        name,
+        vms.map(({ keeper }) => keeper.pid ?? 0),
+      ),
+    );
   }
   const before = memory(libvirtd, 'Pss');
   await withVms(libvirt, many, async () => {
@@ -112,7 +146,12 @@ export async function idle(many: number, ms: number, libvirtd: number): Promise<
   });
   return [
     { title: 'Private memory of an idle one', unit: 'MiB', rows: own.rows },
-    { title: `Proportional memory of one of ${many} idle ones`, unit: 'MiB', rows: shared.rows, note: `libvirtd without a guest: ${before.toFixed(1)} MiB` },
+    {
+      title: `Proportional memory of one of ${many} idle ones`,
+      unit: 'MiB',
+      rows: shared.rows,
+      note: `libvirtd without a guest: ${before.toFixed(1)} MiB`,
+    },
     { title: `Wake-ups of an idle one in ${ms / 1_000} s, the most of ${many}`, unit: '', rows: woken.rows },
     { title: 'Threads', unit: '', rows: each.rows },
   ];
@@ -122,7 +161,11 @@ export async function idle(many: number, ms: number, libvirtd: number): Promise<
 export async function manyAtOnce(guests: number, rounds: number): Promise<readonly Table[]> {
   const names = [...[bashSocat, inProcess, userHook, bundledHook].map(({ name }) => name), 'libvirt-guests'];
   const [pressed, over] = [new Samples(...names), new Samples(...names)];
-  const measure = async (contender: Contender, name: string, stopAll: (vms: readonly Vm[]) => Promise<unknown>): Promise<void> =>
+  const measure = async (
+    contender: Contender,
+    name: string,
+    stopAll: (vms: readonly Vm[]) => Promise<unknown>,
+  ): Promise<void> =>
     withVms(contender, guests, async (vms) => {
       await pause(settleMs);
       setClock();
@@ -141,7 +184,9 @@ export async function manyAtOnce(guests: number, rounds: number): Promise<readon
   };
   for (let round = 0; round < rounds; round++) {
     for (const contender of shuffled([bashSocat, inProcess, userHook, bundledHook, libvirt])) {
-      await (contender === libvirt ? measure(libvirt, 'libvirt-guests', libvirtGuests) : measure(contender, contender.name, signalAll));
+      await (contender === libvirt
+        ? measure(libvirt, 'libvirt-guests', libvirtGuests)
+        : measure(contender, contender.name, signalAll));
     }
   }
   return [

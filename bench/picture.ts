@@ -2,7 +2,13 @@ import { figure, median, type Table } from './table.js';
 import { escape, picture } from '../demo/svg.js';
 
 /** How the titles begin of the tables that are drawn, one below the other. */
-const drawn: readonly string[] = ['From SIGTERM', '100 guests at once, to the last POWERDOWN', '100 guests at once, to the last exit', 'Start', 'Proportional memory'];
+const drawn: readonly string[] = [
+  'From SIGTERM',
+  '100 guests at once, to the last POWERDOWN',
+  '100 guests at once, to the last exit',
+  'Start',
+  'Proportional memory',
+];
 
 const [left, bar, row, gap] = [210, 330, 24, 46] as const;
 

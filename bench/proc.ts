@@ -23,7 +23,13 @@ export function threads(pid: number): number {
 export function switches(pid: number): number {
   return tasks(pid).reduce((sum, task) => {
     const status = readFileSync(`/proc/${pid}/task/${task}/status`, 'latin1');
-    return sum + [...status.matchAll(/^(?:non)?voluntary_ctxt_switches:\s+(\d+)$/gm)].reduce((each, match) => each + Number(match[1]), 0);
+    return (
+      sum +
+      [...status.matchAll(/^(?:non)?voluntary_ctxt_switches:\s+(\d+)$/gm)].reduce(
+        (each, match) => each + Number(match[1]),
+        0,
+      )
+    );
   }, 0);
 }
 

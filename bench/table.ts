@@ -52,7 +52,10 @@ export function word({ title, unit, rows, note }: Table): string {
   const first = median(rows[0]);
   const lines = rows.map((row) => {
     const { name, samples } = row;
-    const range = samples.length > 1 ? `  ${figure(Math.min(...samples))} to ${figure(Math.max(...samples))}, ${samples.length} times` : '';
+    const range =
+      samples.length > 1
+        ? `  ${figure(Math.min(...samples))} to ${figure(Math.max(...samples))}, ${samples.length} times`
+        : '';
     const ratio = rows.length > 1 && first !== 0 ? (median(row) / first).toFixed(2) : '';
     return `  ${name.padEnd(width)} ${figure(median(row)).padStart(8)} ${unit} ${ratio.padStart(8)}${range}`.trimEnd();
   });

@@ -48,9 +48,23 @@ export class Vm {
     this.#observer = createServer((socket) => this.#observe(socket)).listen(this.file('observer'));
     writeFileSync(this.file('guest.img'), bootSector());
     const qemu = [
-      'qemu-system-x86_64', '-M', 'pc', '-m', '16', '-display', 'none', '-net', 'none', '-serial', `file:${this.file('serial')}`,
-      '-drive', `file=${this.file('guest.img')},format=raw`,
-      '-chardev', `socket,id=observer,path=${this.file('observer')}`, '-mon', 'chardev=observer,mode=control',
+      'qemu-system-x86_64',
+      '-M',
+      'pc',
+      '-m',
+      '16',
+      '-display',
+      'none',
+      '-net',
+      'none',
+      '-serial',
+      `file:${this.file('serial')}`,
+      '-drive',
+      `file=${this.file('guest.img')},format=raw`,
+      '-chardev',
+      `socket,id=observer,path=${this.file('observer')}`,
+      '-mon',
+      'chardev=observer,mode=control',
     ];
     this.#startedAt = performance.now();
     this.keeper = contender.begin({ name: basename(this.dir), file: (name) => this.file(name) }, qemu);
@@ -98,7 +112,12 @@ export class Vm {
 
   /** @returns when all was over, on {@link wallClock} */
   async over(): Promise<number> {
-    return (await Promise.all([this.#gone.at(), this.keeper.exited === null ? 0 : inTime('the wrapper ends', this.keeper.exited)])).reduce((a, b) => Math.max(a, b));
+    return (
+      await Promise.all([
+        this.#gone.at(),
+        this.keeper.exited === null ? 0 : inTime('the wrapper ends', this.keeper.exited),
+      ])
+    ).reduce((a, b) => Math.max(a, b));
   }
 
   /** Ends what is left, and removes the folder. */

@@ -17,16 +17,29 @@ const dir = mkdtempSync(join(tmpdir(), 'qemu-trap-demo-'));
 const image = join(dir, 'guest.img');
 writeFileSync(image, bootSector());
 const qemu = [
-  'qemu-system-x86_64', '-name', 'demo', '-M', 'pc', '-m', '16', '-display', 'none', '-net', 'none',
-  '-serial', 'stdio', '-drive', `file=${image},format=raw,snapshot=on`,
+  'qemu-system-x86_64',
+  '-name',
+  'demo',
+  '-M',
+  'pc',
+  '-m',
+  '16',
+  '-display',
+  'none',
+  '-net',
+  'none',
+  '-serial',
+  'stdio',
+  '-drive',
+  `file=${image},format=raw,snapshot=on`,
 ];
 const patienceMs = 60_000;
 
 /** Events of qemu-trap's log that the timeline shows, in words for people. */
 const shown: Readonly<Record<string, (line: Record<string, unknown>) => string>> = {
-  'start': (line) => `QEMU started (pid ${line['pid']})`,
+  start: (line) => `QEMU started (pid ${line['pid']})`,
   'hook-start': (line) => `hook running: ${relative('.', String(line['hook']))}`,
-  'powerdown': () => 'POWERDOWN: QEMU has pressed the power button',
+  powerdown: () => 'POWERDOWN: QEMU has pressed the power button',
   'guest-shutdown': (line) => `SHUTDOWN: ${line['reason']}`,
 };
 
@@ -41,7 +54,10 @@ async function show(command: readonly string[]): Promise<Outcome> {
   const timeline = new Timeline((line) => void writeSync(1, line));
   const tell = (who: string, what: string, time?: number): void => timeline.tell(who, what, time);
   const [program = '', ...args] = command;
-  const child: ChildProcess = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, QEMU_TRAP_HOOKS: '' } });
+  const child: ChildProcess = spawn(program, args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, QEMU_TRAP_HOOKS: '' },
+  });
   const giveUp = setTimeout(() => child.kill('SIGKILL'), patienceMs);
   let heard = false;
   if (child.stdout) {
@@ -82,7 +98,18 @@ async function show(command: readonly string[]): Promise<Outcome> {
 
 try {
   console.log('SIGTERM to QEMU under qemu-trap, with the bundled hooks:\n');
-  const trapped = await show([process.execPath, resolve('dist/qemu-trap.cjs'), '--log', 'json', '--run-dir', join(dir, 'run'), '--state-dir', join(dir, 'state'), '--', ...qemu]);
+  const trapped = await show([
+    process.execPath,
+    resolve('dist/qemu-trap.cjs'),
+    '--log',
+    'json',
+    '--run-dir',
+    join(dir, 'run'),
+    '--state-dir',
+    join(dir, 'state'),
+    '--',
+    ...qemu,
+  ]);
   console.log('\nThe same SIGTERM to a bare QEMU:\n');
   const bare = await show(qemu);
   const works = trapped.heard && trapped.status === 0 && !bare.heard;
@@ -92,10 +119,23 @@ try {
       : '\nThis is not what the demo should show.',
   );
   if (svg) {
-    writeFileSync(svg, draw([
-      { title: 'SIGTERM to QEMU under qemu-trap', moments: trapped.moments, outcome: 'The guest heard its power button, and shut itself down.', isGood: trapped.heard },
-      { title: 'The same SIGTERM to a bare QEMU', moments: bare.moments, outcome: 'The guest heard nothing: for a real one that is a power failure.', isGood: bare.heard },
-    ]));
+    writeFileSync(
+      svg,
+      draw([
+        {
+          title: 'SIGTERM to QEMU under qemu-trap',
+          moments: trapped.moments,
+          outcome: 'The guest heard its power button, and shut itself down.',
+          isGood: trapped.heard,
+        },
+        {
+          title: 'The same SIGTERM to a bare QEMU',
+          moments: bare.moments,
+          outcome: 'The guest heard nothing: for a real one that is a power failure.',
+          isGood: bare.heard,
+        },
+      ]),
+    );
   }
   process.exitCode = works ? 0 : 1;
 } finally {

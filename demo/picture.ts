@@ -15,7 +15,13 @@ const [row, head, foot, gap] = [26, 44, 40, 24] as const;
 const [character, margin] = [6.6, 24] as const;
 /** Where the time ends, the first lane is, and the words begin. */
 const [times, lanes, lane, words] = [86, 116, 34, 262] as const;
-const colours: Readonly<Record<string, string>> = { 'you': '#b45309', 'qemu-trap': '#2563a8', 'QEMU': '#64748b', 'guest': '#15803d', 'exit': '#111827' };
+const colours: Readonly<Record<string, string>> = {
+  you: '#b45309',
+  'qemu-trap': '#2563a8',
+  QEMU: '#64748b',
+  guest: '#15803d',
+  exit: '#111827',
+};
 const actors = Object.keys(colours);
 
 function heightOf({ moments }: Scene): number {
@@ -40,7 +46,10 @@ function scene({ title, moments, outcome, isGood }: Scene, top: number): string[
   });
   return [
     `<text x="16" y="${top + 20}" font-weight="bold" font-size="15">${escape(title)}</text>`,
-    ...actors.map((who) => `<line x1="${laneOf(who)}" y1="${first - 10}" x2="${laneOf(who)}" y2="${last + 10}" stroke="#e2e8f0" stroke-width="2"/>`),
+    ...actors.map(
+      (who) =>
+        `<line x1="${laneOf(who)}" y1="${first - 10}" x2="${laneOf(who)}" y2="${last + 10}" stroke="#e2e8f0" stroke-width="2"/>`,
+    ),
     ...drawn,
     `<text x="16" y="${last + 34}" font-weight="bold" fill="${isGood ? '#15803d' : '#b91c1c'}">${escape(outcome)}</text>`,
   ];
@@ -54,7 +63,9 @@ export function draw(scenes: readonly Scene[]): string {
     lines.push(...scene(each, top));
     top += heightOf(each) + gap;
   }
-  const longest = Math.max(...scenes.flatMap(({ moments }) => moments.map(({ who, what }) => who.length + what.length + 2)));
+  const longest = Math.max(
+    ...scenes.flatMap(({ moments }) => moments.map(({ who, what }) => who.length + what.length + 2)),
+  );
   const width = Math.ceil(words + longest * character + margin);
   return picture(width, top, lines);
 }

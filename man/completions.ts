@@ -18,17 +18,21 @@ function wordsOf(value: ValueKind): readonly string[] | null {
 }
 
 /** Names that are no more than names: those of another user's VMs may be anything, and a shell would expand them. */
-const names = "qemu-trap --status --log json 2>/dev/null | sed -n 's/^{\"event\":\"vm\",\"vm\":\"\\([A-Za-z0-9._-]*\\)\",.*/\\1/p'";
+const names =
+  'qemu-trap --status --log json 2>/dev/null | sed -n \'s/^{"event":"vm","vm":"\\([A-Za-z0-9._-]*\\)",.*/\\1/p\'';
 
 export function bash(options: readonly Described[]): string {
   const cases = options.flatMap(({ name, value }) => {
     if (value === null) return [];
     const words = wordsOf(value);
     const reply =
-      words !== null ? `mapfile -t COMPREPLY < <(compgen -W '${words.join(' ')}' -- "$cur")`
-      : value === 'directory' ? `mapfile -t COMPREPLY < <(compgen -d -- "$cur")`
-      : value === 'file' ? `mapfile -t COMPREPLY < <(compgen -f -- "$cur")`
-      : 'COMPREPLY=()';
+      words !== null
+        ? `mapfile -t COMPREPLY < <(compgen -W '${words.join(' ')}' -- "$cur")`
+        : value === 'directory'
+          ? `mapfile -t COMPREPLY < <(compgen -d -- "$cur")`
+          : value === 'file'
+            ? `mapfile -t COMPREPLY < <(compgen -f -- "$cur")`
+            : 'COMPREPLY=()';
     return [`        --${name}${name === 'signal' ? ' | -signal' : ''}) ${reply}; return ;;`];
   });
   const valued = options.filter(({ value }) => value !== null).map(({ name }) => `--${name}`);
@@ -101,11 +105,15 @@ export function fish(options: readonly Described[]): string {
   const lines = options.map(({ name, value, meaning }) => {
     const words = value === null ? null : wordsOf(value);
     const how =
-      value === null ? ''
-      : words !== null ? ` -x -a ${quote(words.join(' '))}`
-      : value === 'directory' ? " -x -a '(__fish_complete_directories)'"
-      : value === 'file' ? ' -r -F'
-      : ' -x';
+      value === null
+        ? ''
+        : words !== null
+          ? ` -x -a ${quote(words.join(' '))}`
+          : value === 'directory'
+            ? " -x -a '(__fish_complete_directories)'"
+            : value === 'file'
+              ? ' -r -F'
+              : ' -x';
     return `complete -c qemu-trap -n 'not contains -- -- (commandline -opc)' -l ${name}${how} -d ${quote(meaning)}`;
   });
   return `# fish completion for qemu-trap

@@ -42,7 +42,10 @@ const isCode = ({ type }: Token): boolean => type === 'code';
 
 const pages: readonly Page[] = [
   {
-    name: 'qemu-trap', number: 1, about: 'run QEMU as a service that shuts its guest down cleanly', synopsis: true,
+    name: 'qemu-trap',
+    number: 1,
+    about: 'run QEMU as a service that shuts its guest down cleanly',
+    synopsis: true,
     parts: [
       // The rest of it is how to see and install it.
       { title: 'DESCRIPTION', from: [''], but: (_, i) => i > 0 },
@@ -60,10 +63,21 @@ const pages: readonly Page[] = [
       { title: 'LIMITS', from: ['Limits'] },
       { title: 'NOTES', from: ['How it works'] },
     ],
-    seeAlso: ['qemu-trap-hooks(7)', 'qemu-system(1)', 'timeout(1)', 'systemd.service(5)', 'sd_notify(3)', 'signal(7)', 'qemu-ga(8)'],
+    seeAlso: [
+      'qemu-trap-hooks(7)',
+      'qemu-system(1)',
+      'timeout(1)',
+      'systemd.service(5)',
+      'sd_notify(3)',
+      'signal(7)',
+      'qemu-ga(8)',
+    ],
   },
   {
-    name: 'qemu-trap-hooks', number: 7, about: 'what qemu-trap runs on a signal, before QEMU and after it', synopsis: false,
+    name: 'qemu-trap-hooks',
+    number: 7,
+    about: 'what qemu-trap runs on a signal, before QEMU and after it',
+    synopsis: false,
     parts: [
       { title: 'DESCRIPTION', from: ['Writing a hook'] },
       { title: 'THE CONTRACT', from: ['The contract with hooks'] },
@@ -82,12 +96,25 @@ function synopsis(): string {
   const { text } = section('Options').blocks.find(isCode) as Tokens.Code;
   return text
     .split('\n')
-    .map((line) => line.trim().split(/ +/).map((word) => (/^(qemu-trap|--?[a-z-]*)/.test(word) ? `\\fB${word.replaceAll('-', '\\-')}\\fR` : word.replaceAll('-', '\\-').replace(/[A-Z]{2,}/g, '\\fI$&\\fR'))).join(' '))
+    .map((line) =>
+      line
+        .trim()
+        .split(/ +/)
+        .map((word) =>
+          /^(qemu-trap|--?[a-z-]*)/.test(word)
+            ? `\\fB${word.replaceAll('-', '\\-')}\\fR`
+            : word.replaceAll('-', '\\-').replace(/[A-Z]{2,}/g, '\\fI$&\\fR'),
+        )
+        .join(' '),
+    )
     .join('\n.br\n');
 }
 
 function see(names: readonly string[]): string {
-  return names.map((name, i) => `.BR ${name.replace('(', ' (').replaceAll('-', '\\-')}${i < names.length - 1 ? ' ,' : ''}`).map((line) => line.replace(') ,', '),')).join('\n');
+  return names
+    .map((name, i) => `.BR ${name.replace('(', ' (').replaceAll('-', '\\-')}${i < names.length - 1 ? ' ,' : ''}`)
+    .map((line) => line.replace(') ,', '),'))
+    .join('\n');
 }
 
 function render({ name, number, about, parts, seeAlso, synopsis: hasSynopsis }: Page): string {
@@ -95,11 +122,16 @@ function render({ name, number, about, parts, seeAlso, synopsis: hasSynopsis }: 
   const lines = [
     `.\\" Made of README.md.`,
     `.TH ${escaped.toUpperCase()} ${number} ${date()} "qemu-trap ${version}"`,
-    '.SH NAME', `${escaped} \\- ${about}`,
+    '.SH NAME',
+    `${escaped} \\- ${about}`,
     ...(hasSynopsis ? ['.SH SYNOPSIS', synopsis()] : []),
   ];
   for (const { title, from, but } of parts) {
-    const blocks = from.flatMap((each) => section(each).blocks.filter(({ type }) => type !== 'space').filter((token, i) => !(but?.(token, i) ?? false)));
+    const blocks = from.flatMap((each) =>
+      section(each)
+        .blocks.filter(({ type }) => type !== 'space')
+        .filter((token, i) => !(but?.(token, i) ?? false)),
+    );
     // A paragraph macro right after a heading would be a second gap.
     const [first = '', ...rest] = blocks.map(block).filter((text) => text !== '');
     lines.push(`.SH ${title}`, first.replace(/^\.PP\n/, ''), ...rest);
@@ -114,7 +146,11 @@ function described(): Described[] {
   return options.map((option) => {
     const row = table.rows.find(([first]) => new RegExp(`--${option.name}(?![a-z-])`).test(first?.text ?? ''));
     if (row === undefined) throw new Error(`the README's table has no --${option.name}`);
-    const meaning = (row[1]?.text ?? '').replaceAll('`', '').split(/[,;:(]|\. /)[0]?.trim() ?? '';
+    const meaning =
+      (row[1]?.text ?? '')
+        .replaceAll('`', '')
+        .split(/[,;:(]|\. /)[0]
+        ?.trim() ?? '';
     return { ...option, meaning: meaning || (option.name === 'version' ? 'print the version' : 'print the options') };
   });
 }

@@ -12,7 +12,12 @@ function escapeText(text: string): string {
 
 /** Characters that a reader may want to copy as they are (groff_char(7)). */
 function escapeCode(text: string): string {
-  return escapeText(text).replaceAll('-', '\\-').replaceAll("'", '\\(aq').replaceAll('`', '\\(ga').replaceAll('^', '\\(ha').replaceAll('~', '\\(ti');
+  return escapeText(text)
+    .replaceAll('-', '\\-')
+    .replaceAll("'", '\\(aq')
+    .replaceAll('`', '\\(ga')
+    .replaceAll('^', '\\(ha')
+    .replaceAll('~', '\\(ti');
 }
 
 const bold = (text: string): string => `\\fB${text}\\fR`;
@@ -77,7 +82,11 @@ function table({ header, rows }: Tokens.Table): string {
       if (text === '') return [];
       const heading = headings[i + 1] ?? '';
       const labelled = heading !== '' && !(isPlain && i === 0);
-      return labelled ? `${heading[0]?.toUpperCase()}${heading.slice(1)}: ${text}.` : /[.:]$/.test(text) ? text : `${text}.`;
+      return labelled
+        ? `${heading[0]?.toUpperCase()}${heading.slice(1)}: ${text}.`
+        : /[.:]$/.test(text)
+          ? text
+          : `${text}.`;
     });
     return `${tag(inline(first?.tokens ?? []))}\n${cells.length > 0 ? fill(cells.join(' ')) : '\\&'}`;
   });
@@ -94,7 +103,10 @@ function list({ items }: Tokens.List): string {
     .map(({ tokens }) => {
       const [first, ...rest] = tokens;
       const inlines = first !== undefined && 'tokens' in first && first.tokens ? first.tokens : [];
-      return [`.IP \\(bu 2\n${fill(inline(inlines))}`, ...rest.filter(({ type }) => type !== 'space').map((each) => `.RS 2\n${block(each)}\n.RE`)].join('\n');
+      return [
+        `.IP \\(bu 2\n${fill(inline(inlines))}`,
+        ...rest.filter(({ type }) => type !== 'space').map((each) => `.RS 2\n${block(each)}\n.RE`),
+      ].join('\n');
     })
     .join('\n');
 }

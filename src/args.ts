@@ -64,7 +64,8 @@ function splitAtQemu(argv: readonly string[]): { own: string[]; qemu: string[] }
     const option = short[word] ?? word;
     // Asked here, for minimist trips over names that every object has (--constructor).
     const [name = ''] = option.split('=', 1);
-    if (!known.has(name)) throw new UsageError(`unknown option '${name}': qemu-trap --help lists them (QEMU's own come after --)`);
+    if (!known.has(name))
+      throw new UsageError(`unknown option '${name}': qemu-trap --help lists them (QEMU's own come after --)`);
     own.push(option);
     if (valued.includes(option.slice(2)) && i + 1 < argv.length && argv[i + 1] !== '--') own.push(argv[++i] as string);
   }
@@ -93,7 +94,9 @@ function oneOf<T extends string>(option: string, text: string, choices: readonly
 
 function socketPath(option: string, path: string | null): string | null {
   if (path !== null && Buffer.byteLength(path) > longestSocketPath) {
-    throw new UsageError(`--${option} ${path}: has ${Buffer.byteLength(path)} bytes, and the path of a unix socket holds ${longestSocketPath}: name a shorter one`);
+    throw new UsageError(
+      `--${option} ${path}: has ${Buffer.byteLength(path)} bytes, and the path of a unix socket holds ${longestSocketPath}: name a shorter one`,
+    );
   }
   return path;
 }
@@ -124,13 +127,18 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Conf
     specs.set(spec.signal, spec);
   }
 
-  const mode = (['help', 'version', 'check', 'status'] as const).find((flag) => parsed[flag]) ?? (['new-hook', 'try', 'attach'] as const).find((option) => last(option) !== undefined) ?? 'run';
+  const mode =
+    (['help', 'version', 'check', 'status'] as const).find((flag) => parsed[flag]) ??
+    (['new-hook', 'try', 'attach'] as const).find((option) => last(option) !== undefined) ??
+    'run';
   const readyFd = last('ready-fd');
   if (readyFd !== undefined && !/^\d{1,9}$/.test(readyFd)) {
     throw new UsageError(`--ready-fd ${readyFd}: write the number of an open file descriptor, such as 3`);
   }
   if (readyFd !== undefined && Number(readyFd) < 3) {
-    throw new UsageError(`--ready-fd ${readyFd}: is stdin, stdout or stderr: write the number of another open file descriptor, such as 3`);
+    throw new UsageError(
+      `--ready-fd ${readyFd}: is stdin, stdout or stderr: write the number of another open file descriptor, such as 3`,
+    );
   }
   const press = last('press') ?? '10';
   const config: Config = {
@@ -155,12 +163,21 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Conf
     qemu,
   };
   if (mode === 'run' && qemu.length === 0) {
-    throw new UsageError('no QEMU to run: write qemu-trap [OPTION...] -- qemu-system-x86_64 ... (qemu-trap --help says more)');
+    throw new UsageError(
+      'no QEMU to run: write qemu-trap [OPTION...] -- qemu-system-x86_64 ... (qemu-trap --help says more)',
+    );
   }
-  if (mode === 'new-hook' && qemu.length > 0) throw new UsageError(`--new-hook: runs no QEMU: leave '${qemu[0]}' and what follows out`);
+  if (mode === 'new-hook' && qemu.length > 0)
+    throw new UsageError(`--new-hook: runs no QEMU: leave '${qemu[0]}' and what follows out`);
   if (mode === 'attach') {
-    if (qemu.length > 0) throw new UsageError(`--attach: a QEMU that runs already needs no command: leave '${qemu[0]}' and what follows out`);
-    if (last('on-death') === 'kill') throw new UsageError('--on-death kill: cannot be had with --attach, for QEMU is no child of qemu-trap then: leave it out');
+    if (qemu.length > 0)
+      throw new UsageError(
+        `--attach: a QEMU that runs already needs no command: leave '${qemu[0]}' and what follows out`,
+      );
+    if (last('on-death') === 'kill')
+      throw new UsageError(
+        '--on-death kill: cannot be had with --attach, for QEMU is no child of qemu-trap then: leave it out',
+      );
   }
   return config;
 }

@@ -12,7 +12,15 @@ import { cautionsOf } from './qemu/cautions.js';
 import { requireQemu } from './qemu/programs.js';
 import { shownCommand } from './qmp/command-line.js';
 import { findUnknownCommands } from './qmp/known-commands.js';
-import { allRules, describeUnknownCommand, isIgnored, ruleFor, userCommands, type Rule, type RuleBook } from './rules.js';
+import {
+  allRules,
+  describeUnknownCommand,
+  isIgnored,
+  ruleFor,
+  userCommands,
+  type Rule,
+  type RuleBook,
+} from './rules.js';
 import { UsageError } from './usage-error.js';
 
 /** What `--check` prints, and whether there is any fault. */
@@ -80,13 +88,23 @@ function qemuFindings({ qemu, onDeath }: Config, book: RuleBook, env: NodeJS.Pro
   const { script } = ruleFor('SIGTERM', book);
   const needsButton = script === null || (script.ours && basename(script.path) === 'powerdown');
   const findings: Finding[] = cautionsOf(qemu, onDeath, needsButton).map(({ words, what, mend, isFault }) => ({
-    severity: isFault ? 'fault' : 'note', event: 'qemu-caution', message: `QEMU's ${words}: ${what}; mend it: ${mend}`, mend, facts: { words },
+    severity: isFault ? 'fault' : 'note',
+    event: 'qemu-caution',
+    message: `QEMU's ${words}: ${what}; mend it: ${mend}`,
+    mend,
+    facts: { words },
   }));
   try {
     requireQemu(qemu[0] ?? '', env);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
-    findings.unshift({ severity: 'fault', event: 'qemu-caution', message: error.message, mend: error.message.replace(/^.*: /, ''), facts: { words: qemu[0] ?? '' } });
+    findings.unshift({
+      severity: 'fault',
+      event: 'qemu-caution',
+      message: error.message,
+      mend: error.message.replace(/^.*: /, ''),
+      facts: { words: qemu[0] ?? '' },
+    });
   }
   return findings;
 }
@@ -94,7 +112,17 @@ function qemuFindings({ qemu, onDeath }: Config, book: RuleBook, env: NodeJS.Pro
 /** Whether the service manager waits as long as qemu-trap may need. */
 async function stopTimeFindings(config: Config, book: RuleBook, env: NodeJS.ProcessEnv): Promise<Finding[]> {
   const fault = await findStopTimeFault(longestStopMs(config, book), env);
-  return fault === null ? [] : [{ severity: 'fault', event: 'stop-time', message: fault.message, mend: fault.mend, facts: { unit: fault.unit } }];
+  return fault === null
+    ? []
+    : [
+        {
+          severity: 'fault',
+          event: 'stop-time',
+          message: fault.message,
+          mend: fault.mend,
+          facts: { unit: fault.unit },
+        },
+      ];
 }
 
 /** Commands of rules that QEMU does not know; without a QEMU there is nobody to ask. */
@@ -105,7 +133,13 @@ async function commandFindings({ qemu: [qemu] }: Config, rules: readonly Rule[])
   return unknown.map((command) => {
     const signal = commands.get(command) as Rule['signal'];
     const { message, fix } = describeUnknownCommand(signal, shownCommand(command));
-    return { severity: 'fault', event: 'unknown-command', message, mend: fix, facts: { signal, command: shownCommand(command) } };
+    return {
+      severity: 'fault',
+      event: 'unknown-command',
+      message,
+      mend: fix,
+      facts: { signal, command: shownCommand(command) },
+    };
   });
 }
 
@@ -123,7 +157,15 @@ export async function check(config: Config, book: RuleBook, env: NodeJS.ProcessE
     ...qemuFindings(config, book, env),
     ...(await stopTimeFindings(config, book, env)),
     ...(await commandFindings(config, rules)),
-    ...findFaults(rules, book, env).map(({ path, message, mend }): Finding => ({ severity: 'fault', event: 'hook-fault', message, mend, facts: { hook: path } })),
+    ...findFaults(rules, book, env).map(
+      ({ path, message, mend }): Finding => ({
+        severity: 'fault',
+        event: 'hook-fault',
+        message,
+        mend,
+        facts: { hook: path },
+      }),
+    ),
   ];
   const faulty = findings.some(({ severity }) => severity === 'fault');
   return { text: (config.log === 'json' ? asJson : asText)(rules, hooks, findings), faulty };
@@ -131,20 +173,44 @@ export async function check(config: Config, book: RuleBook, env: NodeJS.ProcessE
 
 function asJson(rules: readonly Rule[], hooks: readonly Listed[], findings: readonly Finding[]): string {
   const lines: object[] = rules.map((rule) => ({
-    event: 'rule', signal: rule.signal, script: rule.script?.path ?? null,
-    ...(rule.script !== null && isDirectoryOfSteps(rule.script) ? { steps: stepNames(rule.script) } : {}), monitorcommand: rule.monitorCommand,
-    timeout: rule.timeoutMs / 1000, default: rule.defaultAction, source: rule.source, ignored: isIgnored(rule),
+    event: 'rule',
+    signal: rule.signal,
+    script: rule.script?.path ?? null,
+    ...(rule.script !== null && isDirectoryOfSteps(rule.script) ? { steps: stepNames(rule.script) } : {}),
+    monitorcommand: rule.monitorCommand,
+    timeout: rule.timeoutMs / 1000,
+    default: rule.defaultAction,
+    source: rule.source,
+    ignored: isIgnored(rule),
   }));
-  for (const { path, runs, from, kind, target, about } of hooks) lines.push({ event: 'hook', hook: path, runs, from, kind, target, about });
-  for (const { event, facts, severity, message, mend } of findings) lines.push({ event, ...facts, severity, message, fix: mend, mend });
+  for (const { path, runs, from, kind, target, about } of hooks)
+    lines.push({ event: 'hook', hook: path, runs, from, kind, target, about });
+  for (const { event, facts, severity, message, mend } of findings)
+    lines.push({ event, ...facts, severity, message, fix: mend, mend });
   return lines.map((line) => `${JSON.stringify({ ...line, v: 1 })}\n`).join('');
 }
 
 function asText(rules: readonly Rule[], hooks: readonly Listed[], findings: readonly Finding[]): string {
   const table = columns([['SIGNAL', 'SCRIPT', 'MONITORCOMMAND', 'TIMEOUT', 'DEFAULT', 'FROM'], ...rules.map(row)]);
-  const described = columns([['HOOK', 'KIND', 'FROM', 'ABOUT'], ...hooks.map(({ path, from, kind, target, about }) => [target === null ? path : `${path} -> ${target}`, kind, from, about])]);
-  const of = (severity: Finding['severity']): string[] => findings.filter((each) => each.severity === severity).map(({ message }) => message);
+  const described = columns([
+    ['HOOK', 'KIND', 'FROM', 'ABOUT'],
+    ...hooks.map(({ path, from, kind, target, about }) => [
+      target === null ? path : `${path} -> ${target}`,
+      kind,
+      from,
+      about,
+    ]),
+  ]);
+  const of = (severity: Finding['severity']): string[] =>
+    findings.filter((each) => each.severity === severity).map(({ message }) => message);
   const faults = of('fault');
-  const parts = [table, described, of('note').map((message) => `note: ${message}`).join('\n'), faults.length === 0 ? 'no faults' : faults.join('\n')];
+  const parts = [
+    table,
+    described,
+    of('note')
+      .map((message) => `note: ${message}`)
+      .join('\n'),
+    faults.length === 0 ? 'no faults' : faults.join('\n'),
+  ];
   return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
 }

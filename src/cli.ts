@@ -4,6 +4,8 @@
 import './trap.js';
 
 import('./main.js').catch((error: Error) => {
-  process.stderr.write(`qemu-trap: its own program cannot be loaded (${error.message.split('\n', 1)[0]}): raise the limit on open files (ulimit -n), or install it anew\n`);
+  process.stderr.write(
+    `qemu-trap: its own program cannot be loaded (${error.message.split('\n', 1)[0]}): raise the limit on open files (ulimit -n), or install it anew\n`,
+  );
   process.exit(125);
 });

@@ -1,5 +1,13 @@
 import type { EndCause } from './outcome/end-cause.js';
-import { guestEnded, isExiting, noEvidence, withEvent, withRunState, type Evidence, type QemuEvent } from './outcome/evidence.js';
+import {
+  guestEnded,
+  isExiting,
+  noEvidence,
+  withEvent,
+  withRunState,
+  type Evidence,
+  type QemuEvent,
+} from './outcome/evidence.js';
 import type { HookOutcome } from './outcome/hook-outcome.js';
 import { goesOnBy, isRunning, uselessToWait } from './outcome/run-state.js';
 import { gapAfter, type PressGaps } from './press.js';
@@ -36,13 +44,13 @@ export type Phase = 'up' | 'same-running' | 'stopping' | 'same-stopping' | 'exit
 
 /** The table that design.md states in words; every cell is written out. */
 export const dispatchTable: Readonly<Record<Phase, Readonly<Record<SignalClass, Reaction>>>> = {
-  'up': { 'ends': 'begin', 'runs-on': 'run', 'ignored': 'ignore', 'cut': 'begin' },
-  'same-running': { 'ends': 'begin', 'runs-on': 'coalesce', 'ignored': 'ignore', 'cut': 'begin' },
-  'stopping': { 'ends': 'stands', 'runs-on': 'refuse', 'ignored': 'ignore', 'cut': 'cut' },
-  'same-stopping': { 'ends': 'coalesce', 'runs-on': 'refuse', 'ignored': 'ignore', 'cut': 'cut' },
+  up: { ends: 'begin', 'runs-on': 'run', ignored: 'ignore', cut: 'begin' },
+  'same-running': { ends: 'begin', 'runs-on': 'coalesce', ignored: 'ignore', cut: 'begin' },
+  stopping: { ends: 'stands', 'runs-on': 'refuse', ignored: 'ignore', cut: 'cut' },
+  'same-stopping': { ends: 'coalesce', 'runs-on': 'refuse', ignored: 'ignore', cut: 'cut' },
   // QEMU exits by itself, or stays, which its next event tells: a signal that comes in between must not be lost.
-  'exiting': { 'ends': 'begin', 'runs-on': 'refuse', 'ignored': 'ignore', 'cut': 'begin' },
-  'ending': { 'ends': 'stands', 'runs-on': 'refuse', 'ignored': 'ignore', 'cut': 'cut' },
+  exiting: { ends: 'begin', 'runs-on': 'refuse', ignored: 'ignore', cut: 'begin' },
+  ending: { ends: 'stands', 'runs-on': 'refuse', ignored: 'ignore', cut: 'cut' },
 };
 
 export type Input =
@@ -63,11 +71,22 @@ export type Input =
   | { readonly kind: 'tick' };
 
 /** Why the next stage of a chain takes over. */
-export type NextLinkReason = 'hook-failed' | 'hook-timeout' | 'command-failed' | 'command-done' | 'reserve' | 'guest-reset';
+export type NextLinkReason =
+  | 'hook-failed'
+  | 'hook-timeout'
+  | 'command-failed'
+  | 'command-done'
+  | 'reserve'
+  | 'guest-reset';
 
 /** What is told to the log; log.ts words it. */
 export type Telling =
-  | { readonly event: 'shutdown'; readonly signal: SignalName; readonly timeoutMs: number; readonly waitsForMonitor: boolean }
+  | {
+      readonly event: 'shutdown';
+      readonly signal: SignalName;
+      readonly timeoutMs: number;
+      readonly waitsForMonitor: boolean;
+    }
   | { readonly event: 'stands'; readonly signal: SignalName; readonly first: SignalName }
   | { readonly event: 'refused'; readonly signal: SignalName; readonly first: SignalName }
   | { readonly event: 'ignored'; readonly signal: SignalName; readonly times: number }
@@ -75,10 +94,20 @@ export type Telling =
   | { readonly event: 'again-to-force' }
   | { readonly event: 'lost-time'; readonly signal: SignalName; readonly ms: number }
   | { readonly event: 'dropped'; readonly signal: SignalName }
-  | { readonly event: 'next-link'; readonly signal: SignalName; readonly command: string; readonly because: NextLinkReason }
+  | {
+      readonly event: 'next-link';
+      readonly signal: SignalName;
+      readonly command: string;
+      readonly because: NextLinkReason;
+    }
   | { readonly event: 'failed'; readonly signal: SignalName }
   | { readonly event: 'command-timeout'; readonly signal: SignalName }
-  | { readonly event: 'default-action'; readonly signal: SignalName; readonly action: 'quit' | 'kill'; readonly cause: EndCause }
+  | {
+      readonly event: 'default-action';
+      readonly signal: SignalName;
+      readonly action: 'quit' | 'kill';
+      readonly cause: EndCause;
+    }
   | { readonly event: 'kill'; readonly cause: EndCause }
   /** QEMU said that it exits, and neither exits nor stays. */
   | { readonly event: 'exit-hangs'; readonly afterMs: number }
@@ -438,7 +467,15 @@ class Step {
 
   private run(rule: Rule): void {
     const { state, now } = this;
-    const run: Run = { rule, since: now, deadline: now + rule.timeoutMs, link: 'start', again: 0, hasExited: false, isWantedAgain: false };
+    const run: Run = {
+      rule,
+      since: now,
+      deadline: now + rule.timeoutMs,
+      link: 'start',
+      again: 0,
+      hasExited: false,
+      isWantedAgain: false,
+    };
     state.runs.set(rule.signal, run);
     if (state.monitorUp) this.startChain(run);
   }
@@ -522,7 +559,9 @@ class Step {
   /** The command that comes after the hook: the rule's own, once, and in a shutdown then the power button. */
   private nextCommand(run: Run): string | null {
     const { rule } = run;
-    return run === this.state.stop && this.state.stop.commandSent && rule.monitorCommand !== null ? powerButton : rule.monitorCommand;
+    return run === this.state.stop && this.state.stop.commandSent && rule.monitorCommand !== null
+      ? powerButton
+      : rule.monitorCommand;
   }
 
   /** Runs {@link nextCommand}. */
@@ -536,7 +575,8 @@ class Step {
     run.link = 'command';
     if (run === stop) stop.commandSent = true;
     if (!isButton(command)) this.actions.push({ do: 'command', signal: run.rule.signal, command });
-    else if (run !== stop) this.actions.push({ do: 'press', signal: run.rule.signal, isRunning: isRunning(this.state.evidence.runState) });
+    else if (run !== stop)
+      this.actions.push({ do: 'press', signal: run.rule.signal, isRunning: isRunning(this.state.evidence.runState) });
     else {
       stop.buttonAsked = true;
       this.press(stop);
@@ -568,7 +608,8 @@ class Step {
 
   /** A guest that stands still does not hear its button. */
   private letGoOn(stop: Stop): void {
-    if (goesOnBy(this.state.evidence.runState) !== null) this.actions.push({ do: 'let-go-on', signal: stop.rule.signal });
+    if (goesOnBy(this.state.evidence.runState) !== null)
+      this.actions.push({ do: 'let-go-on', signal: stop.rule.signal });
   }
 
   private nextLink(run: Run, because: NextLinkReason): void {

@@ -1,4 +1,16 @@
-import { closeSync, constants, fstatSync, openSync, readFileSync, readSync, renameSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { createParents } from './make-directories.js';
 import type { EndCause } from './outcome/end-cause.js';
@@ -66,7 +78,11 @@ export function historyFile(asked: string | null, vm: string, env: NodeJS.Proces
 
 function append(path: string, line: RunStart | RunRecord): void {
   createParents(path, 0o700);
-  const fd = openSync(path, constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK, 0o600);
+  const fd = openSync(
+    path,
+    constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK,
+    0o600,
+  );
   try {
     const stats = fstatSync(fd);
     // Of another name it is somebody else's file.
@@ -91,8 +107,11 @@ function readLine(text: string): Line | null {
   try {
     const said = JSON.parse(text) as Partial<RunStart & RunRecord> | null;
     if (typeof said?.vm !== 'string' || typeof said.time !== 'string') return null;
-    if (typeof said.message === 'string' && (typeof said.ms === 'number' || said.ms === null)) return { text, record: said as RunRecord };
-    return typeof said.run === 'string' && typeof said.trap === 'string' && typeof said.qemu === 'string' ? { text, start: said as RunStart } : null;
+    if (typeof said.message === 'string' && (typeof said.ms === 'number' || said.ms === null))
+      return { text, record: said as RunRecord };
+    return typeof said.run === 'string' && typeof said.trap === 'string' && typeof said.qemu === 'string'
+      ? { text, start: said as RunStart }
+      : null;
   } catch {
     // A line that a power failure has cut short.
     return null;
@@ -135,7 +154,10 @@ function rewrite(path: string, keep: (runs: readonly Run[]) => readonly Run[]): 
   const part = `${path}.part`;
   rmSync(part, { force: true });
   if (runs.length === 0) return rmSync(path);
-  writeFileSync(part, runs.flatMap(({ lines }) => lines.map(({ text }) => `${text}\n`)).join(''), { mode: 0o600, flag: 'wx' });
+  writeFileSync(part, runs.flatMap(({ lines }) => lines.map(({ text }) => `${text}\n`)).join(''), {
+    mode: 0o600,
+    flag: 'wx',
+  });
   renameSync(part, path);
 }
 
@@ -166,9 +188,19 @@ export class OpenRecord {
    */
   begin(qemuPid: number): OpenRecord {
     const qemu = identify(qemuPid) ?? '';
-    const left = qemu === '' ? undefined : readFile(this.path).find(({ start, record }) => record === null && start?.qemu === qemu);
+    const left =
+      qemu === ''
+        ? undefined
+        : readFile(this.path).find(({ start, record }) => record === null && start?.qemu === qemu);
     const record = left?.start ? new OpenRecord(this.path, this.vm, this.isUnnamed, left.start.run) : this;
-    append(this.path, { v: 1, run: record.run, time: new Date().toISOString(), vm: this.vm, trap: identify(process.pid) ?? '', qemu });
+    append(this.path, {
+      v: 1,
+      run: record.run,
+      time: new Date().toISOString(),
+      vm: this.vm,
+      trap: identify(process.pid) ?? '',
+      qemu,
+    });
     return record;
   }
 
@@ -199,7 +231,18 @@ function readFile(path: string): Run[] {
 /** What is known of a run whose qemu-trap was killed. */
 function unknownEnd({ run, time, vm }: RunStart): RunRecord {
   return {
-    v: 1, run, time, vm, end: 'unknown', verdict: 'unknown', cut_off: null, status: null, signal: null, cause: null, ms: null, timeout_ms: null,
+    v: 1,
+    run,
+    time,
+    vm,
+    end: 'unknown',
+    verdict: 'unknown',
+    cut_off: null,
+    status: null,
+    signal: null,
+    cause: null,
+    ms: null,
+    timeout_ms: null,
     message: 'qemu-trap was killed: how this run ended is not known',
   };
 }
@@ -253,6 +296,9 @@ export function summarize(records: readonly RunRecord[], leastSeconds: number): 
     slowestMs,
     late: late.length,
     // Twice the slowest is as long as a guest takes on a busier host.
-    suggestedTimeout: slowestMs === null || asked.length < leastStops ? null : Math.max(leastSeconds, Math.ceil((2 * longest) / 5_000) * 5),
+    suggestedTimeout:
+      slowestMs === null || asked.length < leastStops
+        ? null
+        : Math.max(leastSeconds, Math.ceil((2 * longest) / 5_000) * 5),
   };
 }

@@ -27,7 +27,11 @@ const nextInWords = { quit: 'QEMU is told to quit', kill: 'QEMU is killed' } as 
  * The line that says what is waited for, with a bar of the time left.
  * @param now on the clock of `serving`, in milliseconds
  */
-export function wordLive({ signal, waitsFor: what, since, until, next }: Serving, now: number, isColoured: boolean): string {
+export function wordLive(
+  { signal, waitsFor: what, since, until, next }: Serving,
+  now: number,
+  isColoured: boolean,
+): string {
   const words = `${signal}: waiting for ${waitsFor[what]}`;
   if (until === null) return words;
   const leftMs = Math.max(0, until - now);
@@ -75,7 +79,10 @@ export class LiveLine {
   #draw(): void {
     // A terminal that has been stopped (Ctrl-S) must not fill up with it.
     if (this.#serving === null || !this.#isLineOver || this.stderr.isBusy()) return;
-    this.stderr.write(`${eraseLine}${noWrap}${wordLive(this.#serving, performance.now(), this.isColoured)}${wrap}`, 'qemu-trap');
+    this.stderr.write(
+      `${eraseLine}${noWrap}${wordLive(this.#serving, performance.now(), this.isColoured)}${wrap}`,
+      'qemu-trap',
+    );
     this.#isDrawn = true;
   }
 

@@ -28,7 +28,9 @@ function isDirectory(path: string): boolean {
 
 function ruleBook(config: Config): RuleBook {
   if (config.hooksDir !== null && !isDirectory(config.hooksDir)) {
-    throw new UsageError(`hooks directory ${config.hooksDir}: no such directory: create it, or name another with --hooks`);
+    throw new UsageError(
+      `hooks directory ${config.hooksDir}: no such directory: create it, or name another with --hooks`,
+    );
   }
   const user = config.hooksDir ?? (isDirectory(defaultHooksDir) ? defaultHooksDir : null);
   return {
@@ -55,7 +57,10 @@ function asksForJson(argv: readonly string[]): boolean {
 /** The one line for a call that is wrong, or cannot be served. */
 function wordUsageError({ message }: UsageError, format: Config['log'], priorities: boolean): string {
   const line = plainText(message).replaceAll(/\s*\n\s*/g, ' ');
-  const words = format === 'json' ? JSON.stringify({ time: new Date().toISOString(), event: 'not-run', level: 'error', message: line, v: 1 }) : `qemu-trap: ${line}`;
+  const words =
+    format === 'json'
+      ? JSON.stringify({ time: new Date().toISOString(), event: 'not-run', level: 'error', message: line, v: 1 })
+      : `qemu-trap: ${line}`;
   return `${priorities ? '<3>' : ''}${words}\n`;
 }
 
@@ -72,7 +77,12 @@ async function useTool(mode: Exclude<Config['mode'], 'run' | 'attach'>, config: 
       print(tools.usage);
       return 0;
     case 'status':
-      print(tools.report({ names: config.qemu, runDir: config.runDir, stateDir: config.stateDir, format: config.log }, process.env));
+      print(
+        tools.report(
+          { names: config.qemu, runDir: config.runDir, stateDir: config.stateDir, format: config.log },
+          process.env,
+        ),
+      );
       return 0;
     case 'new-hook':
       print(tools.newHook(config.newHook ?? '', resolve(config.hooksDir ?? defaultHooksDir)));
@@ -97,14 +107,21 @@ async function main(argv: readonly string[]): Promise<number> {
     const qemu = config.attach === null ? null : await reachQemu(config.attach);
     const vm = config.name ?? vmName(qemu?.commandLine ?? config.qemu);
     const live = config.log === 'text' ? openLiveLine(stderr, config.qemu, process.env) : null;
-    log = openLog({ format: config.log, priorities: isJournal(process.env), vm }, (text, author) => (live ?? stderr).write(text, author));
+    log = openLog({ format: config.log, priorities: isJournal(process.env), vm }, (text, author) =>
+      (live ?? stderr).write(text, author),
+    );
     const service = { config, vm, book, log, followers: live === null ? [] : [live], tap: null, isRehearsal: false };
     const code = await (qemu === null ? supervise(service) : standIn(service, qemu));
     // Also if nothing is left to wait for before the last line is written.
     process.exitCode = code;
     return code;
   } catch (error) {
-    const refused = error instanceof UsageError ? error : isSystemError(error) ? refusedBySystem(error.message, error, 'QEMU was not started') : null;
+    const refused =
+      error instanceof UsageError
+        ? error
+        : isSystemError(error)
+          ? refusedBySystem(error.message, error, 'QEMU was not started')
+          : null;
     if (refused === null) throw error;
     log?.flush();
     stderr.write(wordUsageError(refused, asksForJson(argv) ? 'json' : 'text', isJournal(process.env)), 'qemu-trap');

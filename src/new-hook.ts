@@ -46,7 +46,7 @@ qmp query-status
 
 # Such as:
 # qmp human-monitor-command '{"command-line":"info block"}'
-${isQuit ? '\nqmp quit || exit 0' : "# qmp system_reset                                     the reset button\n# qmp stop                                             pause; qmp cont lets the guest go on"}
+${isQuit ? '\nqmp quit || exit 0' : '# qmp system_reset                                     the reset button\n# qmp stop                                             pause; qmp cont lets the guest go on'}
 `;
 }
 
@@ -77,15 +77,26 @@ fi
 `;
 
 /** A commented hook to begin with, and the name it is for. */
-function starterFor(asked: string, dirs: HookDirs): { readonly name: string; readonly text: string; readonly there: string | undefined } {
+function starterFor(
+  asked: string,
+  dirs: HookDirs,
+): { readonly name: string; readonly text: string; readonly there: string | undefined } {
   if (asked === 'start' || asked === 'end') {
-    return { name: asked, text: asked === 'start' ? startStarter : endStarter, there: findAround(asked, dirs)[0]?.path };
+    return {
+      name: asked,
+      text: asked === 'start' ? startStarter : endStarter,
+      there: findAround(asked, dirs)[0]?.path,
+    };
   }
   const parsed = parseSignal(asked);
   if ('error' in parsed) throw new UsageError(`--new-hook ${asked}: ${parsed.error}, or write start or end`);
   const { signal } = parsed;
   const ends = builtinRule(signal).monitorCommand !== null;
-  return { name: signal, text: (ends ? shutdownStarter : otherStarter)(signal), there: findForSignal(signal, dirs)[0]?.path };
+  return {
+    name: signal,
+    text: (ends ? shutdownStarter : otherStarter)(signal),
+    there: findForSignal(signal, dirs)[0]?.path,
+  };
 }
 
 /**
@@ -96,7 +107,8 @@ function starterFor(asked: string, dirs: HookDirs): { readonly name: string; rea
  */
 export function newHook(asked: string, directory: string): string {
   const { name, text, there } = starterFor(asked, { user: directory, bundled: directory });
-  if (there !== undefined) throw new UsageError(`--new-hook ${asked}: ${there} is there already: edit that one, or move it away`);
+  if (there !== undefined)
+    throw new UsageError(`--new-hook ${asked}: ${there} is there already: edit that one, or move it away`);
   const path = join(directory, name);
   try {
     // Whatever the umask leaves of it: a service of another user is to read it.
@@ -104,7 +116,9 @@ export function newHook(asked: string, directory: string): string {
     writeFileSync(path, text, { flag: 'wx', mode: 0o755 });
     chmodSync(path, 0o755);
   } catch (error) {
-    throw new UsageError(`--new-hook ${asked}: ${path} cannot be written (${(error as NodeJS.ErrnoException).code}): run it as root, or name a directory of your own with --hooks`);
+    throw new UsageError(
+      `--new-hook ${asked}: ${path} cannot be written (${(error as NodeJS.ErrnoException).code}): run it as root, or name a directory of your own with --hooks`,
+    );
   }
   const hooks = `--hooks ${shellQuote(directory)}`;
   const next = [`${path} is written: edit it, then`, `  qemu-trap --check ${hooks}`];

@@ -27,7 +27,10 @@ function ownerFault(path: string, stats: Stats, kind: string): Fault | null {
   const uid = process.geteuid?.() ?? 0;
   if (stats.uid === 0 || stats.uid === uid) return null;
   const owner = uid === 0 ? 'root' : ownName(uid);
-  return { what: `${kind} belongs to user ${stats.uid}, neither root nor the user qemu-trap runs as`, mend: `chown ${owner} ${shellQuote(path)}` };
+  return {
+    what: `${kind} belongs to user ${stats.uid}, neither root nor the user qemu-trap runs as`,
+    mend: `chown ${owner} ${shellQuote(path)}`,
+  };
 }
 
 /**
@@ -52,7 +55,11 @@ const lsWithinMs = 5_000;
  * cannot (acl(5)). What it lets them do at most stands in the place of the group's mode.
  */
 function hasAccessList(path: string): boolean {
-  const { stdout } = spawnSync('ls', ['-ld', '--', path], { stdio: ['ignore', 'pipe', 'ignore'], env: { ...process.env, LC_ALL: 'C' }, timeout: lsWithinMs });
+  const { stdout } = spawnSync('ls', ['-ld', '--', path], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+    env: { ...process.env, LC_ALL: 'C' },
+    timeout: lsWithinMs,
+  });
   return /^\S{10}\+/.test(stdout ?? '');
 }
 
@@ -61,12 +68,16 @@ export function openToOthers(path: string, stats: Stats, kind: string): Fault | 
   const gid = process.getegid?.() ?? 0;
   const fault = ownerFault(path, stats, kind);
   if (fault !== null) return fault;
-  if (stats.mode & 0o002) return { what: `${kind} can be written by everybody`, mend: `chmod go-w ${shellQuote(path)}` };
+  if (stats.mode & 0o002)
+    return { what: `${kind} can be written by everybody`, mend: `chmod go-w ${shellQuote(path)}` };
   if (stats.mode & 0o020 && stats.gid !== gid) {
     return { what: `${kind} can be written by group ${stats.gid}`, mend: `chmod g-w ${shellQuote(path)}` };
   }
   if (stats.mode & 0o020 && hasAccessList(path)) {
-    return { what: `${kind} can be written by whoever its access control list names`, mend: `setfacl -b ${shellQuote(path)}` };
+    return {
+      what: `${kind} can be written by whoever its access control list names`,
+      mend: `setfacl -b ${shellQuote(path)}`,
+    };
   }
   return null;
 }
@@ -105,7 +116,8 @@ export function findWayFault(path: string): Fault | null {
     const ownerDecides = isLink || (stats.mode & sticky) !== 0;
     if (overflowUser === undefined) overflowUser = findOverflowUser();
     // Whoever it is, no root of this namespace could do anything about it.
-    const isOfOutside = stats.uid === overflowUser && stats.isDirectory() && (ownerDecides || (stats.mode & 0o022) === 0);
+    const isOfOutside =
+      stats.uid === overflowUser && stats.isDirectory() && (ownerDecides || (stats.mode & 0o022) === 0);
     const fault = isOfOutside ? null : (ownerDecides ? ownerFault : openToOthers)(next, stats, `on its way ${next}`);
     if (fault !== null) return fault;
     if (isLink) {
@@ -132,9 +144,12 @@ export function findStoreFault(path: string): Fault | null {
     stats = statSync(path);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    return code === 'ENOENT' || code === 'ENOTDIR' ? null : { what: `it cannot be looked at (${code})`, mend: `ls -ld ${shellQuote(path)}` };
+    return code === 'ENOENT' || code === 'ENOTDIR'
+      ? null
+      : { what: `it cannot be looked at (${code})`, mend: `ls -ld ${shellQuote(path)}` };
   }
-  if (!stats.isDirectory()) return { what: 'it is no directory', mend: `mv ${shellQuote(path)} ${shellQuote(`${path}.old`)}` };
+  if (!stats.isDirectory())
+    return { what: 'it is no directory', mend: `mv ${shellQuote(path)} ${shellQuote(`${path}.old`)}` };
   return openToOthers(path, stats, 'it');
 }
 

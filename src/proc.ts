@@ -57,7 +57,9 @@ function withDescriptor<T>(use: () => T): T {
 
 /** The pids of all processes. */
 export function listProcesses(): number[] {
-  return withDescriptor(() => readdirSync('/proc')).map(Number).filter((pid) => pid > 0);
+  return withDescriptor(() => readdirSync('/proc'))
+    .map(Number)
+    .filter((pid) => pid > 0);
 }
 
 function numberIn(path: string): number {
@@ -152,7 +154,9 @@ export function hasMoreRights(pid: number): boolean {
     const text = bytesOf(of, 'status')?.toString('latin1') ?? '';
     const users = /^Uid:\s*(.*)$/m.exec(text)?.[1];
     const capabilities = /^CapPrm:\s*([0-9a-f]+)$/m.exec(text)?.[1];
-    return users === undefined || capabilities === undefined ? null : { users, capabilities: BigInt(`0x${capabilities}`) };
+    return users === undefined || capabilities === undefined
+      ? null
+      : { users, capabilities: BigInt(`0x${capabilities}`) };
   };
   const [ours, theirs] = [rights(process.pid), rights(pid)];
   if (ours === null || theirs === null) return false;

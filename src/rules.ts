@@ -31,7 +31,9 @@ const guestRunsOn = {
 
 function leavesGuestRunning(script: HookFile, dirs: HookDirs): boolean {
   const files = isDirectoryOfSteps(script) ? stepsIn(script).run : [script];
-  return files.length > 0 && files.every((file) => hookNamesOf(file, dirs).some((name) => guestRunsOn.hooks.includes(name)));
+  return (
+    files.length > 0 && files.every((file) => hookNamesOf(file, dirs).some((name) => guestRunsOn.hooks.includes(name)))
+  );
 }
 
 /** The rules of all signals, in the order of the table. */
@@ -49,9 +51,11 @@ export function ruleFor(signal: SignalName, book: RuleBook): Rule {
   const own = findForSignal(signal, book.dirs)[0] ?? null;
 
   const script =
-    spec?.script !== undefined ? findScript(spec.script, book.dirs)
-    : typeof spec?.monitorCommand === 'string' ? null
-    : (own ?? (builtin.script === null ? null : findScript(builtin.script, book.dirs)));
+    spec?.script !== undefined
+      ? findScript(spec.script, book.dirs)
+      : typeof spec?.monitorCommand === 'string'
+        ? null
+        : (own ?? (builtin.script === null ? null : findScript(builtin.script, book.dirs)));
   const runsOn =
     script === null
       ? guestRunsOn.commands.includes(spec?.monitorCommand?.trim() ?? '')
@@ -76,13 +80,21 @@ export function ruleFor(signal: SignalName, book: RuleBook): Rule {
 export function userCommands(rules: readonly Rule[]): Map<string, SignalName> {
   const commands = new Map<string, SignalName>();
   for (const { signal, monitorCommand } of rules) {
-    if (monitorCommand !== null && monitorCommand !== builtinRule(signal).monitorCommand && !commands.has(monitorCommand)) commands.set(monitorCommand, signal);
+    if (
+      monitorCommand !== null &&
+      monitorCommand !== builtinRule(signal).monitorCommand &&
+      !commands.has(monitorCommand)
+    )
+      commands.set(monitorCommand, signal);
   }
   return commands;
 }
 
 /** What is wrong with a command that QEMU does not know. */
-export function describeUnknownCommand(signal: SignalName, command: string): { readonly message: string; readonly fix: string } {
+export function describeUnknownCommand(
+  signal: SignalName,
+  command: string,
+): { readonly message: string; readonly fix: string } {
   const fix = 'write a command of QMP (query-commands lists them) or of the human monitor (help lists them)';
   return { fix, message: `--signal ${signal}: QEMU knows no monitor command '${command}': ${fix}` };
 }

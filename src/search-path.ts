@@ -12,5 +12,10 @@ export function isExecutable(path: string): boolean {
 
 /** The first executable of that name in a $PATH, or `null`. */
 export function findInPath(searchPath: string, program: string): string | null {
-  return searchPath.split(delimiter).map((directory) => join(directory || '.', program)).find(isExecutable) ?? null;
+  return (
+    searchPath
+      .split(delimiter)
+      .map((directory) => join(directory || '.', program))
+      .find(isExecutable) ?? null
+  );
 }

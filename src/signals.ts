@@ -15,7 +15,12 @@ export interface BuiltinRule {
 }
 
 const powerdown = { script: 'powerdown', monitorCommand: 'system_powerdown', defaultAction: 'quit' } as const;
-const ignored: BuiltinRule = { script: null, monitorCommand: null, defaultAction: 'none', why: 'nothing was asked of it' };
+const ignored: BuiltinRule = {
+  script: null,
+  monitorCommand: null,
+  defaultAction: 'none',
+  why: 'nothing was asked of it',
+};
 
 /** The built-in rules; a signal that has no row is logged and ignored. */
 export const builtinRules: Readonly<Partial<Record<SignalName, BuiltinRule>>> = {
@@ -23,7 +28,12 @@ export const builtinRules: Readonly<Partial<Record<SignalName, BuiltinRule>>> = 
   SIGINT: { ...powerdown, why: 'Ctrl-C, and the stop signal of Nomad' },
   SIGHUP: { ...powerdown, why: 'the terminal has gone; it ends a bare QEMU too' },
   SIGPWR: { ...powerdown, why: 'power is failing: init and container engines pass it on' },
-  SIGQUIT: { script: null, monitorCommand: null, defaultAction: 'quit', why: 'the way to say: now, and never mind the guest' },
+  SIGQUIT: {
+    script: null,
+    monitorCommand: null,
+    defaultAction: 'quit',
+    why: 'the way to say: now, and never mind the guest',
+  },
 };
 
 export function builtinRule(signal: SignalName): BuiltinRule {

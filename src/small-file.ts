@@ -12,7 +12,8 @@ export function readSmallFile(path: string, longestBytes: number): string | null
       if (!fstatSync(fd).isFile()) return null;
       const bytes = Buffer.alloc(longestBytes + 1);
       let length = 0;
-      for (let got = -1; got !== 0 && length < bytes.length; length += got) got = readSync(fd, bytes, length, bytes.length - length, null);
+      for (let got = -1; got !== 0 && length < bytes.length; length += got)
+        got = readSync(fd, bytes, length, bytes.length - length, null);
       return length > longestBytes ? null : bytes.toString('utf8', 0, length);
     } finally {
       closeSync(fd);

@@ -20,7 +20,10 @@ export function stateDirectory(asked: string | null, env: NodeJS.ProcessEnv): st
 }
 
 /** The state directory, if there is one, and why nothing may be written there, or believed that lies there. */
-export function checkStateDirectory(asked: string | null, env: NodeJS.ProcessEnv): { readonly path: string; readonly fault: Fault } | null {
+export function checkStateDirectory(
+  asked: string | null,
+  env: NodeJS.ProcessEnv,
+): { readonly path: string; readonly fault: Fault } | null {
   const path = stateDirectory(asked, env);
   const fault = path === null ? null : findStoreFault(path);
   return path === null || fault === null ? null : { path, fault };

@@ -89,7 +89,10 @@ function terminalStderr(direct: Stderr): Stderr {
  */
 function reopened(): number | null {
   try {
-    return openSync('/proc/self/fd/2', constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY | constants.O_APPEND);
+    return openSync(
+      '/proc/self/fd/2',
+      constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY | constants.O_APPEND,
+    );
   } catch {
     return null;
   }

@@ -52,22 +52,29 @@ function placeMonitors(hooked: readonly SignalName[], file: (name: string) => st
 function checkCall(config: Config, env: NodeJS.ProcessEnv): ReadyDescriptor | null {
   if (config.mode === 'run') {
     if (daemonizes(config.qemu)) {
-      throw new UsageError('-daemonize: qemu-trap must stay the parent of QEMU: leave the option out, your service manager does its work');
+      throw new UsageError(
+        '-daemonize: qemu-trap must stay the parent of QEMU: leave the option out, your service manager does its work',
+      );
     }
     requireQemu(config.qemu[0] ?? '', env);
     const unfinished = unfinishedOption(config.qemu);
-    if (unfinished !== null) throw new UsageError(`QEMU's ${unfinished}: its value is missing: write it after it, or leave the option out`);
+    if (unfinished !== null)
+      throw new UsageError(`QEMU's ${unfinished}: its value is missing: write it after it, or leave the option out`);
   }
   const { readyFd } = config;
   if (readyFd === null) return null;
   if (!(inheritedDescriptors().includes(readyFd) && isWritable(readyFd))) {
-    throw new UsageError(`--ready-fd ${readyFd}: no such file descriptor is open for writing: open it in the shell (${readyFd}>FILE), or have the service manager open it`);
+    throw new UsageError(
+      `--ready-fd ${readyFd}: no such file descriptor is open for writing: open it in the shell (${readyFd}>FILE), or have the service manager open it`,
+    );
   }
   return new ReadyDescriptor(readyFd);
 }
 
 function distrustedStateDirectory({ path, fault }: { readonly path: string; readonly fault: Fault }): UsageError {
-  return new UsageError(`state directory ${path}: ${fault.what} (mend it: ${fault.mend}, or name another with --state-dir)`);
+  return new UsageError(
+    `state directory ${path}: ${fault.what} (mend it: ${fault.mend}, or name another with --state-dir)`,
+  );
 }
 
 /** Of a run directory that nobody has used since its last qemu-trap ended as it should. */
@@ -82,39 +89,81 @@ interface Ground {
   readonly terminal: TerminalUse;
 }
 
-function prepare(config: Config, vm: string, ready: ReadyDescriptor | null, hooked: readonly SignalName[], env: NodeJS.ProcessEnv): Ground {
+function prepare(
+  config: Config,
+  vm: string,
+  ready: ReadyDescriptor | null,
+  hooked: readonly SignalName[],
+  env: NodeJS.ProcessEnv,
+): Ground {
   const names: string[] = [];
   placeMonitors(hooked, (name) => (names.push(name), name));
   const runDir = openRunDir({ asked: config.runDir, vm, stateDir: config.stateDir, env, socketNames: names });
   // Whatever ends the program, and whenever: no socket and no lock is left behind that nobody needs.
   onExit(() => runDir.close());
   if (config.onDeath === 'keep' && config.mode === 'run' && !runDir.isLasting) {
-    throw new UsageError('--on-death keep: the next start would not find the guest again, for the run directory is a new one each time: name one with --run-dir');
+    throw new UsageError(
+      '--on-death keep: the next start would not find the guest again, for the run directory is a new one each time: name one with --run-dir',
+    );
   }
-  return { runDir, monitors: placeMonitors(hooked, runDir.file), helpers: findHelpers(env), ready, terminal: terminalUse(config.qemu) };
+  return {
+    runDir,
+    monitors: placeMonitors(hooked, runDir.file),
+    helpers: findHelpers(env),
+    ready,
+    terminal: terminalUse(config.qemu),
+  };
 }
 
 /**
  * Starts QEMU with monitors of qemu-trap's own.
  * @throws {UsageError} where it cannot be started: until it runs, an error ends the program, and after that none does
  */
-async function launch(config: Config, ground: Ground, saved: SavedState | null, inheritsNothing: boolean, env: NodeJS.ProcessEnv): Promise<Charge> {
+async function launch(
+  config: Config,
+  ground: Ground,
+  saved: SavedState | null,
+  inheritsNothing: boolean,
+  env: NodeJS.ProcessEnv,
+): Promise<Charge> {
   const { runDir, monitors, helpers } = ground;
   const monitorsFile = runDir.file(runFiles.monitorsConfig);
   try {
     const withheld = ground.ready?.withheld ?? null;
     const inherited = inheritedDescriptors().filter((fd) => fd !== withheld);
     const plan = planLaunch({
-      qemu: config.qemu, shield: config.shield, terminal: ground.terminal, dieWithParent: config.onDeath === 'kill', helpers, monitorsFile, savedState: saved, inheritsNothing,
-      inherited, marked: inherited.filter((fd) => !isUnmarked(fd)), withheld, descriptorLimit: descriptorLimit(),
+      qemu: config.qemu,
+      shield: config.shield,
+      terminal: ground.terminal,
+      dieWithParent: config.onDeath === 'kill',
+      helpers,
+      monitorsFile,
+      savedState: saved,
+      inheritsNothing,
+      inherited,
+      marked: inherited.filter((fd) => !isUnmarked(fd)),
+      withheld,
+      descriptorLimit: descriptorLimit(),
     });
     writeConfig(monitorsFile, monitorsConfig(plan.controlFd, monitors));
     noteStarting(runDir);
-    const qemu = await startQemu(plan, inheritedEnvironment(env), { controlSocket: monitors.control, monitorsFile, runDir: runDir.path });
+    const qemu = await startQemu(plan, inheritedEnvironment(env), {
+      controlSocket: monitors.control,
+      monitorsFile,
+      runDir: runDir.path,
+    });
     noteQemu(runDir, qemu.pid);
     return { qemu, monitors, runDir, saved, incoming: plan.incoming, adoption: null };
   } catch (error) {
-    throw error instanceof UsageError ? error : refusedBySystem((error as NodeJS.ErrnoException).path === monitorsFile ? `${monitorsFile}: cannot be written, and QEMU is not started` : 'QEMU cannot be started', error, 'look whether it starts without qemu-trap');
+    throw error instanceof UsageError
+      ? error
+      : refusedBySystem(
+          (error as NodeJS.ErrnoException).path === monitorsFile
+            ? `${monitorsFile}: cannot be written, and QEMU is not started`
+            : 'QEMU cannot be started',
+          error,
+          'look whether it starts without qemu-trap',
+        );
   }
 }
 
@@ -151,20 +200,46 @@ function terminalUse(qemu: readonly string[]): TerminalUse {
 /** Says what this system, or QEMU's own options, take away from the promises. */
 function warnOfLimits(config: Config, { helpers, runDir, terminal }: Ground, log: Log): void {
   if (terminal === 'background') {
-    log({ event: 'no-stdin', level: 'warning', message: 'QEMU uses the terminal, in whose background qemu-trap was started: it gets no stdin, for the kernel would stop it at its first look there' });
+    log({
+      event: 'no-stdin',
+      level: 'warning',
+      message:
+        'QEMU uses the terminal, in whose background qemu-trap was started: it gets no stdin, for the kernel would stop it at its first look there',
+    });
   }
   if (runDir.weakLock !== null) {
-    log({ event: 'weak-lock', level: 'warning', message: `the run directory's lock does not hold across pid namespaces, for the kernel's cannot be had (${runDir.weakLock})` });
+    log({
+      event: 'weak-lock',
+      level: 'warning',
+      message: `the run directory's lock does not hold across pid namespaces, for the kernel's cannot be had (${runDir.weakLock})`,
+    });
   }
   if (!hasProc()) {
-    log({ event: 'no-proc', level: 'warning', message: 'no /proc is mounted here: what a hook leaves is not found, nor a QEMU to take over, and qemu-trap --status knows of no VM' });
+    log({
+      event: 'no-proc',
+      level: 'warning',
+      message:
+        'no /proc is mounted here: what a hook leaves is not found, nor a QEMU to take over, and qemu-trap --status knows of no VM',
+    });
   }
   if (config.shield && helpers.env === null) {
-    log({ event: 'partial-shield', level: 'warning', message: 'the shield is partial: env(1) here has no --block-signal (GNU coreutils 8.31 has), so QEMU gets a session of its own; a signal sent to QEMU itself still reaches it' });
+    log({
+      event: 'partial-shield',
+      level: 'warning',
+      message:
+        'the shield is partial: env(1) here has no --block-signal (GNU coreutils 8.31 has), so QEMU gets a session of its own; a signal sent to QEMU itself still reaches it',
+    });
   }
   if (config.onDeath === 'kill' && outlives(config, helpers)) {
-    const why = helpers.setpriv === null ? 'setpriv(1) of util-linux, which ties the two together, is not here' : 'it changes its user (-runas, -run-with user=), which unties the two';
-    log({ event: 'no-pdeathsig', level: 'warning', message: `QEMU will outlive a SIGKILL of qemu-trap, as with --on-death keep: ${why}${runDir.isLasting ? '' : '; name a directory with --run-dir, or the next start does not find it'}` });
+    const why =
+      helpers.setpriv === null
+        ? 'setpriv(1) of util-linux, which ties the two together, is not here'
+        : 'it changes its user (-runas, -run-with user=), which unties the two';
+    log({
+      event: 'no-pdeathsig',
+      level: 'warning',
+      message: `QEMU will outlive a SIGKILL of qemu-trap, as with --on-death keep: ${why}${runDir.isLasting ? '' : '; name a directory with --run-dir, or the next start does not find it'}`,
+    });
   }
 }
 
@@ -174,7 +249,12 @@ function findSavedState(config: Config, file: StateFile | null, log: Log): Saved
   const saved = openSavedState(file);
   if (saved === null) return null;
   const source = guestSource(config.qemu);
-  const fault = 'fault' in saved ? saved.fault : source === null ? null : `QEMU's own options say where its guest comes from (${source})`;
+  const fault =
+    'fault' in saved
+      ? saved.fault
+      : source === null
+        ? null
+        : `QEMU's own options say where its guest comes from (${source})`;
   if (fault === null) return saved as SavedState;
   setStateAside(file, fault, log);
   return null;
@@ -183,17 +263,29 @@ function findSavedState(config: Config, file: StateFile | null, log: Log): Saved
 function setStateAside(file: StateFile, why: string, log: Log): void {
   try {
     const aside = setAside(file);
-    log({ event: 'state-refused', level: 'warning', message: `saved state ${file.path}: ${why}: set aside as ${aside}, and the VM boots normally`, facts: { path: file.path, aside } });
+    log({
+      event: 'state-refused',
+      level: 'warning',
+      message: `saved state ${file.path}: ${why}: set aside as ${aside}, and the VM boots normally`,
+      facts: { path: file.path, aside },
+    });
   } catch (error) {
     // A start that resumed it later would do so on disks that do not fit it any more.
-    throw new UsageError(`saved state ${file.path}: ${why}, and it cannot be set aside (${(error as NodeJS.ErrnoException).code}): remove it, or name another directory with --state-dir`);
+    throw new UsageError(
+      `saved state ${file.path}: ${why}, and it cannot be set aside (${(error as NodeJS.ErrnoException).code}): remove it, or name another directory with --state-dir`,
+    );
   }
 }
 
 /** Says what is wrong with the hooks, each fault once. */
 function warnOfFaults(book: RuleBook, env: NodeJS.ProcessEnv, log: Log): void {
   for (const fault of findFaults(allRules(book), book, env)) {
-    log({ event: 'hook-fault', level: 'warning', message: fault.message, facts: { hook: fault.path, fix: fault.mend, mend: fault.mend } });
+    log({
+      event: 'hook-fault',
+      level: 'warning',
+      message: fault.message,
+      facts: { hook: fault.path, fix: fault.mend, mend: fault.mend },
+    });
   }
 }
 
@@ -297,7 +389,9 @@ class Watch {
     const outcome = await run.ended;
     untrap();
     if (stop !== null) return { words: 'its hook start still ran', stop };
-    return outcome.kind === 'done' ? null : { words: `its hook start ${outcome.kind === 'failed' ? outcome.why : 'says not now'}`, stop };
+    return outcome.kind === 'done'
+      ? null
+      : { words: `its hook start ${outcome.kind === 'failed' ? outcome.why : 'says not now'}`, stop };
   }
 
   /** @returns how QEMU ended; never rejected once `charge` is in its hands */
@@ -320,13 +414,25 @@ class Watch {
     const exit = await vmRun.untilGone();
     // One that not even SIGKILL has ended is still there for whoever comes next.
     this.runDir.leaves = vmRun.hasAbandoned;
-    return { exit, ending: vmRun.ending(exit), hasFailed: vmRun.hasFailed(exit), refusedState: vmRun.hasRefused(exit), resumeFailure: vmRun.resumeFailure };
+    return {
+      exit,
+      ending: vmRun.ending(exit),
+      hasFailed: vmRun.hasFailed(exit),
+      refusedState: vmRun.hasRefused(exit),
+      resumeFailure: vmRun.resumeFailure,
+    };
   }
 
   async #warnOfStopTime(): Promise<void> {
     const { config, book, log } = this.#setting;
     const fault = await findStopTimeFault(longestStopMs(config, book), helperEnvironment(process.env));
-    if (fault !== null) log({ event: 'stop-time', level: 'warning', message: fault.message, facts: { unit: fault.unit, fix: fault.mend, mend: fault.mend } });
+    if (fault !== null)
+      log({
+        event: 'stop-time',
+        level: 'warning',
+        message: fault.message,
+        facts: { unit: fault.unit, fix: fault.mend, mend: fault.mend },
+      });
   }
 
   /** Says how it ended: to the hook `end`, to the history, and last of all in the log. */
@@ -334,19 +440,38 @@ class Watch {
     await this.cleared;
     const { vm, log, stateFile } = this.#setting;
     const code = exitStatus(ending);
-    const shutdown: { readonly signal: SignalName; readonly since: number; readonly timeoutMs?: number } | null = this.#vmRun?.shutdown ?? ending.prevented?.stop ?? null;
+    const shutdown: { readonly signal: SignalName; readonly since: number; readonly timeoutMs?: number } | null =
+      this.#vmRun?.shutdown ?? ending.prevented?.stop ?? null;
     const signal = shutdown?.signal ?? null;
     const ms = Math.round(performance.now() - (shutdown?.since ?? this.#startedAt));
     const saved = ending.end === 'saved' ? (stateFile?.path ?? null) : null;
     const message = `${signal === null ? '' : `${signal}: `}${describeEnding(ending)}${saved === null ? '' : `; the guest is saved in ${saved}, and the next start resumes it`}; ${wordSeconds(ms)} after ${signal ?? 'the start'}, exit status ${code}`;
-    const how = { end: ending.end, verdict: verdict(ending), cut_off: ending.cutOff, status: code, signal, cause: ending.cause, ms };
+    const how = {
+      end: ending.end,
+      verdict: verdict(ending),
+      cut_off: ending.cutOff,
+      status: code,
+      signal,
+      cause: ending.cause,
+      ms,
+    };
     const startedNoGuest = ending.end === 'start-failed' && ending.prevented === null && code === 0;
-    await this.#pass({ time: new Date().toISOString(), vm, ...how, timeout_ms: shutdown?.timeoutMs ?? null, message }, startedNoGuest);
+    await this.#pass(
+      { time: new Date().toISOString(), vm, ...how, timeout_ms: shutdown?.timeoutMs ?? null, message },
+      startedNoGuest,
+    );
     log({
       event: 'exit',
       level: ending.cutOff || ending.end === 'start-failed' || code !== 0 ? 'warning' : 'info',
       message,
-      facts: { ...how, action: ending.action, reason: ending.evidence.shutdown?.reason ?? null, qemu_status: ending.code, qemu_signal: ending.signal, ...(saved !== null && { saved }) },
+      facts: {
+        ...how,
+        action: ending.action,
+        reason: ending.evidence.shutdown?.reason ?? null,
+        qemu_status: ending.code,
+        qemu_signal: ending.signal,
+        ...(saved !== null && { saved }),
+      },
     });
     return code;
   }
@@ -355,7 +480,22 @@ class Watch {
   async fail({ message, status }: UsageError): Promise<void> {
     await this.cleared;
     const ms = Math.round(performance.now() - this.#startedAt);
-    await this.#pass({ time: new Date().toISOString(), vm: this.#setting.vm, end: 'start-failed', verdict: 'failed-to-start', cut_off: false, status, signal: null, cause: null, ms, timeout_ms: null, message }, false);
+    await this.#pass(
+      {
+        time: new Date().toISOString(),
+        vm: this.#setting.vm,
+        end: 'start-failed',
+        verdict: 'failed-to-start',
+        cut_off: false,
+        status,
+        signal: null,
+        cause: null,
+        ms,
+        timeout_ms: null,
+        message,
+      },
+      false,
+    );
   }
 
   /** Writes to the history; one that cannot be written is said once. */
@@ -367,7 +507,12 @@ class Watch {
       if (this.#historyFailed) return;
       this.#historyFailed = true;
       const path = this.#history;
-      this.#setting.log({ event: 'history-failed', level: 'warning', message: `${path}: how this run ends cannot be kept there (${errorText(error)}): qemu-trap --status will not know of it`, facts: { path } });
+      this.#setting.log({
+        event: 'history-failed',
+        level: 'warning',
+        message: `${path}: how this run ends cannot be kept there (${errorText(error)}): qemu-trap --status will not know of it`,
+        facts: { path },
+      });
     }
   }
 
@@ -412,7 +557,9 @@ export async function supervise(service: Service): Promise<number> {
   const distrusted = checkStateDirectory(config.stateDir, env);
   if (distrusted !== null && config.stateDir !== null) throw distrustedStateDirectory(distrusted);
   const file = distrusted === null ? stateFile(config.stateDir, vm, env) : null;
-  const hooked = allRules(book).filter((rule) => rule.script !== null).map((rule) => rule.signal);
+  const hooked = allRules(book)
+    .filter((rule) => rule.script !== null)
+    .map((rule) => rule.signal);
   const restoreTerminal = rememberTerminal();
   const ground = prepare(config, vm, ready, hooked, env);
   const { runDir } = ground;
@@ -421,7 +568,12 @@ export async function supervise(service: Service): Promise<number> {
   const watch = new Watch(service, runDir, file, ready, cleared, distrusted === null);
   if (distrusted !== null) {
     const { path, fault } = distrusted;
-    log({ event: 'state-distrusted', level: 'warning', message: `state directory ${path}: ${fault.what}: no guest is saved there or resumed, and no history kept; mend it: ${fault.mend}`, facts: { path, fix: fault.mend } });
+    log({
+      event: 'state-distrusted',
+      level: 'warning',
+      message: `state directory ${path}: ${fault.what}: no guest is saved there or resumed, and no history kept; mend it: ${fault.mend}`,
+      facts: { path, fix: fault.mend },
+    });
   }
   if (left !== null) return watch.conclude((await watch.over(left, true)).ending);
 
@@ -435,31 +587,59 @@ export async function supervise(service: Service): Promise<number> {
   const runOnce = async (saved: SavedState | null): Promise<Over> => {
     const charge = await launch(config, ground, saved, inheritsNothing, env);
     const { qemu } = charge;
-    log({ event: 'start', level: 'info', message: `QEMU started (pid ${qemu.pid})${saved === null ? '' : `, to resume ${saved.path}`}`, facts: { pid: qemu.pid } });
+    log({
+      event: 'start',
+      level: 'info',
+      message: `QEMU started (pid ${qemu.pid})${saved === null ? '' : `, to resume ${saved.path}`}`,
+      facts: { pid: qemu.pid },
+    });
     if (qemu.control === null) {
       const [wrapper = ''] = config.qemu;
-      void qemu.reached.then(() => log({ event: 'wrapper', level: 'warning', message: `${wrapper} closes the descriptors that QEMU is to inherit: it was started once more, with a socket in the place of its control monitor`, facts: { wrapper } }));
+      void qemu.reached.then(() =>
+        log({
+          event: 'wrapper',
+          level: 'warning',
+          message: `${wrapper} closes the descriptors that QEMU is to inherit: it was started once more, with a socket in the place of its control monitor`,
+          facts: { wrapper },
+        }),
+      );
     }
     return watch.over(charge, outlives(config, ground.helpers));
   };
   const run = async (saved: SavedState | null): Promise<Over> => {
     const over = await runOnce(saved);
-    if (!over.hasFailed || isQemu(config.qemu[0] ?? '') || userChanger(config.qemu) !== null || !refusedControl(ground)) return over;
+    if (!over.hasFailed || isQemu(config.qemu[0] ?? '') || userChanger(config.qemu) !== null || !refusedControl(ground))
+      return over;
     inheritsNothing = true;
     return runOnce(saved);
   };
   try {
     let ended = await run(findSavedState(config, file, log));
-    if (ended.resumeFailure !== null) return await watch.conclude(notExecuted({ words: `its saved guest is loaded and cannot go on (${ended.resumeFailure}); it is kept`, stop: null }));
+    if (ended.resumeFailure !== null)
+      return await watch.conclude(
+        notExecuted({
+          words: `its saved guest is loaded and cannot go on (${ended.resumeFailure}); it is kept`,
+          stop: null,
+        }),
+      );
     const refused = ended.refusedState && file !== null;
     if (refused) {
-      setStateAside(file, `QEMU does not load it (${ended.exit.signal === null ? `status ${ended.exit.code}` : `killed by ${ended.exit.signal}`}; its own words are above)`, log);
+      setStateAside(
+        file,
+        `QEMU does not load it (${ended.exit.signal === null ? `status ${ended.exit.code}` : `killed by ${ended.exit.signal}`}; its own words are above)`,
+        log,
+      );
       ended = await run(null);
     }
     if (ended.exit.signal !== null) restoreTerminal();
     const changer = ended.hasFailed ? userChanger(config.qemu) : null;
     if (changer !== null) {
-      log({ event: 'wrapper', level: 'warning', message: `${changer}: QEMU was to run as a user who cannot read the run directory: ${changeUserInstead}`, facts: { wrapper: changer } });
+      log({
+        event: 'wrapper',
+        level: 'warning',
+        message: `${changer}: QEMU was to run as a user who cannot read the run directory: ${changeUserInstead}`,
+        facts: { wrapper: changer },
+      });
     }
     // It was not the state that QEMU did not like.
     if (refused && ended.ending.end === 'start-failed') putBack(file);

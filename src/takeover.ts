@@ -50,11 +50,16 @@ async function findLeft({ runDir, monitors: { control }, onDeath }: Wish): Promi
     // What is noted may be a wrapper that has gone, or that went with the one who was killed.
     const onTheirWay = wasStarting ? findStarted(runDir.path, runDir.file(runFiles.monitorsConfig)) : [];
     const known = lives && !wasStarting ? pidOf(identity) : null;
-    const adopted = existsSync(control) ? await adoptQemu(control, known, Math.max(0, until - performance.now())) : null;
+    const adopted = existsSync(control)
+      ? await adoptQemu(control, known, Math.max(0, until - performance.now()))
+      : null;
     if (adopted !== null || (!lives && onTheirWay.length === 0)) return adopted;
     // It was to go with its qemu-trap, and its guest has not run; a wrapper stood in front of it.
     if (wasStarting && onDeath === 'kill') onTheirWay.forEach(killQuietly);
-    if (performance.now() > until) throw new UsageError(`process ${[...(lives ? [pidOf(identity)] : []), ...onTheirWay][0]} does not serve ${control}: end it, if it is to be started anew`);
+    if (performance.now() > until)
+      throw new UsageError(
+        `process ${[...(lives ? [pidOf(identity)] : []), ...onTheirWay][0]} does not serve ${control}: end it, if it is to be started anew`,
+      );
     await new Promise((resolve) => setTimeout(resolve, lookEveryMs));
   }
 }
@@ -95,7 +100,8 @@ export async function takeOver(wish: Wish): Promise<Left> {
     sharesMonitor: false,
     cleared,
   };
-  const saved = state !== null && existsSync(state.path) && wasToResume(adopted.commandLine) ? openSavedState(state) : null;
+  const saved =
+    state !== null && existsSync(state.path) && wasToResume(adopted.commandLine) ? openSavedState(state) : null;
   const left: Charge = {
     qemu: adopted,
     monitors: { ...monitors, hooks: hookMonitors(runDir) },
@@ -117,7 +123,9 @@ export function requireOwnGround(runDir: RunDir, socket: string, pid: number): v
   const isLeft = isIdentityAlive(noted) && (pidOf(noted) !== pid || existsSync(runDir.file(runFiles.control)));
   if (!isLeft && realpathSync(dirname(socket)) !== realpathSync(runDir.path)) return;
   runDir.leaves = true;
-  throw new UsageError(`--attach ${socket}: ${runDir.path} holds the sockets of a QEMU that qemu-trap started: start qemu-trap as it was started then, and it takes that QEMU over (or name another directory with --run-dir)`);
+  throw new UsageError(
+    `--attach ${socket}: ${runDir.path} holds the sockets of a QEMU that qemu-trap started: start qemu-trap as it was started then, and it takes that QEMU over (or name another directory with --run-dir)`,
+  );
 }
 
 /**
@@ -132,7 +140,9 @@ export async function reachQemu(socket: string): Promise<AdoptedQemu> {
     throw error instanceof UsageError ? new UsageError(`--attach ${error.message}`) : error;
   }
   if (adopted === null) {
-    throw new UsageError(`--attach ${socket}: nobody serves it: start QEMU with -qmp unix:${socket},server=on,wait=off`);
+    throw new UsageError(
+      `--attach ${socket}: nobody serves it: start QEMU with -qmp unix:${socket},server=on,wait=off`,
+    );
   }
   return adopted;
 }

@@ -11,7 +11,10 @@ export const atTerminal = isatty(0);
 export function isInBackground(): boolean {
   try {
     const stat = readFileSync('/proc/self/stat', 'latin1');
-    const [, , group, , terminal, foreground] = stat.slice(stat.lastIndexOf(')') + 2).split(' ').map(Number);
+    const [, , group, , terminal, foreground] = stat
+      .slice(stat.lastIndexOf(')') + 2)
+      .split(' ')
+      .map(Number);
     return terminal !== 0 && foreground !== undefined && foreground > 0 && foreground !== group;
   } catch {
     return false;
@@ -27,7 +30,16 @@ const sttyWithinMs = 1_000;
  */
 export function rememberTerminal(): () => void {
   if (!atTerminal) return () => undefined;
-  const modes = spawnSync('stty', ['-g'], { stdio: ['inherit', 'pipe', 'ignore'], timeout: sttyWithinMs, killSignal: 'SIGKILL' }).stdout?.trim();
+  const modes = spawnSync('stty', ['-g'], {
+    stdio: ['inherit', 'pipe', 'ignore'],
+    timeout: sttyWithinMs,
+    killSignal: 'SIGKILL',
+  }).stdout?.trim();
   if (!modes) return () => undefined;
-  return () => void spawnSync('stty', [modes], { stdio: ['inherit', 'ignore', 'ignore'], timeout: sttyWithinMs, killSignal: 'SIGKILL' });
+  return () =>
+    void spawnSync('stty', [modes], {
+      stdio: ['inherit', 'ignore', 'ignore'],
+      timeout: sttyWithinMs,
+      killSignal: 'SIGKILL',
+    });
 }

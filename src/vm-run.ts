@@ -13,7 +13,16 @@ import type { ServiceManager } from './notify/service-manager.js';
 import { endingOf, type Ending } from './outcome/ending.js';
 import { guestEnded, isExiting, readEvent } from './outcome/evidence.js';
 import type { HookOutcome } from './outcome/hook-outcome.js';
-import { hasMigrated, isLoading, isPaused, isRunning, isUp, loadingRunState, savingRunState, unknownRunState } from './outcome/run-state.js';
+import {
+  hasMigrated,
+  isLoading,
+  isPaused,
+  isRunning,
+  isUp,
+  loadingRunState,
+  savingRunState,
+  unknownRunState,
+} from './outcome/run-state.js';
 import { keepSpareDescriptor } from './proc.js';
 import { guestSource, startsPaused, waitsForConnection } from './qemu/command-line.js';
 import { HookMonitors } from './qemu/hook-monitors.js';
@@ -30,7 +39,15 @@ import { runMonitorCommand, shownCommand, type CommandResult } from './qmp/comma
 import { findUnknownCommands } from './qmp/known-commands.js';
 import { MonitorClosed, QmpError, type QmpEvent } from './qmp/messages.js';
 import { Relay } from './qmp/relay.js';
-import { allRules, describeUnknownCommand, isIgnored, ruleFor, userCommands, type Rule, type RuleBook } from './rules.js';
+import {
+  allRules,
+  describeUnknownCommand,
+  isIgnored,
+  ruleFor,
+  userCommands,
+  type Rule,
+  type RuleBook,
+} from './rules.js';
 import { wordSeconds } from './seconds.js';
 import type { SignalName } from './signals.js';
 import { widenSignalPipe } from './signal-pipe.js';
@@ -238,7 +255,11 @@ export class VmRun {
   /** An error of qemu-trap's own: said, and survived, for QEMU still runs. */
   survive(error: unknown): void {
     if (isOfTreeWalk(error)) return;
-    this.setting.log({ event: 'internal-error', level: 'error', message: `qemu-trap itself: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}` });
+    this.setting.log({
+      event: 'internal-error',
+      level: 'error',
+      message: `qemu-trap itself: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+    });
   }
 
   /** Does what QEMU does not depend on; what it throws is survived. */
@@ -267,7 +288,10 @@ export class VmRun {
     clearInterval(this.#waking);
     if (this.#timer) clearTimeout(this.#timer);
     for (const hook of this.#hooks.values()) this.#endHook(hook);
-    await within(lastHooksMs, Promise.all([...[...this.#hooks.values()].map((hook) => hook.cleared), ...this.#clearing]));
+    await within(
+      lastHooksMs,
+      Promise.all([...[...this.#hooks.values()].map((hook) => hook.cleared), ...this.#clearing]),
+    );
     this.#hookMonitors?.close();
     this.#relay?.close();
     await within(lastPipesMs, Promise.resolve(this.#outputPipes?.close()));
@@ -276,7 +300,12 @@ export class VmRun {
     const { exit: last, killedWrapper } = await this.charge.qemu.finish(config.killAfterMs);
     if (killedWrapper !== null) {
       const [wrapper = ''] = config.qemu;
-      log({ event: 'wrapper', level: 'warning', message: `${wrapper} (pid ${killedWrapper}) has not ended ${wordSeconds(config.killAfterMs)} after its QEMU: ended by SIGKILL`, facts: { wrapper } });
+      log({
+        event: 'wrapper',
+        level: 'warning',
+        message: `${wrapper} (pid ${killedWrapper}) has not ended ${wordSeconds(config.killAfterMs)} after its QEMU: ended by SIGKILL`,
+        facts: { wrapper },
+      });
     }
     return last;
   }
@@ -296,7 +325,10 @@ export class VmRun {
       evidence: this.#isSaving() ? { ...evidence, migrated: false } : evidence,
       started: this.#started,
       bypassesUs: this.charge.qemu.bypassesUs,
-      waitsForCont: this.charge.saved !== null || startsPaused(this.setting.config.qemu) || guestSource(this.setting.config.qemu) === '-incoming',
+      waitsForCont:
+        this.charge.saved !== null ||
+        startsPaused(this.setting.config.qemu) ||
+        guestSource(this.setting.config.qemu) === '-incoming',
       action,
       cause: action === 'none' ? null : (end?.cause ?? null),
       savedState: stateFile !== null && existsSync(stateFile.path),
@@ -339,13 +371,20 @@ export class VmRun {
       this.#tellReady();
       void this.#prepareToRehearse();
       this.#warnOfUnknownCommands().catch((error: unknown) => error instanceof MonitorClosed || this.survive(error));
-      if (adoption !== null) this.#inherit(adoption, runState).catch((error: unknown) => error instanceof MonitorClosed || this.survive(error));
+      if (adoption !== null)
+        this.#inherit(adoption, runState).catch(
+          (error: unknown) => error instanceof MonitorClosed || this.survive(error),
+        );
       if (this.#resuming) await this.#resume();
     } catch (error) {
       // Where QEMU has gone, its end is handled where it is reaped.
       if (error instanceof MonitorClosed) return;
       if (!(error instanceof QmpError)) return this.survive(error);
-      this.setting.log({ event: 'monitor-refused', level: 'error', message: `QEMU refuses to be spoken to on its control monitor (${error.desc}): the next shutdown can end it by SIGKILL only` });
+      this.setting.log({
+        event: 'monitor-refused',
+        level: 'error',
+        message: `QEMU refuses to be spoken to on its control monitor (${error.desc}): the next shutdown can end it by SIGKILL only`,
+      });
     }
   }
 
@@ -355,7 +394,12 @@ export class VmRun {
     const started = qemu.pid;
     const { config, log } = this.setting;
     if (!qemu.locate()) {
-      log({ event: 'qemu-unknown', level: 'warning', message: `which process is QEMU cannot be told (/proc does not show it to this user): SIGKILL, where QEMU does not end otherwise, goes to what was started (pid ${started})`, facts: { pid: started } });
+      log({
+        event: 'qemu-unknown',
+        level: 'warning',
+        message: `which process is QEMU cannot be told (/proc does not show it to this user): SIGKILL, where QEMU does not end otherwise, goes to what was started (pid ${started})`,
+        facts: { pid: started },
+      });
     }
     if (qemu.pid !== started || adoption !== null) {
       noteQemu(runDir, qemu.pid);
@@ -365,14 +409,25 @@ export class VmRun {
     noteStarted(runDir);
     if (adoption !== null || config.onDeath === 'keep' || runDir.leaves || qemu.isTied) return;
     runDir.leaves = true;
-    const why = qemu.pid === started ? 'it has rights that we have not, which unties the two' : `a wrapper stands in front of it (pid ${started}; QEMU is ${qemu.pid}): have it exec QEMU`;
-    log({ event: 'no-pdeathsig', level: 'warning', message: `QEMU may outlive a SIGKILL of qemu-trap, as with --on-death keep: ${why}`, facts: { pid: qemu.pid } });
+    const why =
+      qemu.pid === started
+        ? 'it has rights that we have not, which unties the two'
+        : `a wrapper stands in front of it (pid ${started}; QEMU is ${qemu.pid}): have it exec QEMU`;
+    log({
+      event: 'no-pdeathsig',
+      level: 'warning',
+      message: `QEMU may outlive a SIGKILL of qemu-trap, as with --on-death keep: ${why}`,
+      facts: { pid: qemu.pid },
+    });
   }
 
   #warnOfNoMonitor(): void {
     const { qemu } = this.setting.config;
     const waits = waitsForConnection(qemu);
-    const why = waits === null ? 'does a wrapper before QEMU drop the words that come after its own ("$@")?' : `QEMU waits until somebody connects to ${waits}: write wait=off there`;
+    const why =
+      waits === null
+        ? 'does a wrapper before QEMU drop the words that come after its own ("$@")?'
+        : `QEMU waits until somebody connects to ${waits}: write wait=off there`;
     const message = `QEMU has no monitor ${wordSeconds(monitorWithinMs)} after its start, and until it has, no signal reaches the guest: ${why}`;
     this.setting.log({ event: 'no-monitor', level: 'warning', message, facts: { ms: monitorWithinMs } });
     for (const follower of this.setting.followers) this.attempt(() => follower.warn?.(message));
@@ -406,14 +461,20 @@ export class VmRun {
     try {
       await relay.listen([lateHooks, qmp], human);
     } catch (error) {
-      this.setting.log({ event: 'monitors-failed', level: 'error', message: `hooks get no monitor, for its sockets cannot be made (${errorText(error)}): the button is pressed without them` });
+      this.setting.log({
+        event: 'monitors-failed',
+        level: 'error',
+        message: `hooks get no monitor, for its sockets cannot be made (${errorText(error)}): the button is pressed without them`,
+      });
     }
   }
 
   #tellAdoption({ ageMs, isOther }: Adoption, guest: string): void {
     const { pid } = this.charge.qemu;
     this.setting.log({
-      event: 'takeover', level: 'info', facts: { pid, guest, age_ms: Math.round(ageMs), other_command: isOther },
+      event: 'takeover',
+      level: 'info',
+      facts: { pid, guest, age_ms: Math.round(ageMs), other_command: isOther },
       message: `QEMU taken over (pid ${pid}, there for ${wordSeconds(ageMs)}; its guest is ${guest})${isOther ? ': its command line is not the one asked for now, which counts from its next start on' : ''}`,
     });
   }
@@ -424,12 +485,21 @@ export class VmRun {
     if (isPaused(runState) && existsSync(runDir.file(runFiles.resuming))) {
       await this.#letGo().catch((error: unknown) => {
         if (!(error instanceof QmpError)) throw error;
-        this.setting.log({ event: 'save-stuck', level: 'error', message: `the guest that was being resumed cannot go on: ${error.desc}` });
+        this.setting.log({
+          event: 'save-stuck',
+          level: 'error',
+          message: `the guest that was being resumed cannot go on: ${error.desc}`,
+        });
       });
     }
     // The state is under its name, and QEMU was to go: a guest that went on now would spoil it.
     if (hasMigrated(runState) && this.setting.stateFile !== null && existsSync(this.setting.stateFile.path)) {
-      this.setting.log({ event: 'saved', level: 'info', message: `the guest was saved by a qemu-trap that was killed (${this.setting.stateFile.path}): telling QEMU to quit`, facts: { path: this.setting.stateFile.path } });
+      this.setting.log({
+        event: 'saved',
+        level: 'info',
+        message: `the guest was saved by a qemu-trap that was killed (${this.setting.stateFile.path}): telling QEMU to quit`,
+        facts: { path: this.setting.stateFile.path },
+      });
       return void (await this.#client.execute('quit'));
     }
     const wasSaving = this.#isSaving();
@@ -467,13 +537,19 @@ export class VmRun {
   async #resume(): Promise<void> {
     const { saved } = this.charge;
     if (saved === null || !(await this.#load(saved))) return;
-    while (isLoading(await queryRunState(this.#client))) await new Promise((resolve) => setTimeout(resolve, resumePollMs));
+    while (isLoading(await queryRunState(this.#client)))
+      await new Promise((resolve) => setTimeout(resolve, resumePollMs));
     if (this.#state.end !== null) return;
     this.attempt(() => writeFileSync(this.charge.runDir.file(runFiles.resuming), '', { mode: 0o600 }));
     try {
       saved.setApart();
     } catch (error) {
-      this.setting.log({ event: 'state-kept', level: 'error', message: `${saved.path}: cannot be removed (${errorText(error)}): remove it before the next start, for the guest it holds goes on now`, facts: { path: saved.path } });
+      this.setting.log({
+        event: 'state-kept',
+        level: 'error',
+        message: `${saved.path}: cannot be removed (${errorText(error)}): remove it before the next start, for the guest it holds goes on now`,
+        facts: { path: saved.path },
+      });
     }
     this.#resuming = false;
     markHooksToCome();
@@ -485,7 +561,12 @@ export class VmRun {
       return this.#cannotGoOn(saved, error.desc);
     }
     this.attempt(() => saved.discard());
-    this.setting.log({ event: 'resumed', level: 'info', message: `the guest goes on where it was saved (${saved.path})`, facts: { path: saved.path } });
+    this.setting.log({
+      event: 'resumed',
+      level: 'info',
+      message: `the guest goes on where it was saved (${saved.path})`,
+      facts: { path: saved.path },
+    });
     await this.#refreshRunState();
   }
 
@@ -516,7 +597,12 @@ export class VmRun {
       }
     }
     this.#isStateRefused = true;
-    this.setting.log({ event: 'state-refused', level: 'warning', message: `saved state ${path}: QEMU does not load it: ${refusal}`, facts: { path } });
+    this.setting.log({
+      event: 'state-refused',
+      level: 'warning',
+      message: `saved state ${path}: QEMU does not load it: ${refusal}`,
+      facts: { path },
+    });
     void this.#client.executeLast('quit').catch(() => undefined);
     return false;
   }
@@ -527,7 +613,12 @@ export class VmRun {
 
   /** True where QEMU said no to what it was asked, before its guest ran. */
   hasFailed(exit: QemuExit): boolean {
-    return (!this.#started || this.#resuming) && this.#state.stop === null && this.#state.end === null && (exit.signal !== null || (exit.code ?? 0) !== 0);
+    return (
+      (!this.#started || this.#resuming) &&
+      this.#state.stop === null &&
+      this.#state.end === null &&
+      (exit.signal !== null || (exit.code ?? 0) !== 0)
+    );
   }
 
   /** True where QEMU ended because it could not load what it was to resume. */
@@ -541,7 +632,13 @@ export class VmRun {
     this.setting.log({ event: 'ready', level: 'info', message: 'the VM runs' });
     this.setting.manager.ready();
     const { ready, log } = this.setting;
-    ready?.tell((why) => log({ event: 'ready-failed', level: 'warning', message: `--ready-fd ${ready.number}: the newline cannot be written: ${why}` }));
+    ready?.tell((why) =>
+      log({
+        event: 'ready-failed',
+        level: 'warning',
+        message: `--ready-fd ${ready.number}: the newline cannot be written: ${why}`,
+      }),
+    );
   }
 
   /** The control monitor has closed: where libuv has lost the SIGCHLD to a flood of signals, it is asked to look again. */
@@ -552,7 +649,12 @@ export class VmRun {
       this.charge.qemu.reap();
     }
     if (!this.#over) {
-      this.setting.log({ event: 'monitor-lost', level: 'error', message: 'the control monitor has closed while what was started runs on (QEMU, or a wrapper of it): the next shutdown can end it by SIGKILL only' });
+      this.setting.log({
+        event: 'monitor-lost',
+        level: 'error',
+        message:
+          'the control monitor has closed while what was started runs on (QEMU, or a wrapper of it): the next shutdown can end it by SIGKILL only',
+      });
     }
   }
 
@@ -600,7 +702,11 @@ export class VmRun {
           // The chain goes on, whatever it was.
           this.survive(error);
           const { signal, script } = action.rule;
-          this.#feed({ kind: 'hook-end', signal, outcome: this.#hookFailed(signal, script?.path ?? '', `cannot be run (${errorText(error)})`) });
+          this.#feed({
+            kind: 'hook-end',
+            signal,
+            outcome: this.#hookFailed(signal, script?.path ?? '', `cannot be run (${errorText(error)})`),
+          });
         });
         return;
       case 'end-hook':
@@ -611,11 +717,21 @@ export class VmRun {
         return this.#hookMonitors?.silence();
       case 'press':
         this.#wake();
-        return void this.#command(action.signal, 'system_powerdown', () => pressPowerButton(this.#client, action.isRunning), true);
+        return void this.#command(
+          action.signal,
+          'system_powerdown',
+          () => pressPowerButton(this.#client, action.isRunning),
+          true,
+        );
       case 'let-go-on':
         return void this.#command(action.signal, 'cont', () => letGoOn(this.#client), true);
       case 'command':
-        return void this.#command(action.signal, action.command, () => runMonitorCommand(this.#client, action.command), false);
+        return void this.#command(
+          action.signal,
+          action.command,
+          () => runMonitorCommand(this.#client, action.command),
+          false,
+        );
       case 'quit':
         this.#wake();
         // Where QEMU is still starting, quit waits for its monitor; SIGKILL after the time for it does not.
@@ -633,10 +749,20 @@ export class VmRun {
   #wake(): void {
     const { qemu } = this.charge;
     if (!qemu.wake()) return;
-    this.setting.log({ event: 'woken', level: 'warning', message: `QEMU was stopped by a signal (SIGSTOP): it is told to go on (SIGCONT), to hear what comes (pid ${qemu.pid})`, facts: { pid: qemu.pid } });
+    this.setting.log({
+      event: 'woken',
+      level: 'warning',
+      message: `QEMU was stopped by a signal (SIGSTOP): it is told to go on (SIGCONT), to hear what comes (pid ${qemu.pid})`,
+      facts: { pid: qemu.pid },
+    });
   }
 
-  async #command(signal: SignalName, command: string, run: () => Promise<CommandResult>, isPress: boolean): Promise<void> {
+  async #command(
+    signal: SignalName,
+    command: string,
+    run: () => Promise<CommandResult>,
+    isPress: boolean,
+  ): Promise<void> {
     let result: CommandResult;
     try {
       result = await run();
@@ -646,7 +772,8 @@ export class VmRun {
     const shown = shownCommand(command);
     const output = result.output === '' ? '' : `: ${result.output}`;
     this.setting.log({
-      event: 'command', level: result.ok ? 'info' : 'warning',
+      event: 'command',
+      level: result.ok ? 'info' : 'warning',
       message: `${signal}: ${shown} ${result.ok ? 'done' : 'failed'}${result.isGuess ? ', as far as the human monitor says' : ''}${output}`,
       facts: { signal, command: shown, ok: result.ok, output: result.output },
     });
@@ -684,7 +811,12 @@ export class VmRun {
 
   /** @param ms how long it ran; `null` where it did not */
   #hookFailed(signal: SignalName, hook: string, why: string, ms: number | null = null): HookOutcome {
-    this.setting.log({ event: 'hook-end', level: 'warning', message: `${signal}: hook ${hook} ${why}`, facts: { signal, hook, outcome: 'failed', why, ms } });
+    this.setting.log({
+      event: 'hook-end',
+      level: 'warning',
+      message: `${signal}: hook ${hook} ${why}`,
+      facts: { signal, hook, outcome: 'failed', why, ms },
+    });
     return { kind: 'failed', why };
   }
 
@@ -692,11 +824,16 @@ export class VmRun {
    * Runs one file, to its end.
    * @returns `null` where it was too late, or nobody waits for the outcome any more
    */
-  async #runFile(signal: SignalName, file: HookFile, { deadline, tooLate, isLast }: StepOfChain): Promise<HookOutcome | null> {
+  async #runFile(
+    signal: SignalName,
+    file: HookFile,
+    { deadline, tooLate, isLast }: StepOfChain,
+  ): Promise<HookOutcome | null> {
     const hook = file.path;
     const startedAt = performance.now();
     const monitor = this.#hookMonitors?.takeReady(signal) ?? (await this.#hookMonitors?.take(signal)) ?? null;
-    const output = monitor === null ? null : (this.#outputPipes?.takeReady() ?? (await this.#outputPipes?.take()) ?? null);
+    const output =
+      monitor === null ? null : (this.#outputPipes?.takeReady() ?? (await this.#outputPipes?.take()) ?? null);
     if (tooLate()) {
       if (output !== null) this.#outputPipes?.putBack(output);
       if (monitor !== null) this.#hookMonitors?.putBack(signal, monitor);
@@ -704,13 +841,23 @@ export class VmRun {
     }
     if (monitor === null) return this.#hookFailed(signal, hook, 'cannot be run: QEMU gives it no monitor');
 
-    const run = runHook({ ...this.#callOf(signal, file, deadline), monitor, output, onOutput: (chunk) => this.setting.log.hookOutput(hook, chunk) });
+    const run = runHook({
+      ...this.#callOf(signal, file, deadline),
+      monitor,
+      output,
+      onOutput: (chunk) => this.setting.log.hookOutput(hook, chunk),
+    });
     this.#hooks.set(signal, run);
     this.#clearing.add(run.cleared);
     void run.cleared.finally(() => this.#clearing.delete(run.cleared));
     await whatLedHereIsTold;
     if (run.pid !== undefined) {
-      this.setting.log({ event: 'hook-start', level: 'info', message: `${signal}: running hook ${hook} (pid ${run.pid})`, facts: { signal, hook, pid: run.pid } });
+      this.setting.log({
+        event: 'hook-start',
+        level: 'info',
+        message: `${signal}: running hook ${hook} (pid ${run.pid})`,
+        facts: { signal, hook, pid: run.pid },
+      });
     }
     const outcome = await run.ended;
     this.#feed({ kind: 'hook-exit', signal });
@@ -718,7 +865,10 @@ export class VmRun {
     const stopping = this.#state.stop === null ? null : toShutDown;
     this.#freezeGuard.hookEnded(outcome.kind === 'done' ? stopping : 'the hook that froze it has failed', deadline);
     const givenBack = this.#hookMonitors?.giveBack(signal, monitor, isLast && this.#state.stop?.powerdown === true);
-    if (isLast && outcome.kind === 'done') void givenBack?.then((error) => this.#tellNotPressed(signal, hook, error)).catch((error: unknown) => this.survive(error));
+    if (isLast && outcome.kind === 'done')
+      void givenBack
+        ?.then((error) => this.#tellNotPressed(signal, hook, error))
+        .catch((error: unknown) => this.survive(error));
     if (this.#over) return null;
     if (this.#isSaving()) await within(abandonWithinMs, this.#abandonSave(hook));
     // Not every change of a guest that stands still is an event: a hook may have made it run, or migrated it.
@@ -733,11 +883,17 @@ export class VmRun {
   }
 
   #tellHookEnd(signal: SignalName, hook: string, run: HookRun, outcome: HookOutcome, ms: number): void {
-    if (outcome.kind === 'failed' && !this.#cut.has(run)) return void this.#hookFailed(signal, hook, outcome.why, run.pid === undefined ? null : ms);
+    if (outcome.kind === 'failed' && !this.#cut.has(run))
+      return void this.#hookFailed(signal, hook, outcome.why, run.pid === undefined ? null : ms);
     // As it is with one that stays to press again, and ends with its guest.
     const how = outcome.kind === 'failed' ? 'ended' : outcome.kind;
-    const words = { 'done': 'ended well', 'not-now': 'says not now', 'ended': 'was ended' }[how];
-    this.setting.log({ event: 'hook-end', level: 'info', message: `${signal}: hook ${hook} ${words} after ${wordSeconds(ms)}${how === 'ended' ? (guestEnded(this.#state.evidence) ? ', with its guest' : ', for its time was up or QEMU has gone') : ''}`, facts: { signal, hook, outcome: how, ms } });
+    const words = { done: 'ended well', 'not-now': 'says not now', ended: 'was ended' }[how];
+    this.setting.log({
+      event: 'hook-end',
+      level: 'info',
+      message: `${signal}: hook ${hook} ${words} after ${wordSeconds(ms)}${how === 'ended' ? (guestEnded(this.#state.evidence) ? ', with its guest' : ', for its time was up or QEMU has gone') : ''}`,
+      facts: { signal, hook, outcome: how, ms },
+    });
   }
 
   /** Of a hook that ended well, and whose guest has not been asked to go as far as QEMU says: better told now than at the deadline. */
@@ -747,15 +903,33 @@ export class VmRun {
     // What QEMU had to say before its answer to the hook has been read then.
     await this.#refreshRunState();
     const { evidence, end, stop: now } = this.#state;
-    if (this.#over || now?.since !== stop.since || now.powerdown || end !== null || isExiting(evidence) || guestEnded(evidence) || !isRunning(evidence.runState)) return;
-    const then = stop.rule.monitorCommand === null ? 'nothing is asked of the guest before the deadline' : 'qemu-trap does so shortly before the deadline, if the guest is still there';
+    if (
+      this.#over ||
+      now?.since !== stop.since ||
+      now.powerdown ||
+      end !== null ||
+      isExiting(evidence) ||
+      guestEnded(evidence) ||
+      !isRunning(evidence.runState)
+    )
+      return;
+    const then =
+      stop.rule.monitorCommand === null
+        ? 'nothing is asked of the guest before the deadline'
+        : 'qemu-trap does so shortly before the deadline, if the guest is still there';
     this.setting.log({
-      event: 'not-pressed', level: lastError === null ? 'info' : 'warning', facts: { signal, hook, error: lastError },
+      event: 'not-pressed',
+      level: lastError === null ? 'info' : 'warning',
+      facts: { signal, hook, error: lastError },
       message: `${signal}: hook ${hook} has not pressed the power button${lastError === null ? '' : ` (QEMU's last error: ${lastError})`}: ${then}`,
     });
   }
 
-  #callOf(signal: SignalName, file: HookFile, deadline: number): Pick<HookCall, 'file' | 'argument' | 'inherited' | 'facts'> {
+  #callOf(
+    signal: SignalName,
+    file: HookFile,
+    deadline: number,
+  ): Pick<HookCall, 'file' | 'argument' | 'inherited' | 'facts'> {
     const { charge } = this;
     const { book, config } = this.setting;
     return {
@@ -778,12 +952,21 @@ export class VmRun {
 
   async #abandonSave(hook: string): Promise<void> {
     if (this.setting.stateFile === null) return;
-    this.setting.log({ event: 'save-abandoned', level: 'warning', message: `hook ${hook} has ended with a guest half saved: the guest goes on`, facts: { hook } });
+    this.setting.log({
+      event: 'save-abandoned',
+      level: 'warning',
+      message: `hook ${hook} has ended with a guest half saved: the guest goes on`,
+      facts: { hook },
+    });
     try {
       await abandonSave(this.setting.stateFile, this.#client);
     } catch (error) {
       if (error instanceof MonitorClosed) return;
-      this.setting.log({ event: 'save-stuck', level: 'error', message: `the guest that was half saved cannot go on: ${errorText(error)}` });
+      this.setting.log({
+        event: 'save-stuck',
+        level: 'error',
+        message: `the guest that was half saved cannot go on: ${errorText(error)}`,
+      });
     }
     await this.#refreshRunState();
   }
@@ -802,7 +985,12 @@ export class VmRun {
       return;
     }
     if (told.event === 'SHUTDOWN') {
-      this.setting.log({ event: 'guest-shutdown', level: 'info', message: `QEMU goes: ${told.reason}`, facts: { reason: told.reason } });
+      this.setting.log({
+        event: 'guest-shutdown',
+        level: 'info',
+        message: `QEMU goes: ${told.reason}`,
+        facts: { reason: told.reason },
+      });
     }
     this.#feed({ kind: 'qemu', event: told });
     const exits = isExiting(this.#state.evidence);

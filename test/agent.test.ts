@@ -44,7 +44,10 @@ for (const [agent, words, reason] of [
 }
 
 test('guest-shutdown: with no agent named, or none at the socket, the button is pressed at once', async (t) => {
-  for (const [options, reason] of [[[], /--agent SOCKET/], [['--agent', '/nonexistent/agent.sock'], /cannot be reached: ENOENT/]] as const) {
+  for (const [options, reason] of [
+    [[], /--agent SOCKET/],
+    [['--agent', '/nonexistent/agent.sock'], /cannot be reached: ENOENT/],
+  ] as const) {
     const lab = new Lab(t);
     const trap = await lab.startGuest({ options: [...byAgent, ...options] });
     trap.kill('SIGTERM');
@@ -56,22 +59,26 @@ test('guest-shutdown: with no agent named, or none at the socket, the button is 
 
 const freezing = ['--signal', 'USR2,script=thaw', '--signal'];
 
-test('freeze and thaw: in between, a copy of the disk has a clean file system, and the guest waits', needsLinux, async (t) => {
-  const { lab, linux, trap } = await start(t, [], [...freezing, 'USR1,script=freeze']);
-  trap.kill('SIGUSR1');
-  assert.equal((await trap.event('hook-end'))['outcome'], 'done');
-  assert.match((await trap.event('hook-output')).message, /1 file systems are frozen/);
-  copyFileSync(linux.disk, lab.file('snapshot'));
-  assert.equal(linux.needsRecovery(), false);
-  trap.kill('SIGUSR2');
-  assert.equal((await trap.event('hook-end', 2))['outcome'], 'done');
-  await until('the guest writes again', () => linux.needsRecovery());
-  assert.equal(trap.events('thawed').length, 0);
-  assert.ok(!existsSync(`${lab.runDir}/frozen`));
-  trap.kill('SIGTERM');
-  assert.equal(await trap.status(), 0);
-  linux.assertClean();
-});
+test(
+  'freeze and thaw: in between, a copy of the disk has a clean file system, and the guest waits',
+  needsLinux,
+  async (t) => {
+    const { lab, linux, trap } = await start(t, [], [...freezing, 'USR1,script=freeze']);
+    trap.kill('SIGUSR1');
+    assert.equal((await trap.event('hook-end'))['outcome'], 'done');
+    assert.match((await trap.event('hook-output')).message, /1 file systems are frozen/);
+    copyFileSync(linux.disk, lab.file('snapshot'));
+    assert.equal(linux.needsRecovery(), false);
+    trap.kill('SIGUSR2');
+    assert.equal((await trap.event('hook-end', 2))['outcome'], 'done');
+    await until('the guest writes again', () => linux.needsRecovery());
+    assert.equal(trap.events('thawed').length, 0);
+    assert.ok(!existsSync(`${lab.runDir}/frozen`));
+    trap.kill('SIGTERM');
+    assert.equal(await trap.status(), 0);
+    linux.assertClean();
+  },
+);
 
 test('a freeze that nobody ends is ended by qemu-trap at its timeout', needsLinux, async (t) => {
   const { linux, trap } = await start(t, [], [...freezing, 'USR1,script=freeze,timeout=4']);
@@ -116,21 +123,28 @@ test('freeze: an agent that is not there fails the hook, and nothing is frozen',
   assert.equal(await trap.status(), 0);
 });
 
-test('a guest that was frozen when qemu-trap was killed is thawed by the one that takes it over', needsLinux, async (t) => {
-  const lab = new Lab(t);
-  const linux = new Linux(lab);
-  const how = { command: linux.command({}), options: ['--on-death', 'keep', '--agent', linux.agent, '--signal', 'USR1,script=freeze'] };
-  const first = lab.start(how);
-  await linux.says(says.up);
-  first.kill('SIGUSR1');
-  await first.event('hook-end');
-  assert.equal(linux.needsRecovery(), false);
-  await first.die();
-  const next = lab.start(how);
-  assert.match((await next.event('thawed')).message, /of a qemu-trap that was killed: thawed \(1 file systems\)/);
-  await until('the guest writes again', () => linux.needsRecovery());
-  next.kill('SIGTERM');
-  assert.equal(await next.status(), 0);
-  linux.assertClean();
-  await lab.assertNothingLeft();
-});
+test(
+  'a guest that was frozen when qemu-trap was killed is thawed by the one that takes it over',
+  needsLinux,
+  async (t) => {
+    const lab = new Lab(t);
+    const linux = new Linux(lab);
+    const how = {
+      command: linux.command({}),
+      options: ['--on-death', 'keep', '--agent', linux.agent, '--signal', 'USR1,script=freeze'],
+    };
+    const first = lab.start(how);
+    await linux.says(says.up);
+    first.kill('SIGUSR1');
+    await first.event('hook-end');
+    assert.equal(linux.needsRecovery(), false);
+    await first.die();
+    const next = lab.start(how);
+    assert.match((await next.event('thawed')).message, /of a qemu-trap that was killed: thawed \(1 file systems\)/);
+    await until('the guest writes again', () => linux.needsRecovery());
+    next.kill('SIGTERM');
+    assert.equal(await next.status(), 0);
+    linux.assertClean();
+    await lab.assertNothingLeft();
+  },
+);

@@ -20,7 +20,9 @@ function history(lab: Lab): readonly RunRecord[] {
 const named = (lab: Lab): string[] => ['--hooks', lab.hooks, '--name', 'vm', '--state-dir', lab.file('state')];
 
 /** One ending of a VM for each word that `end` may be told. */
-const endings: Readonly<Record<string, { readonly how: (lab: Lab, options: string[]) => Promise<void>; readonly noted: RegExp }>> = {
+const endings: Readonly<
+  Record<string, { readonly how: (lab: Lab, options: string[]) => Promise<void>; readonly noted: RegExp }>
+> = {
   'guest-shutdown': {
     how: async (lab, options) => {
       const trap = await lab.startGuest({ options });
@@ -38,7 +40,7 @@ const endings: Readonly<Record<string, { readonly how: (lab: Lab, options: strin
     },
     noted: /^end vm guest-reset no clean 0 SIGTERM /,
   },
-  'quit': {
+  quit: {
     how: async (lab, options) => {
       const trap = await lab.startGuest({ options: [...options, '--timeout', '0.5'], temper: 'stubborn' });
       trap.kill('SIGTERM');
@@ -46,16 +48,19 @@ const endings: Readonly<Record<string, { readonly how: (lab: Lab, options: strin
     },
     noted: /^end vm quit yes forced 124 SIGTERM /,
   },
-  'kill': {
+  kill: {
     how: async (lab, options) => {
-      const trap = await lab.startGuest({ options: [...options, '--timeout', '0.5', '--kill-after', '0.5'], temper: 'stubborn' });
+      const trap = await lab.startGuest({
+        options: [...options, '--timeout', '0.5', '--kill-after', '0.5'],
+        temper: 'stubborn',
+      });
       await lab.hang(trap.qemuPid);
       trap.kill('SIGTERM');
       assert.equal(await trap.status(), 137);
     },
     noted: /^end vm kill yes killed 137 SIGTERM /,
   },
-  'crash': {
+  crash: {
     how: async (lab, options) => {
       const trap = await lab.startGuest({ options });
       process.kill(trap.qemuPid, 'SIGSEGV');
@@ -103,15 +108,24 @@ test('start runs before QEMU does, without a monitor, and steps of start.d in th
   const line = `[ -e /proc/$$/fd/3 ] && fd=there\necho "$0 $1 $QEMU_TRAP_VM fd3=$fd pid=$QEMU_TRAP_QEMU_PID" >>"${lab.file('noted')}"`;
   for (const step of ['20-b', '10-a']) lab.hook(`start.d/${step}`, `#!/bin/sh\n${line}\n`);
   const trap = await lab.startGuest({ options: named(lab) });
-  assert.equal(read(lab.file('noted')), ['10-a', '20-b'].map((step) => `${lab.hooks}/start.d/${step} start vm fd3= pid=\n`).join(''));
-  const order = trap.log.map(({ event }) => event).filter((event) => ['hook-start', 'hook-end', 'start'].includes(event));
+  assert.equal(
+    read(lab.file('noted')),
+    ['10-a', '20-b'].map((step) => `${lab.hooks}/start.d/${step} start vm fd3= pid=\n`).join(''),
+  );
+  const order = trap.log
+    .map(({ event }) => event)
+    .filter((event) => ['hook-start', 'hook-end', 'start'].includes(event));
   assert.deepEqual(order, ['hook-start', 'hook-end', 'hook-start', 'hook-end', 'start']);
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
 });
 
 test('a start that fails, says not now or cannot be trusted keeps QEMU from being started, and end is told', async (t) => {
-  for (const [text, mode, why] of [['exit 3', 0o755, /exited with status 3/], ['exit 75', 0o755, /says not now/], ['exit 0', 0o777, /cannot be trusted/]] as const) {
+  for (const [text, mode, why] of [
+    ['exit 3', 0o755, /exited with status 3/],
+    ['exit 75', 0o755, /says not now/],
+    ['exit 0', 0o777, /cannot be trusted/],
+  ] as const) {
     const lab = new Lab(t);
     lab.hook('end', note(lab));
     const path = lab.hook('start', `#!/bin/sh\n${text}\n`);
@@ -174,7 +188,10 @@ test('without start and end nothing runs, and a SIGTERM before QEMU is there rea
   await trap.event('start');
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
-  assert.deepEqual(trap.events('hook-start').filter(({ occasion }) => occasion !== undefined), []);
+  assert.deepEqual(
+    trap.events('hook-start').filter(({ occasion }) => occasion !== undefined),
+    [],
+  );
 });
 
 test('--check finds what is wrong with start and end', async (t) => {
@@ -190,7 +207,19 @@ test('--check finds what is wrong with start and end', async (t) => {
 test('a history keeps the last hundred stops, survives a line that was cut short, and one that cannot be written stops nothing', async (t) => {
   const lab = new Lab(t);
   mkdirSync(lab.file('state'));
-  const old = JSON.stringify({ time: '2026-01-01T00:00:00.000Z', vm: 'vm', end: 'quit', verdict: 'forced', cut_off: true, status: 124, signal: 'SIGTERM', cause: 'deadline', ms: 60_000, timeout_ms: 60_000, message: 'x'.repeat(2_000) });
+  const old = JSON.stringify({
+    time: '2026-01-01T00:00:00.000Z',
+    vm: 'vm',
+    end: 'quit',
+    verdict: 'forced',
+    cut_off: true,
+    status: 124,
+    signal: 'SIGTERM',
+    cause: 'deadline',
+    ms: 60_000,
+    timeout_ms: 60_000,
+    message: 'x'.repeat(2_000),
+  });
   writeFileSync(lab.file('state/vm.history'), `${`${old}\n`.repeat(90)}{"time":`);
   const stop = async (): Promise<void> => {
     const trap = await lab.startGuest({ options: named(lab) });

@@ -10,7 +10,14 @@ import { execute, isAlive, Lab, monitor, read, until, type Trap } from './lab.js
 
 /** A QEMU that somebody else started, with one QMP monitor. */
 async function bareQemu(lab: Lab, temper: Temper = 'obedient', ...more: string[]): Promise<ChildProcess> {
-  const child = lab.spawn([...lab.guest(temper), '-name', 'foreign', '-qmp', `unix:${lab.file('qmp')},server=on,wait=off`, ...more]);
+  const child = lab.spawn([
+    ...lab.guest(temper),
+    '-name',
+    'foreign',
+    '-qmp',
+    `unix:${lab.file('qmp')},server=on,wait=off`,
+    ...more,
+  ]);
   await lab.guestSaid('up');
   return child;
 }
@@ -20,7 +27,11 @@ async function bareQemuAt(lab: Lab, name: string): Promise<ChildProcess> {
   const words = lab.guest().map((word) => word.replace(`file:${lab.serial}`, 'null'));
   const child = lab.spawn([...words, '-qmp', `unix:${lab.file(name)},server=on,wait=off`]);
   // A socket has its name before anybody listens on it: flags of /proc/net/unix, __SO_ACCEPTCON of Linux.
-  await until('it listens', () => read('/proc/net/unix').split('\n').some((line) => line.endsWith(` ${lab.file(name)}`) && line.split(/ +/)[3] === '00010000'));
+  await until('it listens', () =>
+    read('/proc/net/unix')
+      .split('\n')
+      .some((line) => line.endsWith(` ${lab.file(name)}`) && line.split(/ +/)[3] === '00010000'),
+  );
   return child;
 }
 
@@ -64,13 +75,20 @@ test('--attach to a QEMU that has daemonized itself, by another path to its sock
 test('hooks, several at once, and legacy scripts share the one monitor', async (t) => {
   const lab = new Lab(t);
   await bareQemu(lab);
-  lab.hook('SIGUSR1', `#!/bin/sh\nread -r greeting <&3\necho "$greeting" >${lab.file('greeting')}\nwhile [ ! -e ${lab.file('go')} ]; do sleep 0.05; done\nqmp query-name >${lab.file('name')}\n`);
+  lab.hook(
+    'SIGUSR1',
+    `#!/bin/sh\nread -r greeting <&3\necho "$greeting" >${lab.file('greeting')}\nwhile [ ! -e ${lab.file('go')} ]; do sleep 0.05; done\nqmp query-name >${lab.file('name')}\n`,
+  );
   lab.hook('SIGUSR2', `#!/bin/sh\nqmp --wait STOP stop && qmp cont\n`);
-  lab.hook('SIGALRM', `#!/bin/sh\n{ echo '{"execute":"qmp_capabilities"}'; echo '{"execute":"query-status","id":[1]}'; sleep 0.3; } | socat - UNIX-CONNECT:$QMP_SOCKET >${lab.file('legacy')}\n`);
+  lab.hook(
+    'SIGALRM',
+    `#!/bin/sh\n{ echo '{"execute":"qmp_capabilities"}'; echo '{"execute":"query-status","id":[1]}'; sleep 0.3; } | socat - UNIX-CONNECT:$QMP_SOCKET >${lab.file('legacy')}\n`,
+  );
   lab.hook('SIGVTALRM', `#!/bin/sh\necho info status | socat - UNIX-CONNECT:$MONITOR_SOCKET >${lab.file('human')}\n`);
   lab.hook('SIGHUP', `#!/bin/sh\necho system_powerdown | socat - UNIX-CONNECT:$MONITOR_SOCKET\n`);
   const trap = await attached(lab, '--hooks', lab.hooks);
-  const ended = (signal: string) => until(`${signal} is over`, () => trap.events('hook-end').find((end) => end['signal'] === signal));
+  const ended = (signal: string) =>
+    until(`${signal} is over`, () => trap.events('hook-end').find((end) => end['signal'] === signal));
   trap.kill('SIGUSR1');
   await until('the first hook has its greeting', () => read(lab.file('greeting')) !== '');
   assert.match(read(lab.file('greeting')), /^\{"QMP": ?\{/);
@@ -114,7 +132,13 @@ test('a hook that fires and forgets, in any style of JSON that QEMU reads, is ob
 test('a deadline is 124, SIGKILL 137, an end of its own 0, a crash 125', async (t) => {
   for (const [temper, options, act, status, verdict] of [
     ['stubborn', ['--timeout', '0.5'], (trap: Trap) => trap.kill('SIGTERM'), 124, 'forced'],
-    ['obedient', ['--timeout', '0.5', '--kill-after', '0.5'], async (trap: Trap) => (await trap.lab.hang(trap.qemuPid), trap.kill('SIGTERM')), 137, 'killed'],
+    [
+      'obedient',
+      ['--timeout', '0.5', '--kill-after', '0.5'],
+      async (trap: Trap) => (await trap.lab.hang(trap.qemuPid), trap.kill('SIGTERM')),
+      137,
+      'killed',
+    ],
     ['obedient', [], (trap: Trap) => void execute(trap.lab, 'quit').catch(() => undefined), 0, 'by-itself'],
     ['obedient', [], (trap: Trap) => process.kill(trap.qemuPid, 'SIGTERM'), 0, 'host-signal'],
     ['obedient', [], (trap: Trap) => process.kill(trap.qemuPid, 'SIGKILL'), 125, 'unknown'],
@@ -182,7 +206,10 @@ test('a QEMU that qemu-trap has started is not attached to, but taken over', asy
   for (const socket of [`${lab.runDir}/qmp.sock`, lab.file('other')]) {
     const trap = lab.start({ command: [], options: ['--attach', socket], log: 'text' });
     assert.equal(await trap.status(), 125, trap.stderr);
-    assert.match(trap.stderr, /^qemu-trap: --attach \S+: \S+ holds the sockets of a QEMU that qemu-trap started: [^\n]+\n$/);
+    assert.match(
+      trap.stderr,
+      /^qemu-trap: --attach \S+: \S+ holds the sockets of a QEMU that qemu-trap started: [^\n]+\n$/,
+    );
   }
   other.kill('SIGKILL');
   const next = lab.start({ options: ['--on-death', 'keep'] });
@@ -206,7 +233,7 @@ test('a QEMU that was attached to is not started a second time', async (t) => {
   await lab.assertNothingLeft();
 });
 
-test('the process is found by its socket, and not by the socket\'s name', async (t) => {
+test("the process is found by its socket, and not by the socket's name", async (t) => {
   const lab = new Lab(t);
   const dirs = ['a', 'b'].map((name) => lab.file(name));
   const qemus: ChildProcess[] = [];
@@ -250,7 +277,11 @@ test('two qemu-traps never serve one QEMU', async (t) => {
   const lab = new Lab(t);
   await bareQemu(lab);
   const first = await attached(lab);
-  const second = lab.start({ command: [], options: ['--attach', `${lab.runDir}/${basename('qmp.sock')}`], log: 'text' });
+  const second = lab.start({
+    command: [],
+    options: ['--attach', `${lab.runDir}/${basename('qmp.sock')}`],
+    log: 'text',
+  });
   assert.equal(await second.status(), 125);
   assert.match(second.stderr, /served by another qemu-trap already|no greeting/);
   first.kill('SIGTERM');
@@ -277,7 +308,10 @@ test('a greeting that comes in pieces is read to where it can be told', async (t
     const server = createServer((client) => {
       client.on('error', () => undefined);
       const left = [...pieces];
-      const timer = setInterval(() => (left.length > 0 ? client.write(left.shift() as string) : clearInterval(timer)), 30);
+      const timer = setInterval(
+        () => (left.length > 0 ? client.write(left.shift() as string) : clearInterval(timer)),
+        30,
+      );
       client.on('close', () => clearInterval(timer));
     });
     t.after(() => server.close());

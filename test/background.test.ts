@@ -62,7 +62,11 @@ for (const modes of ['', 'tostop']) {
   test(`-serial stdio in the background${modes === '' ? '' : ', with stty tostop'}: QEMU is not stopped, and one line says that it has no stdin`, async (t) => {
     const lab = new Lab(t);
     const command = lab.guest().map((word) => (word.startsWith('file:') ? 'stdio' : word));
-    const trap = lab.start({ command, through: asJob(lab, modes, 'background'), stdio: ['ignore', 'ignore', 'ignore'] });
+    const trap = lab.start({
+      command,
+      through: asJob(lab, modes, 'background'),
+      stdio: ['ignore', 'ignore', 'ignore'],
+    });
     await until('the guest is up, on the terminal', () => read(lab.file('shown')).includes('guest: up'));
     assert.equal(read(lab.file('shown')).split('"event":"no-stdin"').length, 2);
     const qemu = Number(read(`${lab.runDir}/qemu.pid`));
@@ -103,22 +107,31 @@ sys.exit(child.wait())
 `;
 
 for (const kind of ['pipe', 'terminal']) {
-  test(`a stderr that is another user's ${kind}, full: nothing is held up, and the last line is not waited for`, notRoot, async (t) => {
-    const lab = new Lab(t);
-    chmodSync(lab.dir, 0o755);
-    mkdirSync(lab.file('theirs'));
-    chownSync(lab.file('theirs'), 65534, 65534);
-    const command = lab.guest('stubborn').map((word) => (word.startsWith('file:') ? `file:${lab.file('theirs/serial')}` : word));
-    chmodSync(lab.file('stubborn.img'), 0o644);
-    const asNobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
-    const trap = lab.start({
-      command, program: lab.ownCopy(), through: ['python3', '-c', filling, kind, ...asNobody],
-      options: ['--run-dir', lab.file('theirs/run'), '--state-dir', lab.file('theirs/state'), '--timeout', '2'], stdio: ['ignore', 'ignore', 'ignore'],
-    });
-    await until('the guest is up', () => read(lab.file('theirs/serial')).includes('guest: up'));
-    trap.kill('SIGTERM');
-    assert.equal(await trap.status(), 124);
-    assert.match(read(lab.file('theirs/serial')), /guest: power button/);
-    await until('nothing is left', () => lab.left().length === 0);
-  });
+  test(
+    `a stderr that is another user's ${kind}, full: nothing is held up, and the last line is not waited for`,
+    notRoot,
+    async (t) => {
+      const lab = new Lab(t);
+      chmodSync(lab.dir, 0o755);
+      mkdirSync(lab.file('theirs'));
+      chownSync(lab.file('theirs'), 65534, 65534);
+      const command = lab
+        .guest('stubborn')
+        .map((word) => (word.startsWith('file:') ? `file:${lab.file('theirs/serial')}` : word));
+      chmodSync(lab.file('stubborn.img'), 0o644);
+      const asNobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
+      const trap = lab.start({
+        command,
+        program: lab.ownCopy(),
+        through: ['python3', '-c', filling, kind, ...asNobody],
+        options: ['--run-dir', lab.file('theirs/run'), '--state-dir', lab.file('theirs/state'), '--timeout', '2'],
+        stdio: ['ignore', 'ignore', 'ignore'],
+      });
+      await until('the guest is up', () => read(lab.file('theirs/serial')).includes('guest: up'));
+      trap.kill('SIGTERM');
+      assert.equal(await trap.status(), 124);
+      assert.match(read(lab.file('theirs/serial')), /guest: power button/);
+      await until('nothing is left', () => lab.left().length === 0);
+    },
+  );
 }

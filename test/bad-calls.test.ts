@@ -17,7 +17,11 @@ const stateDir = mkdtempSync(join(tmpdir(), 'qemu-trap-state-'));
 after(() => rmSync(stateDir, { recursive: true, force: true }));
 
 function call(...words: string[]): Result {
-  const { status, stderr, stdout } = spawnSync(process.execPath, [program, '--state-dir', stateDir, ...words], { encoding: 'utf8', env: { ...process.env, QEMU_TRAP_HOOKS: '' }, timeout: 20_000 });
+  const { status, stderr, stdout } = spawnSync(process.execPath, [program, '--state-dir', stateDir, ...words], {
+    encoding: 'utf8',
+    env: { ...process.env, QEMU_TRAP_HOOKS: '' },
+    timeout: 20_000,
+  });
   return { status, stderr, stdout };
 }
 
@@ -46,7 +50,11 @@ const rows: readonly [what: string, words: readonly string[], says: RegExp, stat
   ['a key without a value', ['--signal', 'TERM,script', ...qemu], /script has no value/],
   ['a key with an empty value', ['--signal', 'TERM,script=', ...qemu], /script has no value/],
   ['a key twice', ['--signal', 'TERM,script=a,script=b', ...qemu], /script is given twice/],
-  ['two rules for one signal', ['--signal', 'TERM,script=a', '-signal', 'sigterm,script=b', ...qemu], /SIGTERM has a rule already/],
+  [
+    'two rules for one signal',
+    ['--signal', 'TERM,script=a', '-signal', 'sigterm,script=b', ...qemu],
+    /SIGTERM has a rule already/,
+  ],
   ['an unknown default', ['--signal', 'TERM,default=stop', ...qemu], /default=stop: write default=quit/],
   ['a rule with a bad timeout', ['--signal', 'TERM,timeout=soon', ...qemu], /'soon' is not a time/],
   ['a bad timeout', ['--timeout', '1m', ...qemu], /--timeout: '1m' is not a time/],
@@ -57,22 +65,54 @@ const rows: readonly [what: string, words: readonly string[], says: RegExp, stat
   ['presses without a gap', ['--press', '0', ...qemu], /--press: 0 s is too short/],
   ['a bad --log', ['--log', 'xml', ...qemu], /--log xml: write --log text or --log json/],
   ['a bad --on-death', ['--on-death', 'sleep', ...qemu], /--on-death sleep: write/],
-  ['--attach with a command', ['--attach', '/tmp/qmp', ...qemu], /--attach: a QEMU that runs already needs no command: leave 'sh'/],
-  ['--attach with --on-death kill', ['--attach', '/tmp/qmp', '--on-death', 'kill'], /--on-death kill: cannot be had with --attach/],
-  ['--attach to what is not there', ['--attach', '/nowhere/qmp'], /--attach \/nowhere\/qmp: nobody serves it: start QEMU with -qmp/],
-  ['an --attach that is too long', ['--attach', `/tmp/${'x'.repeat(110)}`], /has 115 bytes, and the path of a unix socket holds 107/],
+  [
+    '--attach with a command',
+    ['--attach', '/tmp/qmp', ...qemu],
+    /--attach: a QEMU that runs already needs no command: leave 'sh'/,
+  ],
+  [
+    '--attach with --on-death kill',
+    ['--attach', '/tmp/qmp', '--on-death', 'kill'],
+    /--on-death kill: cannot be had with --attach/,
+  ],
+  [
+    '--attach to what is not there',
+    ['--attach', '/nowhere/qmp'],
+    /--attach \/nowhere\/qmp: nobody serves it: start QEMU with -qmp/,
+  ],
+  [
+    'an --attach that is too long',
+    ['--attach', `/tmp/${'x'.repeat(110)}`],
+    /has 115 bytes, and the path of a unix socket holds 107/,
+  ],
   ['a --ready-fd that is no number', ['--ready-fd', 'x', ...qemu], /--ready-fd x: write the number/],
-  ['a --ready-fd that is stdin', ['--ready-fd', '0', ...qemu], /--ready-fd 0: is stdin, stdout or stderr: write the number of another/],
+  [
+    'a --ready-fd that is stdin',
+    ['--ready-fd', '0', ...qemu],
+    /--ready-fd 0: is stdin, stdout or stderr: write the number of another/,
+  ],
   ['a --ready-fd that is stderr', ['--ready-fd', '02', ...qemu], /--ready-fd 02: is stdin, stdout or stderr/],
   ['a --ready-fd that is not open', ['--ready-fd', '99', ...qemu], /--ready-fd 99: no such file descriptor/],
-  ['a hooks directory that is not there', ['--hooks', '/nowhere/hooks', ...qemu], /hooks directory \/nowhere\/hooks: no such directory/],
+  [
+    'a hooks directory that is not there',
+    ['--hooks', '/nowhere/hooks', ...qemu],
+    /hooks directory \/nowhere\/hooks: no such directory/,
+  ],
   ['-daemonize', ['--', 'qemu-system-x86_64', '-daemonize'], /-daemonize: qemu-trap must stay the parent/],
   ['--daemonize', ['--', 'qemu-system-x86_64', '--daemonize'], /-daemonize/],
-  ['a run directory that is too long', ['--run-dir', `/tmp/${'x'.repeat(90)}`, ...qemu], /its sockets' paths would have 1\d\d bytes, and a unix socket holds 107/],
+  [
+    'a run directory that is too long',
+    ['--run-dir', `/tmp/${'x'.repeat(90)}`, ...qemu],
+    /its sockets' paths would have 1\d\d bytes, and a unix socket holds 107/,
+  ],
   ['a run directory with a double quote', ['--run-dir', '/tmp/a"b', ...qemu], /double quote/],
   ['a run directory that is a file', ['--run-dir', '/etc/passwd', ...qemu], /run directory \/etc\/passwd/],
   ['a run directory that everybody can write', ['--run-dir', '/tmp', ...qemu], /run directory \/tmp: /],
-  ['an --agent that is too long', ['--agent', `/tmp/${'x'.repeat(110)}`, ...qemu], /has 115 bytes, and the path of a unix socket holds 107/],
+  [
+    'an --agent that is too long',
+    ['--agent', `/tmp/${'x'.repeat(110)}`, ...qemu],
+    /has 115 bytes, and the path of a unix socket holds 107/,
+  ],
   ['a state directory with a quote', ['--state-dir', "/tmp/it's", ...qemu], /state directory \/tmp\/it's: quotes/],
   ['a QEMU that is not there', ['--', 'qemu-system-nowhere'], /qemu-system-nowhere: not found/, 127],
   ['a QEMU that is not there, by its path', ['--', '/nowhere/qemu'], /not found/, 127],
@@ -104,17 +144,40 @@ test('a VM whose name has a line feed has one line of its log on one line', (t) 
 
 const notRoot = process.geteuid?.() === 0 ? false : 'only root can become another user';
 
-test('another user than root, with neither a temporary directory nor a home that QEMU could be told', { skip: notRoot }, (t) => {
+test('another user than root, with neither a temporary directory nor a home that QEMU could be told', {
+  skip: notRoot,
+}, (t) => {
   const lab = new Lab(t);
   const copy = lab.ownCopy();
   chmodSync(lab.dir, 0o755);
   const run = (env: NodeJS.ProcessEnv) =>
-    spawnSync('setpriv', ['--reuid', '65534', '--regid', '65534', '--clear-groups', process.execPath, copy, '--', 'sh', '-c', 'echo started'], {
-      encoding: 'utf8', timeout: 20_000, env: { PATH: process.env['PATH'], ...env },
-    });
+    spawnSync(
+      'setpriv',
+      [
+        '--reuid',
+        '65534',
+        '--regid',
+        '65534',
+        '--clear-groups',
+        process.execPath,
+        copy,
+        '--',
+        'sh',
+        '-c',
+        'echo started',
+      ],
+      {
+        encoding: 'utf8',
+        timeout: 20_000,
+        env: { PATH: process.env['PATH'], ...env },
+      },
+    );
   const without = run({ TMPDIR: '/nowhere' });
   assert.equal(without.status, 125);
-  assert.match(without.stderr, /^qemu-trap: run directory: none can be created in \/nowhere \(ENOENT\): name one with --run-dir\n$/);
+  assert.match(
+    without.stderr,
+    /^qemu-trap: run directory: none can be created in \/nowhere \(ENOENT\): name one with --run-dir\n$/,
+  );
   const home = mkdtempSync(join(tmpdir(), "it's, here-"));
   chmodSync(home, 0o777);
   try {
@@ -133,7 +196,7 @@ test('a QEMU that is not executable: one line, 126', (t) => {
   assert.match(result.stderr, /^qemu-trap: .*qemu: cannot be executed[^\n]*\n$/);
 });
 
-test('a run directory of one\'s own that others could enter is closed to them', (t) => {
+test("a run directory of one's own that others could enter is closed to them", (t) => {
   const lab = new Lab(t);
   mkdirSync(lab.runDir);
   chmodSync(lab.runDir, 0o755);
@@ -160,7 +223,7 @@ test('a command without -- begins at the first word that is no option', () => {
   assert.match(result.stdout, /^--check -readconfig /);
 });
 
-test('QEMU\'s own statuses come through, every one', () => {
+test("QEMU's own statuses come through, every one", () => {
   for (const status of [0, 1, 2, 3, 42, 75, 100, 124, 125, 126, 127, 128, 137, 200, 255]) {
     assert.equal(call('--', 'sh', '-c', `exit ${status}`).status, status);
   }

@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, constants, mkdirSync, openSync, readSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Lab, until, type Trap } from './lab.js';
@@ -14,7 +24,10 @@ interface Breakage {
   readonly says: RegExp;
 }
 
-const write = (text: string, mode = 0o755) => (_: Lab, path: string): void => writeFileSync(path, text, { mode });
+const write =
+  (text: string, mode = 0o755) =>
+  (_: Lab, path: string): void =>
+    writeFileSync(path, text, { mode });
 const good = '#!/bin/sh\nqmp system_powerdown\n';
 const asRoot = process.getuid?.() === 0;
 
@@ -23,10 +36,22 @@ const untrusted: readonly Breakage[] = [
   { what: 'no exec bit', break: write(good, 0o644), says: /not executable \(mend it: chmod 755 / },
   { what: 'empty', break: write(''), says: /is empty/ },
   { what: 'a directory', break: (_, path) => mkdirSync(path), says: /is a directory/ },
-  { what: 'a dangling link', break: (lab, path) => symlinkSync(lab.file('nowhere'), path), says: /link to a file that is not there/ },
+  {
+    what: 'a dangling link',
+    break: (lab, path) => symlinkSync(lab.file('nowhere'), path),
+    says: /link to a file that is not there/,
+  },
   { what: 'a link to itself', break: (_, path) => symlinkSync(path, path), says: /cannot be opened \(ELOOP\)/ },
-  { what: 'world-writable', break: (lab, path) => (write(good)(lab, path), chmodSync(path, 0o757)), says: /can be written by everybody \(mend it: chmod go-w / },
-  { what: 'in a directory that everybody can write', break: (lab, path) => (write(good)(lab, path), chmodSync(lab.hooks, 0o777)), says: /its directory .* can be written by everybody/ },
+  {
+    what: 'world-writable',
+    break: (lab, path) => (write(good)(lab, path), chmodSync(path, 0o757)),
+    says: /can be written by everybody \(mend it: chmod go-w /,
+  },
+  {
+    what: 'in a directory that everybody can write',
+    break: (lab, path) => (write(good)(lab, path), chmodSync(lab.hooks, 0o777)),
+    says: /its directory .* can be written by everybody/,
+  },
   {
     what: 'a link into a directory that everybody can write',
     break: (lab, path) => {
@@ -39,43 +64,134 @@ const untrusted: readonly Breakage[] = [
   },
   ...(asRoot
     ? [
-        { what: 'owned by another user', break: (lab: Lab, path: string) => (write(good)(lab, path), chownSync(path, 65534, 0)), says: /belongs to user 65534.*mend it: chown root / },
-        { what: 'writable by a foreign group', break: (lab: Lab, path: string) => (write(good)(lab, path), chownSync(path, 0, 65534), chmodSync(path, 0o775)), says: /can be written by group 65534/ },
+        {
+          what: 'owned by another user',
+          break: (lab: Lab, path: string) => (write(good)(lab, path), chownSync(path, 65534, 0)),
+          says: /belongs to user 65534.*mend it: chown root /,
+        },
+        {
+          what: 'writable by a foreign group',
+          break: (lab: Lab, path: string) => (
+            write(good)(lab, path), chownSync(path, 0, 65534), chmodSync(path, 0o775)
+          ),
+          says: /can be written by group 65534/,
+        },
       ]
     : []),
 ];
 
 /** Found when it runs. */
 const broken: readonly Breakage[] = [
-  { what: 'no such interpreter', break: write('#!/no/such/interpreter\n'), says: /cannot be run: it, or the interpreter/ },
-  { what: 'binary rubbish', break: (_, path) => writeFileSync(path, Buffer.from(Array.from({ length: 4096 }, (__, i) => (i * 37 + 1) & 0xff)), { mode: 0o755 }), says: /exited with status|was killed by|cannot be run/ },
-  { what: 'an ELF header and nothing more', break: (_, path) => writeFileSync(path, Buffer.from('7f454c4602010100', 'hex'), { mode: 0o755 }), says: /exited with status|was killed by|cannot be run/ },
+  {
+    what: 'no such interpreter',
+    break: write('#!/no/such/interpreter\n'),
+    says: /cannot be run: it, or the interpreter/,
+  },
+  {
+    what: 'binary rubbish',
+    break: (_, path) =>
+      writeFileSync(path, Buffer.from(Array.from({ length: 4096 }, (__, i) => (i * 37 + 1) & 0xff)), { mode: 0o755 }),
+    says: /exited with status|was killed by|cannot be run/,
+  },
+  {
+    what: 'an ELF header and nothing more',
+    break: (_, path) => writeFileSync(path, Buffer.from('7f454c4602010100', 'hex'), { mode: 0o755 }),
+    says: /exited with status|was killed by|cannot be run/,
+  },
   { what: 'killed', break: write('#!/bin/sh\nkill -KILL $$\n'), says: /was killed by SIGKILL/ },
   { what: 'exits 1', break: write('#!/bin/sh\nexit 1\n'), says: /exited with status 1/ },
   { what: 'closes fd 3', break: write('#!/bin/sh\nexec 3>&-\nqmp system_powerdown\n'), says: /exited with status/ },
-  { what: '300 kB of rubbish into the monitor', break: write('#!/bin/sh\nhead -c 300000 /dev/urandom >&3\nexit 1\n'), says: /exited with status 1/ },
-  { what: 'half a command', break: write('#!/bin/sh\nprintf \'{"execute":"qmp_capabilities"}{"execute":"system_po\' >&3\nexit 1\n'), says: /exited with status 1/ },
-  { what: 'floods stdout and stderr', break: write('#!/bin/sh\nhead -c 20000000 /dev/zero\nhead -c 20000000 /dev/zero >&2\nexit 3\n'), says: /exited with status 3/ },
-  { what: 'vanishes while the VM runs', break: write(good), meanwhile: (_, path) => rmSync(path), says: /the power button was pressed/ },
-  { what: 'vanishes while it runs', break: write('#!/bin/sh\nrm "$0"\nexit 9\n'), says: /exited with status 9|was changed between/ },
-  { what: 'the hooks directory is removed', break: write(good), meanwhile: (lab) => rmSync(lab.hooks, { recursive: true }), says: /the power button was pressed/ },
-  { what: 'the run directory is removed', break: write(good), meanwhile: (lab) => rmSync(lab.runDir, { recursive: true }), says: /the power button was pressed/ },
-  { what: 'is being written', break: write(good), meanwhile: (_, path) => void openSync(path, 'r+'), says: /somebody is writing it/ },
-  { what: 'asks for arguments it does not get', break: write('#!/bin/sh -eu\n: "${2?no second argument}"\n'), says: /exited with status 2/ },
-  { what: 'a shell function that fails under set -e', break: write('#!/bin/sh -e\nfalse\nqmp system_powerdown\n'), says: /exited with status 1/ },
+  {
+    what: '300 kB of rubbish into the monitor',
+    break: write('#!/bin/sh\nhead -c 300000 /dev/urandom >&3\nexit 1\n'),
+    says: /exited with status 1/,
+  },
+  {
+    what: 'half a command',
+    break: write('#!/bin/sh\nprintf \'{"execute":"qmp_capabilities"}{"execute":"system_po\' >&3\nexit 1\n'),
+    says: /exited with status 1/,
+  },
+  {
+    what: 'floods stdout and stderr',
+    break: write('#!/bin/sh\nhead -c 20000000 /dev/zero\nhead -c 20000000 /dev/zero >&2\nexit 3\n'),
+    says: /exited with status 3/,
+  },
+  {
+    what: 'vanishes while the VM runs',
+    break: write(good),
+    meanwhile: (_, path) => rmSync(path),
+    says: /the power button was pressed/,
+  },
+  {
+    what: 'vanishes while it runs',
+    break: write('#!/bin/sh\nrm "$0"\nexit 9\n'),
+    says: /exited with status 9|was changed between/,
+  },
+  {
+    what: 'the hooks directory is removed',
+    break: write(good),
+    meanwhile: (lab) => rmSync(lab.hooks, { recursive: true }),
+    says: /the power button was pressed/,
+  },
+  {
+    what: 'the run directory is removed',
+    break: write(good),
+    meanwhile: (lab) => rmSync(lab.runDir, { recursive: true }),
+    says: /the power button was pressed/,
+  },
+  {
+    what: 'is being written',
+    break: write(good),
+    meanwhile: (_, path) => void openSync(path, 'r+'),
+    says: /somebody is writing it/,
+  },
+  {
+    what: 'asks for arguments it does not get',
+    break: write('#!/bin/sh -eu\n: "${2?no second argument}"\n'),
+    says: /exited with status 2/,
+  },
+  {
+    what: 'a shell function that fails under set -e',
+    break: write('#!/bin/sh -e\nfalse\nqmp system_powerdown\n'),
+    says: /exited with status 1/,
+  },
 ];
 
 /** What costs its time, until the reserve. */
 const hanging: readonly Breakage[] = [
   { what: 'hangs', break: write('#!/bin/sh\nwhile :; do sleep 1; done\n'), says: /its hook's time is up/ },
   { what: 'stopped', break: write('#!/bin/sh\nkill -STOP $$\nqmp system_powerdown\n'), says: /its hook's time is up/ },
-  { what: 'ignores every signal', break: write("#!/bin/sh\ntrap '' TERM INT HUP\nwhile :; do sleep 1; done\n"), says: /its hook's time is up/ },
-  { what: 'a very slow start', break: write('#!/bin/sh\nsleep 30\nqmp system_powerdown\n'), says: /its hook's time is up/ },
+  {
+    what: 'ignores every signal',
+    break: write("#!/bin/sh\ntrap '' TERM INT HUP\nwhile :; do sleep 1; done\n"),
+    says: /its hook's time is up/,
+  },
+  {
+    what: 'a very slow start',
+    break: write('#!/bin/sh\nsleep 30\nqmp system_powerdown\n'),
+    says: /its hook's time is up/,
+  },
   { what: 'reads fd 3 for ever', break: write('#!/bin/sh\ncat <&3 >/dev/null\n'), says: /its hook's time is up/ },
-  { what: 'writes into the monitor for ever, and never reads', break: write('#!/bin/sh\nyes \'{"execute":"query-version"}\' >&3\n'), says: /its hook's time is up/ },
-  { what: 'ends well without having done a thing', break: write('#!/bin/sh\nexit 0\n'), says: /the hook has ended, and the guest is still there/ },
-  { what: 'forks a daemon and ends well', break: write('#!/bin/sh\nsetsid sh -c "trap \'\' TERM; sleep 600" </dev/null >/dev/null 2>&1 &\nexit 0\n'), says: /the hook has ended, and the guest is still there/ },
-  { what: 'negotiates, and leaves', break: write('#!/bin/sh\necho \'{"execute":"qmp_capabilities"}\' >&3\n'), says: /the hook has ended, and the guest is still there/ },
+  {
+    what: 'writes into the monitor for ever, and never reads',
+    break: write('#!/bin/sh\nyes \'{"execute":"query-version"}\' >&3\n'),
+    says: /its hook's time is up/,
+  },
+  {
+    what: 'ends well without having done a thing',
+    break: write('#!/bin/sh\nexit 0\n'),
+    says: /the hook has ended, and the guest is still there/,
+  },
+  {
+    what: 'forks a daemon and ends well',
+    break: write('#!/bin/sh\nsetsid sh -c "trap \'\' TERM; sleep 600" </dev/null >/dev/null 2>&1 &\nexit 0\n'),
+    says: /the hook has ended, and the guest is still there/,
+  },
+  {
+    what: 'negotiates, and leaves',
+    break: write('#!/bin/sh\necho \'{"execute":"qmp_capabilities"}\' >&3\n'),
+    says: /the hook has ended, and the guest is still there/,
+  },
 ];
 
 async function guestGetsItsButton(lab: Lab, breakage: Breakage, timeout: number): Promise<Trap> {
@@ -148,17 +264,24 @@ test('no process is to be had at the signal, as a user who is not root: the gues
 test("monitorcommand=none: the user's own rule forbids the button, so a broken hook means the default action", async (t) => {
   const lab = new Lab(t);
   lab.hook('SIGTERM', '#!/bin/sh\nexit 1\n');
-  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks, '--signal', 'TERM,monitorcommand=none,timeout=1'] });
+  const trap = await lab.startGuest({
+    options: ['--hooks', lab.hooks, '--signal', 'TERM,monitorcommand=none,timeout=1'],
+  });
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 124);
   assert.equal(lab.said('pressed'), 0);
 });
 
 test('script and monitor command are a chain: the command only where the script failed', async (t) => {
-  for (const [hook, resets] of [['exit 0', 0], ['exit 1', 1]] as const) {
+  for (const [hook, resets] of [
+    ['exit 0', 0],
+    ['exit 1', 1],
+  ] as const) {
     const lab = new Lab(t);
     lab.hook('mine', `#!/bin/sh\n${hook}\n`);
-    const trap = await lab.startGuest({ options: ['--hooks', lab.hooks, '--signal', 'USR1,script=mine,monitorcommand=system_reset'] });
+    const trap = await lab.startGuest({
+      options: ['--hooks', lab.hooks, '--signal', 'USR1,script=mine,monitorcommand=system_reset'],
+    });
     trap.kill('SIGUSR1');
     await trap.event('hook-end');
     if (resets) await lab.guestSaid('up', 2);
@@ -171,7 +294,9 @@ test('script and monitor command are a chain: the command only where the script 
 test('a hook for a signal that leaves the guest running is held to its timeout, then the command runs', async (t) => {
   const lab = new Lab(t);
   lab.hook('mine', '#!/bin/sh\nsleep 600\n');
-  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks, '--signal', 'USR1,script=mine,monitorcommand=system_reset,timeout=0.5'] });
+  const trap = await lab.startGuest({
+    options: ['--hooks', lab.hooks, '--signal', 'USR1,script=mine,monitorcommand=system_reset,timeout=0.5'],
+  });
   trap.kill('SIGUSR1');
   await lab.guestSaid('up', 2);
   await until('the hook is gone', () => lab.left().length === 2);

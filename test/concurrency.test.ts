@@ -26,13 +26,19 @@ test('the same signal while its hook runs is coalesced: one run, one line with t
 
 test('a signal whose hook is overdue, and slow to end, may come again: each run has a monitor and an end of its own', async (t) => {
   const lab = new Lab(t);
-  lab.hook('SIGUSR1', `#!/bin/sh
+  lab.hook(
+    'SIGUSR1',
+    `#!/bin/sh
 echo run >>runs
 [ "$(wc -l <runs)" -gt 2 ] && { qmp query-name >answer; exit 0; }
 trap '' TERM
 while :; do sleep 0.1; done
-`);
-  const trap = await lab.startGuest({ qemu: ['-name', 'web'], options: ['--hooks', lab.hooks, '--signal', 'USR1,timeout=0.3'] });
+`,
+  );
+  const trap = await lab.startGuest({
+    qemu: ['-name', 'web'],
+    options: ['--hooks', lab.hooks, '--signal', 'USR1,timeout=0.3'],
+  });
   for (const run of [1, 2]) {
     trap.kill('SIGUSR1');
     await trap.event('failed', run);
@@ -46,7 +52,10 @@ while :; do sleep 0.1; done
 
 test('during a shutdown: others stand back, a reset is refused, a repeated SIGTERM never forces', async (t) => {
   const lab = new Lab(t);
-  const trap = await lab.startGuest({ temper: 'lingering', options: ['--signal', 'HUP,script=reset', '--signal', 'USR1,monitorcommand=system_reset'] });
+  const trap = await lab.startGuest({
+    temper: 'lingering',
+    options: ['--signal', 'HUP,script=reset', '--signal', 'USR1,monitorcommand=system_reset'],
+  });
   trap.kill('SIGTERM');
   await lab.guestSaid('pressed');
   trap.kill('SIGINT');
@@ -57,8 +66,17 @@ test('during a shutdown: others stand back, a reset is refused, a repeated SIGTE
   assert.equal(await trap.status(), 0);
   assert.equal(lab.said('up'), 1, 'nothing has reset the guest');
   assert.equal(lab.said('bye'), 1);
-  assert.deepEqual(trap.events('stands').map((line) => line['signal']), ['SIGINT']);
-  assert.deepEqual(trap.events('refused').map((line) => line['signal']).sort(), ['SIGHUP', 'SIGUSR1']);
+  assert.deepEqual(
+    trap.events('stands').map((line) => line['signal']),
+    ['SIGINT'],
+  );
+  assert.deepEqual(
+    trap
+      .events('refused')
+      .map((line) => line['signal'])
+      .sort(),
+    ['SIGHUP', 'SIGUSR1'],
+  );
   assert.equal(trap.events('default-action').length, 0);
   assert.equal(trap.verdict['signal'], 'SIGTERM');
 });
@@ -85,7 +103,9 @@ test('SIGQUIT alone: quit at once, 124, the button never pressed', async (t) => 
 test('SIGTERM while a hook that resets and waits is running: the guest is shut down', async (t) => {
   const lab = new Lab(t);
   lab.hook('SIGHUP', '#!/bin/sh\nqmp system_reset\nsleep 600\n');
-  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks, '--signal', 'HUP,default=none', '--press', '0.5'] });
+  const trap = await lab.startGuest({
+    options: ['--hooks', lab.hooks, '--signal', 'HUP,default=none', '--press', '0.5'],
+  });
   trap.kill('SIGHUP');
   await lab.guestSaid('up', 2);
   trap.kill('SIGTERM');
@@ -119,7 +139,10 @@ test('a hook that reboots the guest cleanly within one QEMU: the guest is back, 
 test('SIGTERM while such a reboot is under way: the guest that has said goodbye is not started for nothing', async (t) => {
   const lab = new Lab(t);
   lab.hook('mine', cleanReboot);
-  const trap = await lab.startGuest({ temper: 'lingering', options: ['--hooks', lab.hooks, '--signal', 'USR1,script=mine'] });
+  const trap = await lab.startGuest({
+    temper: 'lingering',
+    options: ['--hooks', lab.hooks, '--signal', 'USR1,script=mine'],
+  });
   trap.kill('SIGUSR1');
   await lab.guestSaid('pressed');
   trap.kill('SIGTERM');
@@ -131,12 +154,34 @@ test('SIGTERM while such a reboot is under way: the guest that has said goodbye 
 test('SIGUSR1 opens no debugger, SIGCONT passes without a word, and every other signal is logged and ignored', async (t) => {
   const lab = new Lab(t);
   const trap = await lab.startGuest();
-  const signals = ['SIGUSR1', 'SIGUSR2', 'SIGALRM', 'SIGABRT', 'SIGTRAP', 'SIGSYS', 'SIGXCPU', 'SIGXFSZ', 'SIGVTALRM', 'SIGIO', 'SIGSTKFLT', 'SIGTSTP', 'SIGTTIN', 'SIGTTOU', 'SIGURG'] as const;
+  const signals = [
+    'SIGUSR1',
+    'SIGUSR2',
+    'SIGALRM',
+    'SIGABRT',
+    'SIGTRAP',
+    'SIGSYS',
+    'SIGXCPU',
+    'SIGXFSZ',
+    'SIGVTALRM',
+    'SIGIO',
+    'SIGSTKFLT',
+    'SIGTSTP',
+    'SIGTTIN',
+    'SIGTTOU',
+    'SIGURG',
+  ] as const;
   for (const signal of signals) trap.kill(signal);
   await trap.event('ignored', signals.length);
   // Only now: the kernel discards stop signals that are still pending when SIGCONT comes (signal(7)).
   trap.kill('SIGCONT');
-  assert.deepEqual(trap.events('ignored').map((line) => line['signal']).sort(), [...signals].sort());
+  assert.deepEqual(
+    trap
+      .events('ignored')
+      .map((line) => line['signal'])
+      .sort(),
+    [...signals].sort(),
+  );
   assert.doesNotMatch(trap.stderr, /[Dd]ebugger|SIGCONT/);
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
@@ -144,7 +189,9 @@ test('SIGUSR1 opens no debugger, SIGCONT passes without a word, and every other 
 
 /** Sends `count` signals as fast as a C library can. */
 function storm(pid: number, signal: number, count: number, then = ''): Promise<unknown> {
-  const sender = spawn('python3', ['-c', `import os\nfor _ in range(${count}): os.kill(${pid}, ${signal})\n${then}`], { stdio: 'ignore' });
+  const sender = spawn('python3', ['-c', `import os\nfor _ in range(${count}): os.kill(${pid}, ${signal})\n${then}`], {
+    stdio: 'ignore',
+  });
   return new Promise((resolve) => sender.on('exit', resolve));
 }
 
@@ -154,7 +201,8 @@ function memory(pid: number): number {
 
 /** The size of the largest pipe that a process has, in bytes, as F_GETPIPE_SZ says. */
 function widest(pid: number): number {
-  const ask = 'import fcntl,glob,os,sys\nsizes = [0]\nfor f in glob.glob(sys.argv[1]):\n try:\n  if os.readlink(f).startswith("pipe:"): sizes.append(fcntl.fcntl(os.open(f, os.O_RDONLY | os.O_NONBLOCK), 1032))\n except OSError: pass\nprint(max(sizes))';
+  const ask =
+    'import fcntl,glob,os,sys\nsizes = [0]\nfor f in glob.glob(sys.argv[1]):\n try:\n  if os.readlink(f).startswith("pipe:"): sizes.append(fcntl.fcntl(os.open(f, os.O_RDONLY | os.O_NONBLOCK), 1032))\n except OSError: pass\nprint(max(sizes))';
   return Number(spawnSync('python3', ['-c', ask, `/proc/${pid}/fd/*`], { encoding: 'utf8' }).stdout);
 }
 
@@ -187,7 +235,12 @@ test('a SIGTERM in the very middle of a storm is not lost', async (t) => {
     const lab = new Lab(t);
     const trap = await lab.startGuest();
     await until('the pipe of libuv is wide', () => widest(trap.pid) === 2 ** 20);
-    await storm(trap.pid, 12, 50_000, `os.kill(${trap.pid}, 15)\nfor _ in range(50_000):\n try: os.kill(${trap.pid}, 12)\n except OSError: break`);
+    await storm(
+      trap.pid,
+      12,
+      50_000,
+      `os.kill(${trap.pid}, 15)\nfor _ in range(50_000):\n try: os.kill(${trap.pid}, 12)\n except OSError: break`,
+    );
     assert.equal(await trap.status(), 0);
     assert.equal(lab.said('bye'), 1);
   }
@@ -214,7 +267,7 @@ test('what was counted is told, though QEMU ends in its middle', async (t) => {
   for (let sent = 1; sent <= 2; sent++) {
     trap.kill('SIGTERM');
     // The kernel coalesces too: each is to arrive on its own.
-    await until('it has arrived', () => (/^SigPnd:\s+0+$\n^ShdPnd:\s+0+$/m).test(read(`/proc/${trap.pid}/status`)));
+    await until('it has arrived', () => /^SigPnd:\s+0+$\n^ShdPnd:\s+0+$/m.test(read(`/proc/${trap.pid}/status`)));
   }
   await trap.event('powerdown');
   process.kill(trap.qemuPid, 'SIGKILL');
@@ -233,7 +286,10 @@ test('what one hook has left is ended without a blow to a hook of another signal
     trap.kill('SIGUSR2');
     await trap.event('hook-end', 2 * round);
   }
-  assert.deepEqual(trap.events('hook-end').filter(({ outcome }) => outcome !== 'done'), []);
+  assert.deepEqual(
+    trap.events('hook-end').filter(({ outcome }) => outcome !== 'done'),
+    [],
+  );
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
 });

@@ -45,15 +45,34 @@ os.rename('${path}.part', '${path}')
 
 const few = [4, 7];
 /** With gaps, and beyond the number from which Node leaves descriptors unmarked. */
-const many = [...Array.from({ length: 24 }, (_, i) => i + 3), ...Array.from({ length: 14 }, (_, i) => i + 30), 199, 254, 300];
+const many = [
+  ...Array.from({ length: 24 }, (_, i) => i + 3),
+  ...Array.from({ length: 14 }, (_, i) => i + 30),
+  199,
+  254,
+  300,
+];
 
 /** What runs a command at a terminal of its own. */
 const atTerminal = `import pty, sys; sys.exit(__import__('os').waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))`;
 
-const kinds: Readonly<Record<string, { readonly fds: readonly number[]; readonly stdio?: (lab: Lab) => StdioOptions; readonly closed?: string; readonly through?: readonly string[] }>> = {
-  'pipes': { fds: many },
-  'files': { fds: few, stdio: (lab) => [openSync(lab.file('in'), 'w+'), openSync(lab.file('out'), 'w+'), openSync(lab.file('log'), 'w+')] },
-  'closed': { fds: many, closed: '012' },
+const kinds: Readonly<
+  Record<
+    string,
+    {
+      readonly fds: readonly number[];
+      readonly stdio?: (lab: Lab) => StdioOptions;
+      readonly closed?: string;
+      readonly through?: readonly string[];
+    }
+  >
+> = {
+  pipes: { fds: many },
+  files: {
+    fds: few,
+    stdio: (lab) => [openSync(lab.file('in'), 'w+'), openSync(lab.file('out'), 'w+'), openSync(lab.file('log'), 'w+')],
+  },
+  closed: { fds: many, closed: '012' },
   'a terminal': { fds: few, through: ['python3', '-c', atTerminal] },
 };
 
@@ -62,7 +81,12 @@ for (const [version, node] of nodes()) {
     test(`Node ${version}, stdio ${kind}, ${fds.length} descriptors: all are QEMU's under their numbers, and none is a hook's`, async (t) => {
       const lab = new Lab(t);
       for (const name of ['start', 'SIGUSR1']) lab.hook(name, listOwn(lab.file(name)));
-      const trap = lab.start({ node, through: [...(through ?? []), ...opening(lab, fds, closed)], ...(stdio && { stdio: stdio(lab) }), options: ['--hooks', lab.hooks, '--name', 'vm'] });
+      const trap = lab.start({
+        node,
+        through: [...(through ?? []), ...opening(lab, fds, closed)],
+        ...(stdio && { stdio: stdio(lab) }),
+        options: ['--hooks', lab.hooks, '--name', 'vm'],
+      });
       await lab.guestSaid('up');
       const qemu = await until('qemu.pid is there', () => Number(read(`${lab.runDir}/qemu.pid`).split(' ')[0]) || null);
       const held = descriptors(qemu);
@@ -70,7 +94,10 @@ for (const [version, node] of nodes()) {
       const own = Number(/fd = "(\d+)"/.exec(read(`${lab.runDir}/monitors.cfg`))?.[1]);
       assert.ok(own < 256 && own > 200 && !fds.includes(own), `the control monitor is on ${own}`);
       const pid = Number(read(`${lab.runDir}/lock`).split(' ')[0]);
-      await until('qemu-trap holds none of them any more', () => !openFiles(pid).some((path) => path.startsWith(lab.file('fd-'))));
+      await until(
+        'qemu-trap holds none of them any more',
+        () => !openFiles(pid).some((path) => path.startsWith(lab.file('fd-'))),
+      );
       await until('the monitors are there', () => read(`${lab.runDir}/status.json`).includes('"running"'));
       process.kill(pid, 'SIGUSR1');
       for (const hook of ['start', 'SIGUSR1']) {
@@ -88,13 +115,36 @@ for (const [version, node] of nodes()) {
     });
   }
 
-  for (const [kind, around, step] of [['a pipe', '"$@" 2>&1 | cat', 1], ['a file, and stdin closed', '"$@" <&- >log 2>&1; cat log', 4]] as const) {
+  for (const [kind, around, step] of [
+    ['a pipe', '"$@" 2>&1 | cat', 1],
+    ['a file, and stdin closed', '"$@" <&- >log 2>&1; cat log', 4],
+  ] as const) {
     test(`Node ${version}, stderr ${kind}: a --ready-fd that nobody opened is refused, whatever qemu-trap and Node have open`, (t) => {
       const lab = new Lab(t);
       // Each in a shell that has closed all but its stdio: what runs the tests may have left any number open.
       const each = `for fd in /proc/$$/fd/*; do fd=\${fd##*/}; [ "$fd" -le 2 ] || eval "exec $fd>&-"; done; ${around}`;
       for (let fd = 3; fd < 28; fd += step) {
-        const { stdout } = spawnSync('bash', ['-c', each, 'bash', node, program, '--run-dir', lab.runDir, '--state-dir', lab.file('state'), '--ready-fd', String(fd), '--', 'sh', '-c', 'echo started'], { encoding: 'utf8', cwd: lab.dir });
+        const { stdout } = spawnSync(
+          'bash',
+          [
+            '-c',
+            each,
+            'bash',
+            node,
+            program,
+            '--run-dir',
+            lab.runDir,
+            '--state-dir',
+            lab.file('state'),
+            '--ready-fd',
+            String(fd),
+            '--',
+            'sh',
+            '-c',
+            'echo started',
+          ],
+          { encoding: 'utf8', cwd: lab.dir },
+        );
         assert.match(stdout, /^qemu-trap: --ready-fd \d+: no such file descriptor is open for writing[^\n]+\n$/);
       }
     });
@@ -104,7 +154,10 @@ for (const [version, node] of nodes()) {
 test('a descriptor that only JSON names reaches QEMU under its number', async (t) => {
   const lab = new Lab(t);
   // Of Node's kind of pipe, which is a socket.
-  const trap = lab.start({ stdio: ['ignore', 'pipe', 'pipe', 'ignore', 'ignore', 'pipe'], qemu: ['-netdev', '{"type":"stream","id":"n0","server":false,"addr":{"type":"fd","str":"5"}}'] });
+  const trap = lab.start({
+    stdio: ['ignore', 'pipe', 'pipe', 'ignore', 'ignore', 'pipe'],
+    qemu: ['-netdev', '{"type":"stream","id":"n0","server":false,"addr":{"type":"fd","str":"5"}}'],
+  });
   await lab.guestSaid('up');
   assert.match(descriptors(trap.qemuPid).get(5) ?? '', /^socket:/);
   (trap.child.stdio as unknown as Socket[])[5]?.destroy();
@@ -113,14 +166,16 @@ test('a descriptor that only JSON names reaches QEMU under its number', async (t
   assert.equal(lab.said('bye'), 1);
 });
 
-test('a descriptor that an option names and nobody opened is not qemu-trap\'s: QEMU refuses it', async (t) => {
+test("a descriptor that an option names and nobody opened is not qemu-trap's: QEMU refuses it", async (t) => {
   const lab = new Lab(t);
-  const refused = await Promise.all(Array.from({ length: 6 }, async (_, i) => {
-    const one = new Lab(t);
-    const fd = 9 + 8 * i;
-    const trap = one.start({ qemu: ['-add-fd', `fd=${fd},set=1`] });
-    return { fd, status: await trap.status(), stderr: trap.stderr };
-  }));
+  const refused = await Promise.all(
+    Array.from({ length: 6 }, async (_, i) => {
+      const one = new Lab(t);
+      const fd = 9 + 8 * i;
+      const trap = one.start({ qemu: ['-add-fd', `fd=${fd},set=1`] });
+      return { fd, status: await trap.status(), stderr: trap.stderr };
+    }),
+  );
   for (const { fd, status, stderr } of refused) {
     assert.equal(status, 1, `${fd}: ${stderr}`);
     assert.match(stderr, /-add-fd fd=\d+,set=1: .*not valid/, "QEMU's own words");
@@ -187,7 +242,11 @@ test('what qemu-trap was activated with is told to nobody else', async (t) => {
   const lab = new Lab(t);
   writeFileSync(lab.file('qemu'), `#!/bin/sh\nenv >'${lab.file('env')}'\n`, { mode: 0o755 });
   lab.hook('start', `#!/bin/sh\nenv >'${lab.file('env-start')}'\n`);
-  const trap = lab.start({ command: [lab.file('qemu')], options: ['--hooks', lab.hooks], env: { LISTEN_FDS: '1', LISTEN_PID: '1', LISTEN_FDNAMES: 'x', LISTEN_PIDFDID: '7' } });
+  const trap = lab.start({
+    command: [lab.file('qemu')],
+    options: ['--hooks', lab.hooks],
+    env: { LISTEN_FDS: '1', LISTEN_PID: '1', LISTEN_FDNAMES: 'x', LISTEN_PIDFDID: '7' },
+  });
   await trap.status();
   for (const name of ['env', 'env-start']) {
     assert.match(read(lab.file(name)), /^PATH=/m);

@@ -16,24 +16,45 @@ import type { DefaultAction, SignalName } from '../src/signals.js';
 const killAfterMs = 5_000;
 const file = { path: '/hook', ours: false };
 
-function rule(signal: SignalName, script: boolean, monitorCommand: string | null, timeoutMs: number, defaultAction: DefaultAction): Rule {
-  return { signal, source: 'option', script: script ? file : null, monitorCommand, timeoutMs: script || monitorCommand ? timeoutMs : 0, defaultAction };
+function rule(
+  signal: SignalName,
+  script: boolean,
+  monitorCommand: string | null,
+  timeoutMs: number,
+  defaultAction: DefaultAction,
+): Rule {
+  return {
+    signal,
+    source: 'option',
+    script: script ? file : null,
+    monitorCommand,
+    timeoutMs: script || monitorCommand ? timeoutMs : 0,
+    defaultAction,
+  };
 }
 
-const anyRule = fc.record({
-  signal: fc.constantFrom<SignalName>('SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1', 'SIGQUIT'),
-  script: fc.boolean(),
-  monitorCommand: fc.constantFrom('system_powerdown', 'system_reset', null),
-  timeoutMs: fc.integer({ min: 0, max: 60_000 }),
-  defaultAction: fc.constantFrom<DefaultAction>('quit', 'kill', 'none'),
-}).map((each) => rule(each.signal, each.script, each.monitorCommand, each.timeoutMs, each.defaultAction));
+const anyRule = fc
+  .record({
+    signal: fc.constantFrom<SignalName>('SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1', 'SIGQUIT'),
+    script: fc.boolean(),
+    monitorCommand: fc.constantFrom('system_powerdown', 'system_reset', null),
+    timeoutMs: fc.integer({ min: 0, max: 60_000 }),
+    defaultAction: fc.constantFrom<DefaultAction>('quit', 'kill', 'none'),
+  })
+  .map((each) => rule(each.signal, each.script, each.monitorCommand, each.timeoutMs, each.defaultAction));
 
 const anyOutcome = fc.constantFrom<HookOutcome>({ kind: 'done' }, { kind: 'not-now' }, { kind: 'failed', why: 'so' });
 
 const anyQemuEvent = fc.constantFrom<QemuEvent>(
-  { event: 'SHUTDOWN', reason: 'guest-shutdown', byGuest: true }, { event: 'SHUTDOWN', reason: 'host-ui', byGuest: false },
-  { event: 'RESET', byGuest: true }, { event: 'RESET', byGuest: false }, { event: 'STOP' }, { event: 'RESUME' },
-  { event: 'GUEST_PANICKED', action: 'poweroff' }, { event: 'WATCHDOG', action: 'reset' }, { event: 'MIGRATION', status: 'completed' },
+  { event: 'SHUTDOWN', reason: 'guest-shutdown', byGuest: true },
+  { event: 'SHUTDOWN', reason: 'host-ui', byGuest: false },
+  { event: 'RESET', byGuest: true },
+  { event: 'RESET', byGuest: false },
+  { event: 'STOP' },
+  { event: 'RESUME' },
+  { event: 'GUEST_PANICKED', action: 'poweroff' },
+  { event: 'WATCHDOG', action: 'reset' },
+  { event: 'MIGRATION', status: 'completed' },
 );
 
 /** One rule a signal throughout a day, as qemu-trap has. */
@@ -42,12 +63,36 @@ const anyDay = fc.tuple(
   fc.constantFrom<readonly number[]>([], [10_000], [500, 10_000]),
   fc.array(
     fc.oneof(
-      { weight: 4, arbitrary: fc.record({ what: fc.constant('signal' as const), index: fc.nat(), atTerminal: fc.boolean() }) },
-      { weight: 4, arbitrary: fc.record({ what: fc.constant('time' as const), ms: fc.integer({ min: 0, max: 20_000 }) }) },
+      {
+        weight: 4,
+        arbitrary: fc.record({ what: fc.constant('signal' as const), index: fc.nat(), atTerminal: fc.boolean() }),
+      },
+      {
+        weight: 4,
+        arbitrary: fc.record({ what: fc.constant('time' as const), ms: fc.integer({ min: 0, max: 20_000 }) }),
+      },
       { weight: 3, arbitrary: fc.record({ what: fc.constant('hook-ends' as const), outcome: anyOutcome }) },
-      { weight: 2, arbitrary: fc.record({ what: fc.constant('input' as const), input: fc.constantFrom<Input>({ kind: 'monitor-up', runState: 'running' }, { kind: 'powerdown' }) }) },
-      { weight: 1, arbitrary: fc.record({ what: fc.constant('input' as const), input: fc.constantFrom(...runStates).map((runState): Input => ({ kind: 'run-state', runState })) }) },
-      { weight: 2, arbitrary: fc.record({ what: fc.constant('input' as const), input: anyQemuEvent.map((event): Input => ({ kind: 'qemu', event })) }) },
+      {
+        weight: 2,
+        arbitrary: fc.record({
+          what: fc.constant('input' as const),
+          input: fc.constantFrom<Input>({ kind: 'monitor-up', runState: 'running' }, { kind: 'powerdown' }),
+        }),
+      },
+      {
+        weight: 1,
+        arbitrary: fc.record({
+          what: fc.constant('input' as const),
+          input: fc.constantFrom(...runStates).map((runState): Input => ({ kind: 'run-state', runState })),
+        }),
+      },
+      {
+        weight: 2,
+        arbitrary: fc.record({
+          what: fc.constant('input' as const),
+          input: anyQemuEvent.map((event): Input => ({ kind: 'qemu', event })),
+        }),
+      },
     ),
     { maxLength: 40 },
   ),
@@ -91,9 +136,15 @@ class Day {
       case 'press':
       case 'command':
         // The button may be pressed again beside a hook, once it was pressed at all.
-        assert.ok(this.hooks.get(action.signal) !== 'running' || (action.do === 'press' && (before.stop?.presses ?? 0) > 0), 'never two links of one signal at a time');
+        assert.ok(
+          this.hooks.get(action.signal) !== 'running' || (action.do === 'press' && (before.stop?.presses ?? 0) > 0),
+          'never two links of one signal at a time',
+        );
         this.isHeard();
-        assert.ok(before.end === null || before.end.action === 'none', 'nothing is asked of the guest after the default action');
+        assert.ok(
+          before.end === null || before.end.action === 'none',
+          'nothing is asked of the guest after the default action',
+        );
         this.linkTried.add(action.signal);
         return;
       case 'quit':
@@ -102,7 +153,10 @@ class Day {
         assert.ok(end);
         if (action.do === 'quit') this.isHeard();
         if (action.do === 'kill' && end.action === 'none') {
-          assert.ok(this.exitsAt !== null && this.now >= this.exitsAt + killAfterMs, 'SIGKILL only when its exit had its time');
+          assert.ok(
+            this.exitsAt !== null && this.now >= this.exitsAt + killAfterMs,
+            'SIGKILL only when its exit had its time',
+          );
           this.killed = true;
           return;
         }
@@ -111,7 +165,10 @@ class Day {
         if (action.do === 'kill') this.killed = true;
         else this.quitAt = this.now;
         if (action.do === 'kill' && end.action === 'quit') {
-          assert.ok(this.quitAt !== null && this.now >= this.quitAt + killAfterMs, 'SIGKILL only when quit had its time');
+          assert.ok(
+            this.quitAt !== null && this.now >= this.quitAt + killAfterMs,
+            'SIGKILL only when quit had its time',
+          );
         }
         if (end.cause === 'deadline') {
           assert.ok(this.now >= stop.deadline, 'never before the deadline');
@@ -172,12 +229,19 @@ test('a random day: it always ends, one link at a time, no quit before its time,
         if (happening.what === 'time') day.pass(happening.ms);
         else if (happening.what === 'hook-ends') day.endHooks(happening.outcome);
         else if (happening.what === 'input') day.take(happening.input);
-        else day.take({ kind: 'signal', times: 1, rule: rules[happening.index % rules.length] as Rule, atTerminal: happening.atTerminal });
+        else
+          day.take({
+            kind: 'signal',
+            times: 1,
+            rule: rules[happening.index % rules.length] as Rule,
+            atTerminal: happening.atTerminal,
+          });
       }
       // From here on nobody does anything: no hook ends, no guest goes, QEMU does not react.
       const { stop, end } = day.state;
       if (stop === null && end === null) return;
-      const bound = (end === null ? Math.max(stop?.deadline ?? 0, day.now) : Math.max(end.killAt, day.now)) + killAfterMs;
+      const bound =
+        (end === null ? Math.max(stop?.deadline ?? 0, day.now) : Math.max(end.killAt, day.now)) + killAfterMs;
       day.pass(Math.max(0, bound - day.now) + 1);
       assert.ok(day.killed, 'it always ends');
     }),
@@ -225,12 +289,20 @@ test('a QEMU that says it exits is left alone, and killed when the time to kill 
     assert.deepEqual(done.at(-1), before.length === 1 ? [] : ['silence-hooks']);
     const exitsAt = (before.length + 1) * 1_000;
     assert.equal(nextTick(state), exitsAt + killAfterMs);
-    assert.deepEqual(step(state, { kind: 'tick' }, exitsAt + killAfterMs).actions.map((action) => action.do), ['tell', 'kill']);
+    assert.deepEqual(
+      step(state, { kind: 'tick' }, exitsAt + killAfterMs).actions.map((action) => action.do),
+      ['tell', 'kill'],
+    );
   }
 });
 
 test('a QEMU that stays after its guest is told to quit in a shutdown, and left as it is without one', () => {
-  const signal = (name: SignalName): Input => ({ kind: 'signal', rule: name === 'SIGTERM' ? term : rule(name, false, null, 0, 'quit'), times: 1, atTerminal: false });
+  const signal = (name: SignalName): Input => ({
+    kind: 'signal',
+    rule: name === 'SIGTERM' ? term : rule(name, false, null, 0, 'quit'),
+    times: 1,
+    atTerminal: false,
+  });
   assert.deepEqual(doneOn(running, signal('SIGTERM'), off, stays).done.at(-1), ['quit']);
   const left = doneOn(running, off, stays);
   assert.deepEqual(left.done.at(-1), []);
@@ -254,14 +326,22 @@ test('the button follows a monitor command that fails, and in the reserve one th
   const { done } = doneOn(running, signal as Input, succeeds as Input, ...later);
   assert.deepEqual(done.slice(1, 3), [['command'], []]);
   // Two seconds in, with 20 to go: the reserve begins 5 seconds before the end.
-  assert.deepEqual(done.flatMap((each, i) => (each.includes('press') ? [i + 1] : [])), [17]);
+  assert.deepEqual(
+    done.flatMap((each, i) => (each.includes('press') ? [i + 1] : [])),
+    [17],
+  );
   // monitorcommand=none has neither.
   const none = { ...saves, script: file, monitorCommand: null };
   const failed: Input = { kind: 'hook-end', signal: 'SIGTERM', outcome: { kind: 'failed', why: 'so' } };
-  assert.deepEqual(doneOn(running, { kind: 'signal', rule: none, times: 1, atTerminal: false }, failed, ...later, ...later).done.flat().filter((each) => each === 'press' || each === 'command'), []);
+  assert.deepEqual(
+    doneOn(running, { kind: 'signal', rule: none, times: 1, atTerminal: false }, failed, ...later, ...later)
+      .done.flat()
+      .filter((each) => each === 'press' || each === 'command'),
+    [],
+  );
 });
 
-test('time in which qemu-trap stood still is not the guest\'s, and the button has its whole reserve', () => {
+test("time in which qemu-trap stood still is not the guest's, and the button has its whole reserve", () => {
   const fourSeconds = rule('SIGTERM', true, 'system_powerdown', 4_000, 'quit');
   let state = step(initialState({ killAfterMs, pressGaps: [10_000] }), running, 0).state;
   state = step(state, { kind: 'signal', rule: fourSeconds, times: 1, atTerminal: false }, 0).state;
@@ -270,14 +350,26 @@ test('time in which qemu-trap stood still is not the guest\'s, and the button ha
   for (let now = 1_000; now < 20_000; now = now === 1_000 ? 5_000 : now + 500) {
     const stepped = step(state, { kind: 'tick' }, now);
     state = stepped.state;
-    const what = stepped.actions.flatMap((action) => (action.do === 'press' || action.do === 'quit' || action.do === 'kill' ? [action.do] : []));
+    const what = stepped.actions.flatMap((action) =>
+      action.do === 'press' || action.do === 'quit' || action.do === 'kill' ? [action.do] : [],
+    );
     if (what.length > 0) done.push([now, what]);
   }
-  assert.deepEqual(done, [[7_000, ['press']], [8_000, ['quit']], [13_000, ['kill']]]);
+  assert.deepEqual(done, [
+    [7_000, ['press']],
+    [8_000, ['quit']],
+    [13_000, ['kill']],
+  ]);
 });
 
 test('a guest that is started again after its power-off (the hook reboot) is no shutdown', () => {
-  const again = doneOn(running, off, stays, { kind: 'qemu', event: { event: 'RESET', byGuest: false } }, { kind: 'qemu', event: { event: 'RESUME' } });
+  const again = doneOn(
+    running,
+    off,
+    stays,
+    { kind: 'qemu', event: { event: 'RESET', byGuest: false } },
+    { kind: 'qemu', event: { event: 'RESUME' } },
+  );
   assert.deepEqual(again.done.flat(), []);
   assert.equal(again.state.evidence.shutdown, null);
   assert.equal(nextTick(again.state), Infinity);
@@ -286,7 +378,14 @@ test('a guest that is started again after its power-off (the hook reboot) is no 
 test('a signal that comes when its hook has exited runs the hook again: none stood for it', () => {
   const pause = rule('SIGUSR1', true, null, 60_000, 'none');
   const usr1: Input = { kind: 'signal', rule: pause, times: 1, atTerminal: false };
-  const [exit, end]: [Input, Input] = [{ kind: 'hook-exit', signal: 'SIGUSR1' }, { kind: 'hook-end', signal: 'SIGUSR1', outcome: { kind: 'done' } }];
-  assert.deepEqual(doneOn(running, usr1, usr1, exit, end).done.flat(), ['run-hook'], 'one stands for those that come while it runs');
+  const [exit, end]: [Input, Input] = [
+    { kind: 'hook-exit', signal: 'SIGUSR1' },
+    { kind: 'hook-end', signal: 'SIGUSR1', outcome: { kind: 'done' } },
+  ];
+  assert.deepEqual(
+    doneOn(running, usr1, usr1, exit, end).done.flat(),
+    ['run-hook'],
+    'one stands for those that come while it runs',
+  );
   assert.deepEqual(doneOn(running, usr1, exit, usr1, usr1, end).done.flat(), ['run-hook', 'run-hook']);
 });

@@ -11,9 +11,19 @@ const seed = 20261124;
 
 test('thirty bad days, the same each time: no guest lost, no hang, nothing left behind, no untrue status', async () => {
   const told: string[] = [];
-  const tally = await liveMany(seed, Array.from({ length: 30 }, (_, number) => number), 3, false, (text) => told.push(text));
+  const tally = await liveMany(
+    seed,
+    Array.from({ length: 30 }, (_, number) => number),
+    3,
+    false,
+    (text) => told.push(text),
+  );
   const { lost, hangs, leftovers, untrue } = tally;
-  assert.deepEqual({ lost, hangs, leftovers, untrue }, { lost: 0, hangs: 0, leftovers: 0, untrue: 0 }, `${told.join('\n')}\n${wordTally(seed, tally)}`);
+  assert.deepEqual(
+    { lost, hangs, leftovers, untrue },
+    { lost: 0, hangs: 0, leftovers: 0, untrue: 0 },
+    `${told.join('\n')}\n${wordTally(seed, tally)}`,
+  );
   assert.ok([...tally.injected.values()].reduce((sum, times) => sum + times, 0) >= 15, wordTally(seed, tally));
 });
 
@@ -28,13 +38,27 @@ qemu.on('exit', (code) => process.exit(code ?? 1));
 test('negative control: a wrapper that passes the signal on is found out on a day without any fault', async (t) => {
   const lab = new Lab(t);
   writeFileSync(lab.file('naive.cjs'), naive);
-  const plain: Plan = { ...makePlan(seed, 0, { root: false, mount: false, clock: null }), temper: 'obedient', hook: 'bundled', stderr: 'unread', stop: 'SIGTERM', stopAt: 'up', faults: [] };
+  const plain: Plan = {
+    ...makePlan(seed, 0, { root: false, mount: false, clock: null }),
+    temper: 'obedient',
+    hook: 'bundled',
+    stderr: 'unread',
+    stop: 'SIGTERM',
+    stopAt: 'up',
+    faults: [],
+  };
   const { complaints } = await live(plain, findPowers(), 0, lab.file('naive.cjs'));
-  assert.deepEqual(complaints.map(({ what }) => what), ['status 0, and the guest never said goodbye ()']);
+  assert.deepEqual(
+    complaints.map(({ what }) => what),
+    ['status 0, and the guest never said goodbye ()'],
+  );
   assert.deepEqual((await live(plain, findPowers(), 0)).complaints, []);
 });
 
-for (const [way, times] of [['in process', 1_500], ['by hook', 200]] as const) {
+for (const [way, times] of [
+  ['in process', 1_500],
+  ['by hook', 200],
+] as const) {
   test(`${times} resets of a living guest, ${way}: memory and descriptors stay as they are`, async () => {
     const life = await liveLong(way, times);
     assert.deepEqual(complaintsOf(life), [], wordLongLife(life));

@@ -21,34 +21,65 @@ const rubbish = fc
   .oneof(
     fc.uint8Array({ maxLength: 60 }).map((bytes) => Buffer.from(bytes.filter((byte) => byte !== 0x0a))),
     fc.json().map((json) => Buffer.from(json)),
-    fc.constantFrom('{"return": {}}', '{"return": 1, "id": 4711}', '{"error": {}, "id": null}', '{"error": 5}', '{"QMP": 3}', '{"event": null}', '{"event": "X"', '[]', '\r', '{"__proto__": {"QMP": 1}}').map((text) => Buffer.from(text)),
+    fc
+      .constantFrom(
+        '{"return": {}}',
+        '{"return": 1, "id": 4711}',
+        '{"error": {}, "id": null}',
+        '{"error": 5}',
+        '{"QMP": 3}',
+        '{"event": null}',
+        '{"event": "X"',
+        '[]',
+        '\r',
+        '{"__proto__": {"QMP": 1}}',
+      )
+      .map((text) => Buffer.from(text)),
     fc.nat({ max: 200_000 }).map((length) => Buffer.alloc(length, 'x')),
   )
   .filter((line) => !/"(event|QMP)"/.test(line.toString('latin1')) || !line.toString('latin1').startsWith('{"event"'));
 
 test('the QMP client hears every event between whatever else comes, however it is cut', async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(fc.oneof(rubbish, fc.nat()), { maxLength: 30 }), fc.array(fc.integer({ min: 1, max: 5_000 }), { minLength: 1, maxLength: 5 }), async (lines, cuts) => {
-      const fromQemu = new PassThrough();
-      const toQemu = new PassThrough();
-      toQemu.resume();
-      const heard: QmpEvent[] = [];
-      let closed = 0;
-      const client = new QmpClient(Duplex.from({ readable: fromQemu, writable: toQemu }), { onEvent: (event) => heard.push(event), onClose: () => closed++ });
-      const open = client.execute('query-status').catch((error: unknown) => error);
-      const bytes = Buffer.concat(lines.flatMap((line) => [typeof line === 'number' ? Buffer.from(`{"event": "NUMBER", "data": {"n": ${line}}}`) : line, Buffer.from('\n')]));
-      for (let at = 0, i = 0; at < bytes.length; i++) {
-        const end = at + (cuts[i % cuts.length] as number);
-        fromQemu.write(bytes.subarray(at, end));
-        at = end;
-      }
-      fromQemu.end();
-      const answer = await open;
-      assert.ok(answer instanceof MonitorClosed || answer instanceof QmpError || !(answer instanceof Error), String(answer));
-      assert.deepEqual(heard.filter(({ event }) => event === 'NUMBER').map(({ data }) => data['n']), lines.filter((line) => typeof line === 'number'));
-      assert.equal(closed, 1);
-      await assert.rejects(client.execute('late'), MonitorClosed);
-    }),
+    fc.asyncProperty(
+      fc.array(fc.oneof(rubbish, fc.nat()), { maxLength: 30 }),
+      fc.array(fc.integer({ min: 1, max: 5_000 }), { minLength: 1, maxLength: 5 }),
+      async (lines, cuts) => {
+        const fromQemu = new PassThrough();
+        const toQemu = new PassThrough();
+        toQemu.resume();
+        const heard: QmpEvent[] = [];
+        let closed = 0;
+        const client = new QmpClient(Duplex.from({ readable: fromQemu, writable: toQemu }), {
+          onEvent: (event) => heard.push(event),
+          onClose: () => closed++,
+        });
+        const open = client.execute('query-status').catch((error: unknown) => error);
+        const bytes = Buffer.concat(
+          lines.flatMap((line) => [
+            typeof line === 'number' ? Buffer.from(`{"event": "NUMBER", "data": {"n": ${line}}}`) : line,
+            Buffer.from('\n'),
+          ]),
+        );
+        for (let at = 0, i = 0; at < bytes.length; i++) {
+          const end = at + (cuts[i % cuts.length] as number);
+          fromQemu.write(bytes.subarray(at, end));
+          at = end;
+        }
+        fromQemu.end();
+        const answer = await open;
+        assert.ok(
+          answer instanceof MonitorClosed || answer instanceof QmpError || !(answer instanceof Error),
+          String(answer),
+        );
+        assert.deepEqual(
+          heard.filter(({ event }) => event === 'NUMBER').map(({ data }) => data['n']),
+          lines.filter((line) => typeof line === 'number'),
+        );
+        assert.equal(closed, 1);
+        await assert.rejects(client.execute('late'), MonitorClosed);
+      },
+    ),
     { seed, numRuns: 200 },
   );
 });
@@ -59,25 +90,38 @@ test('commands are cut as QEMU cuts them, whatever their style, and never make t
     fc.array(fc.jsonValue()).map((value) => JSON.stringify(value)),
   );
   fc.assert(
-    fc.property(fc.array(text), fc.constantFrom('', ' ', '\n', '\r\n'), fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1 }), (texts, gap, cuts) => {
-      const bytes = Buffer.from(texts.join(gap));
-      const got: string[] = [];
-      const take = jsonSplitter((each) => got.push(each));
-      for (let at = 0, i = 0; at < bytes.length; i++) {
-        const end = at + (cuts[i % cuts.length] as number);
-        take(bytes.subarray(at, end));
-        at = end;
-      }
-      assert.deepEqual(got, texts);
-      for (const each of got) assert.deepEqual(readJson(each), JSON.parse(each));
-    }),
+    fc.property(
+      fc.array(text),
+      fc.constantFrom('', ' ', '\n', '\r\n'),
+      fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1 }),
+      (texts, gap, cuts) => {
+        const bytes = Buffer.from(texts.join(gap));
+        const got: string[] = [];
+        const take = jsonSplitter((each) => got.push(each));
+        for (let at = 0, i = 0; at < bytes.length; i++) {
+          const end = at + (cuts[i % cuts.length] as number);
+          take(bytes.subarray(at, end));
+          at = end;
+        }
+        assert.deepEqual(got, texts);
+        for (const each of got) assert.deepEqual(readJson(each), JSON.parse(each));
+      },
+    ),
     { seed },
   );
-  fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => jsonSplitter((each) => void readJson(each))(Buffer.from(bytes))), { seed, numRuns: 2_000 });
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) =>
+      jsonSplitter((each) => void readJson(each))(Buffer.from(bytes)),
+    ),
+    { seed, numRuns: 2_000 },
+  );
   const plain = fc.string({ unit: fc.constantFrom('a', '"', 'ä', ' ', '{', '}', ',', ':') });
   fc.assert(
     fc.property(plain, (value) => {
-      assert.deepEqual(readJson(`{'execute': '${value}', "id": "${value.replaceAll('"', '\\"')}"}`), { execute: value, id: value });
+      assert.deepEqual(readJson(`{'execute': '${value}', "id": "${value.replaceAll('"', '\\"')}"}`), {
+        execute: value,
+        id: value,
+      });
     }),
     { seed },
   );
@@ -86,10 +130,15 @@ test('commands are cut as QEMU cuts them, whatever their style, and never make t
 /** QEMU's own reading of `-name VALUE`; `null` where it refuses it. */
 function nameByQemu(value: string): Promise<string | null> {
   return new Promise((resolve, reject) => {
-    const qemu = spawn('qemu-system-x86_64', ['-M', 'none', '-display', 'none', '-qmp', 'stdio', '-name', value], { stdio: ['pipe', 'pipe', 'ignore'] });
+    const qemu = spawn('qemu-system-x86_64', ['-M', 'none', '-display', 'none', '-qmp', 'stdio', '-name', value], {
+      stdio: ['pipe', 'pipe', 'ignore'],
+    });
     const timer = setTimeout(() => qemu.kill('SIGKILL'), 20_000);
     let answer: string | null = null;
-    const client = new QmpClient(Duplex.from({ readable: qemu.stdout, writable: qemu.stdin }), { onEvent: () => undefined, onClose: () => undefined });
+    const client = new QmpClient(Duplex.from({ readable: qemu.stdout, writable: qemu.stdin }), {
+      onEvent: () => undefined,
+      onClose: () => undefined,
+    });
     client.ready
       .then(() => client.execute('query-name'))
       .then((name) => {
@@ -106,9 +155,26 @@ function nameByQemu(value: string): Promise<string | null> {
   });
 }
 
-test("-name is read as QEMU itself reads it", async () => {
-  const piece = fc.constantFrom('web', 'a', 'guest=', 'guest=b', 'process=p', 'debug-threads=on', 'debug-threads=off', ',', ',', ',,', '=', ' ', 'ä');
-  const values = fc.sample(fc.array(piece, { minLength: 1, maxLength: 6 }).map((pieces) => pieces.join('')), { seed, numRuns: 60 });
+test('-name is read as QEMU itself reads it', async () => {
+  const piece = fc.constantFrom(
+    'web',
+    'a',
+    'guest=',
+    'guest=b',
+    'process=p',
+    'debug-threads=on',
+    'debug-threads=off',
+    ',',
+    ',',
+    ',,',
+    '=',
+    ' ',
+    'ä',
+  );
+  const values = fc.sample(
+    fc.array(piece, { minLength: 1, maxLength: 6 }).map((pieces) => pieces.join('')),
+    { seed, numRuns: 60 },
+  );
   let accepted = 0;
   for (const value of new Set(values)) {
     const name = await nameByQemu(value);
@@ -158,11 +224,25 @@ modes[mode]();
 setInterval(() => undefined, 1_000);
 `;
 
-for (const mode of ['silent', 'greets and is silent', 'an error for every command', 'errors after the negotiation', 'nonsense for every command', 'random bytes', 'megabyte events', 'one line without an end', 'hangs up and stays', 'never reads']) {
+for (const mode of [
+  'silent',
+  'greets and is silent',
+  'an error for every command',
+  'errors after the negotiation',
+  'nonsense for every command',
+  'random bytes',
+  'megabyte events',
+  'one line without an end',
+  'hangs up and stays',
+  'never reads',
+]) {
   test(`a QEMU whose monitor misbehaves (${mode}): it is ended in time all the same, and the last line says how`, async (t) => {
     const lab = new Lab(t);
     writeFileSync(lab.file('hostile.cjs'), hostile);
-    const trap = lab.start({ command: [process.execPath, lab.file('hostile.cjs'), mode, String(seed)], options: ['--timeout', '1', '--kill-after', '0.5'] });
+    const trap = lab.start({
+      command: [process.execPath, lab.file('hostile.cjs'), mode, String(seed)],
+      options: ['--timeout', '1', '--kill-after', '0.5'],
+    });
     await trap.event('start');
     const began = performance.now();
     trap.kill('SIGTERM');

@@ -23,7 +23,10 @@ for (const [version, node] of nodes()) {
     await until('the VM runs', () => read(lab.file('log')).includes('"ready"'));
     lab.spawn(['touch', lab.file('sign')]);
     assert.equal(await trap.status(), 0, read(lab.file('log')));
-    assert.match(read(lab.file('log')).trim().split('\n').at(-1) ?? '', /SIGHUP: clean shutdown: the guest powered off .*exit status 0"/);
+    assert.match(
+      read(lab.file('log')).trim().split('\n').at(-1) ?? '',
+      /SIGHUP: clean shutdown: the guest powered off .*exit status 0"/,
+    );
     assert.equal(lab.said('bye'), 1);
     await lab.assertNothingLeft();
   });

@@ -12,10 +12,18 @@ import { Lab, program, read, until } from './lab.js';
 
 const named = ['--name', 'vm'];
 const history = (lab: Lab): string => lab.file('state/vm.history');
-const lines = (lab: Lab): (RunStart & RunRecord)[] => read(history(lab)).trim().split('\n').map((line) => JSON.parse(line) as RunStart & RunRecord);
+const lines = (lab: Lab): (RunStart & RunRecord)[] =>
+  read(history(lab))
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as RunStart & RunRecord);
 
 function status(lab: Lab): { last: RunRecord | null; running: boolean; stops: number; cut_off: number } {
-  const { stdout, stderr } = spawnSync(process.execPath, [program, '--status', '--log', 'json', '--state-dir', lab.file('state'), '--run-dir', lab.runDir, 'vm'], { encoding: 'utf8' });
+  const { stdout, stderr } = spawnSync(
+    process.execPath,
+    [program, '--status', '--log', 'json', '--state-dir', lab.file('state'), '--run-dir', lab.runDir, 'vm'],
+    { encoding: 'utf8' },
+  );
   assert.notEqual(stdout, '', stderr);
   return JSON.parse(stdout) as ReturnType<typeof status>;
 }
@@ -44,10 +52,14 @@ test('a qemu-trap that was killed leaves a run whose end is unknown: neither cut
   const trap = await lab.startGuest({ options: named });
   await trap.die();
   await until('QEMU has gone with it', () => lab.left().length === 0);
-  const { last, stops, cut_off } = await until('nobody serves it', () => (status(lab).last?.end === 'unknown' ? status(lab) : null));
+  const { last, stops, cut_off } = await until('nobody serves it', () =>
+    status(lab).last?.end === 'unknown' ? status(lab) : null,
+  );
   assert.deepEqual([last?.end, last?.cut_off, last?.status], ['unknown', null, null]);
   assert.deepEqual([stops, cut_off], [1, 0]);
-  const { stdout } = spawnSync(process.execPath, [program, '--status', '--state-dir', lab.file('state'), 'vm'], { encoding: 'utf8' });
+  const { stdout } = spawnSync(process.execPath, [program, '--status', '--state-dir', lab.file('state'), 'vm'], {
+    encoding: 'utf8',
+  });
   assert.match(stdout, /^vm: last end: qemu-trap was killed: how this run ended is not known$/m);
 });
 
@@ -63,7 +75,10 @@ test('a take-over goes on with the record it finds', async (t) => {
   assert.deepEqual(recall(history(lab)), []);
   next.kill('SIGTERM');
   assert.equal(await next.status(), 0);
-  assert.deepEqual(recall(history(lab)).map(({ end }) => end), ['guest-shutdown']);
+  assert.deepEqual(
+    recall(history(lab)).map(({ end }) => end),
+    ['guest-shutdown'],
+  );
   assert.equal(new Set(lines(lab).map(({ run }) => run)).size, 1);
 });
 
@@ -74,7 +89,10 @@ test('SIGKILL while end runs: the record is whole already', async (t) => {
   trap.kill('SIGTERM');
   await trap.event('hook-output');
   await trap.die();
-  assert.deepEqual(recall(history(lab)).map(({ end, status: code }) => [end, code]), [['guest-shutdown', 0]]);
+  assert.deepEqual(
+    recall(history(lab)).map(({ end, status: code }) => [end, code]),
+    [['guest-shutdown', 0]],
+  );
 });
 
 test('calls that start no guest leave no record; a start that fails does', async (t) => {
@@ -84,9 +102,15 @@ test('calls that start no guest leave no record; a start that fails does', async
     assert.ok(!existsSync(history(lab)), words.join(' '));
   }
   assert.equal(await lab.start({ command: ['qemu-system-x86_64', '-nonsense'], options: named }).status(), 1);
-  assert.deepEqual(recall(history(lab)).map(({ end }) => end), ['start-failed']);
+  assert.deepEqual(
+    recall(history(lab)).map(({ end }) => end),
+    ['start-failed'],
+  );
   assert.equal(await lab.start({ command: ['qemu-system-x86_64', '-version'], options: named }).status(), 0);
-  assert.deepEqual(recall(history(lab)).map(({ end }) => end), ['start-failed']);
+  assert.deepEqual(
+    recall(history(lab)).map(({ end }) => end),
+    ['start-failed'],
+  );
 });
 
 test('a VM named by default keeps three records, one with a name keeps them all', async (t) => {
@@ -103,11 +127,26 @@ test('a VM named by default keeps three records, one with a name keeps them all'
 test('records of version 0.1.0 are read as they are', async (t) => {
   const lab = new Lab(t);
   mkdirSync(lab.file('state'));
-  const old = { time: '2026-01-01T00:00:00.000Z', vm: 'vm', end: 'quit', verdict: 'forced', cut_off: true, status: 124, signal: 'SIGTERM', cause: 'deadline', ms: 60_000, timeout_ms: 60_000, message: 'x' };
+  const old = {
+    time: '2026-01-01T00:00:00.000Z',
+    vm: 'vm',
+    end: 'quit',
+    verdict: 'forced',
+    cut_off: true,
+    status: 124,
+    signal: 'SIGTERM',
+    cause: 'deadline',
+    ms: 60_000,
+    timeout_ms: 60_000,
+    message: 'x',
+  };
   writeFileSync(history(lab), `${JSON.stringify(old)}\n`);
   assert.deepEqual(status(lab).last, old);
   const trap = await lab.startGuest({ options: named });
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
-  assert.deepEqual(recall(history(lab)).map(({ end }) => end), ['quit', 'guest-shutdown']);
+  assert.deepEqual(
+    recall(history(lab)).map(({ end }) => end),
+    ['quit', 'guest-shutdown'],
+  );
 });

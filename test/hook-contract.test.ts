@@ -137,7 +137,11 @@ qmp system_powerdown
     { options: ['--timeout', '42', '--press', '0.5,10'], qemu: ['-name', 'web'], env: { NOTIFY_SOCKET: '/nowhere' } },
   );
   assert.equal(status, 0);
-  const facts = Object.fromEntries(read(lab.file('facts')).split('\n').map((line) => [line.split('=')[0], line.slice(line.indexOf('=') + 1)]));
+  const facts = Object.fromEntries(
+    read(lab.file('facts'))
+      .split('\n')
+      .map((line) => [line.split('=')[0], line.slice(line.indexOf('=') + 1)]),
+  );
   assert.equal(facts['ARGS'], 'SIGTERM');
   assert.equal(facts['PWD_IS'], lab.dir);
   assert.equal(facts['GROUP'], facts['SELF']);
@@ -154,17 +158,31 @@ qmp system_powerdown
   assert.equal(read(lab.file('stdin')).trim(), '/dev/null');
   assert.match(facts['PATH'] ?? '', /^\/[^:]*\/hooks\/lib:/);
   assert.equal(read(lab.file('which')).trim(), `${(facts['PATH'] ?? '').split(':')[0]}/qmp`);
-  assert.deepEqual(trap.events('hook-output').map(({ message }) => message).sort(), ['to stderr', 'to stdout']);
-  assert.equal(trap.stdout, '', 'stdout is the guest\'s');
+  assert.deepEqual(
+    trap
+      .events('hook-output')
+      .map(({ message }) => message)
+      .sort(),
+    ['to stderr', 'to stdout'],
+  );
+  assert.equal(trap.stdout, '', "stdout is the guest's");
   // 4 is the descriptor that ls itself reads the directory through.
-  const fds = [...read(lab.file('fds')).matchAll(/ (\d+) -> (\S+)/g)].filter(([, , target]) => !target?.startsWith('/proc/'));
-  assert.deepEqual(fds.map(([, fd]) => fd), ['0', '1', '2', '3'], 'nothing else is open in a hook');
+  const fds = [...read(lab.file('fds')).matchAll(/ (\d+) -> (\S+)/g)].filter(
+    ([, , target]) => !target?.startsWith('/proc/'),
+  );
+  assert.deepEqual(
+    fds.map(([, fd]) => fd),
+    ['0', '1', '2', '3'],
+    'nothing else is open in a hook',
+  );
 });
 
 test('a hook may open its outputs by name, and what it writes to both keeps its order', async (t) => {
   const lab = new Lab(t);
   const lines = ['one', 'two', 'three', 'four', 'five'];
-  const { trap } = await stopWith(lab, `#!/bin/sh
+  const { trap } = await stopWith(
+    lab,
+    `#!/bin/sh
 set -e
 echo one >/dev/stderr
 echo two >/dev/stdout
@@ -172,8 +190,12 @@ echo three >>/proc/self/fd/2
 echo four
 echo five >&2
 qmp system_powerdown
-`);
-  assert.deepEqual(trap.events('hook-output').map(({ message }) => message), lines);
+`,
+  );
+  assert.deepEqual(
+    trap.events('hook-output').map(({ message }) => message),
+    lines,
+  );
   assert.equal(trap.verdict['verdict'], 'clean');
 });
 
@@ -186,7 +208,10 @@ test('each of twenty steps one right after the other may', async (t) => {
   trap.kill('SIGUSR1');
   await trap.event('hook-end', names.length);
   await until('all is in the log', () => trap.events('hook-output').length === names.length);
-  assert.deepEqual(trap.events('hook-output').map(({ message }) => message), names);
+  assert.deepEqual(
+    trap.events('hook-output').map(({ message }) => message),
+    names,
+  );
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
   await lab.assertNothingLeft();
@@ -290,7 +315,10 @@ qmp query-status >/dev/null
   trap.kill('SIGUSR1');
   trap.kill('SIGUSR2');
   await trap.event('hook-end', 2);
-  assert.deepEqual(trap.events('hook-end').map(({ outcome }) => outcome), ['done', 'done']);
+  assert.deepEqual(
+    trap.events('hook-end').map(({ outcome }) => outcome),
+    ['done', 'done'],
+  );
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
 });
@@ -325,20 +353,28 @@ while :; do sleep 1; done
   assert.equal(lab.said('bye'), 1);
   assert.equal(trap.events('next-link')[0]?.['because'], 'hook-timeout');
   const wiped = Number(read(lab.file('wiped')));
-  assert.ok(wiped > 0 && !isAlive(wiped), 'not even one that has left its session, its parent, its environment and fd 3');
+  assert.ok(
+    wiped > 0 && !isAlive(wiped),
+    'not even one that has left its session, its parent, its environment and fd 3',
+  );
 });
 
 const lastPid = '/proc/sys/kernel/ns_last_pid';
 
-test('what a hook left is ended where the host came to the end of its pids meanwhile', { skip: !isWritable(lastPid) || process.geteuid?.() !== 0 }, async (t) => {
+test('what a hook left is ended where the host came to the end of its pids meanwhile', {
+  skip: !isWritable(lastPid) || process.geteuid?.() !== 0,
+}, async (t) => {
   const lab = new Lab(t);
-  lab.hook('SIGUSR1', `#!/bin/sh
+  lab.hook(
+    'SIGUSR1',
+    `#!/bin/sh
 python3 -c 'open("${lastPid}", "w").write(str(int(open("/proc/sys/kernel/pid_max").read()) - 4))'
 for _ in 1 2 3 4 5 6 7 8; do (:); done
 setsid sleep 600 >/dev/null 2>&1 3<&- &
 echo $! >left
 echo $$ >hook
-`);
+`,
+  );
   const trap = await lab.startGuest({ options: ['--hooks', lab.hooks] });
   // The lowest pids may be taken: the hook's is to be well above them.
   writeFileSync(lastPid, '20000');
@@ -363,7 +399,10 @@ test('what a hook that has ended left behind is ended, though QEMU runs on', asy
 
 test('what a hook left by a chain of forks, each gone when its child is there, is ended', async (t) => {
   const lab = new Lab(t);
-  lab.hook('SIGUSR1', `#!/bin/sh\n( ( ( setsid sh -c 'setsid sleep 600 & exit 0' >/dev/null 2>&1 & ) & ) & )\nexit 0\n`);
+  lab.hook(
+    'SIGUSR1',
+    `#!/bin/sh\n( ( ( setsid sh -c 'setsid sleep 600 & exit 0' >/dev/null 2>&1 & ) & ) & )\nexit 0\n`,
+  );
   const trap = await lab.startGuest({ options: ['--hooks', lab.hooks] });
   for (let run = 1; run <= 10; run++) {
     trap.kill('SIGUSR1');
@@ -382,10 +421,14 @@ test('without ps(1) and mkfifo(1), what a hook left is ended, and what it wrote 
   for (const command of ['sh', 'env', 'setpriv', 'sleep', 'setsid', 'qemu-system-x86_64']) {
     symlinkSync(execFileSync('sh', ['-c', `command -v ${command}`], { encoding: 'utf8' }).trim(), `${bin}/${command}`);
   }
-  const { trap, status } = await stopWith(lab, `#!/bin/sh\ntrap '' TERM\necho here\nsetsid sleep 600 &\nsetsid sleep 601\nsleep 602\n`, {
-    options: ['--timeout', '2'],
-    env: { PATH: bin },
-  });
+  const { trap, status } = await stopWith(
+    lab,
+    `#!/bin/sh\ntrap '' TERM\necho here\nsetsid sleep 600 &\nsetsid sleep 601\nsleep 602\n`,
+    {
+      options: ['--timeout', '2'],
+      env: { PATH: bin },
+    },
+  );
   assert.equal(status, 0);
   assert.equal(trap.events('hook-output')[0]?.message, 'here');
   assert.equal(lab.said('bye'), 1);
@@ -409,7 +452,9 @@ for (const [what, script] of Object.entries({
   });
 }
 
-test('a hook is not run if another user could exchange a directory on the way to it', { skip: process.geteuid?.() === 0 ? false : 'needs root' }, async (t) => {
+test('a hook is not run if another user could exchange a directory on the way to it', {
+  skip: process.geteuid?.() === 0 ? false : 'needs root',
+}, async (t) => {
   const lab = new Lab(t);
   mkdirSync(lab.file('theirs/hooks'), { recursive: true });
   writeFileSync(lab.file('theirs/hooks/SIGTERM'), '#!/bin/sh\nqmp system_powerdown\n', { mode: 0o755 });
@@ -417,6 +462,9 @@ test('a hook is not run if another user could exchange a directory on the way to
   const trap = await lab.startGuest({ options: ['--hooks', lab.file('theirs/hooks')] });
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
-  assert.match(String(trap.events('hook-end')[0]?.['why']), /cannot be trusted: on its way \S*\/theirs belongs to user 65534/);
+  assert.match(
+    String(trap.events('hook-end')[0]?.['why']),
+    /cannot be trusted: on its way \S*\/theirs belongs to user 65534/,
+  );
   assert.equal(lab.said('bye'), 1, 'the button was pressed all the same');
 });

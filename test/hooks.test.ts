@@ -89,28 +89,38 @@ test('reboot: a paused guest is resumed to hear the button; once pressed means o
   assert.equal(await trap.status(), 0);
 });
 
-test('pause and resume: the clock of a real Linux stands still in between; a second pause does no harm', needsLinux, async (t) => {
-  const lab = new Lab(t);
-  const linux = new Linux(lab);
-  const trap = lab.start({ command: linux.command({ words: ['idle'] }), options: [...on('pause'), '--signal', 'USR2,script=resume'] });
-  await linux.says('has been up', 2);
-  trap.kill('SIGUSR1');
-  await trap.event('hook-end');
-  trap.kill('SIGUSR1');
-  await trap.event('hook-end', 2);
-  const { client, socket } = await monitor(lab);
-  assert.equal(await runState(client), 'paused');
-  const before = linux.said('has been up');
-  await new Promise((resolve) => setTimeout(resolve, 2_500));
-  assert.ok(linux.said('has been up') <= before + 1, 'it says nothing while it is paused, but for what was on its way');
-  trap.kill('SIGUSR2');
-  await linux.says('has been up', before + 2);
-  assert.equal(await runState(client), 'running');
-  socket.destroy();
-  trap.kill('SIGTERM');
-  assert.equal(await trap.status(), 0);
-  assert.equal(linux.said(says.bye), 1);
-});
+test(
+  'pause and resume: the clock of a real Linux stands still in between; a second pause does no harm',
+  needsLinux,
+  async (t) => {
+    const lab = new Lab(t);
+    const linux = new Linux(lab);
+    const trap = lab.start({
+      command: linux.command({ words: ['idle'] }),
+      options: [...on('pause'), '--signal', 'USR2,script=resume'],
+    });
+    await linux.says('has been up', 2);
+    trap.kill('SIGUSR1');
+    await trap.event('hook-end');
+    trap.kill('SIGUSR1');
+    await trap.event('hook-end', 2);
+    const { client, socket } = await monitor(lab);
+    assert.equal(await runState(client), 'paused');
+    const before = linux.said('has been up');
+    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    assert.ok(
+      linux.said('has been up') <= before + 1,
+      'it says nothing while it is paused, but for what was on its way',
+    );
+    trap.kill('SIGUSR2');
+    await linux.says('has been up', before + 2);
+    assert.equal(await runState(client), 'running');
+    socket.destroy();
+    trap.kill('SIGTERM');
+    assert.equal(await trap.status(), 0);
+    assert.equal(linux.said(says.bye), 1);
+  },
+);
 
 test('dump: the NMI reaches a real Linux, which panics as it was told to', needsLinux, async (t) => {
   const lab = new Lab(t);
@@ -148,17 +158,24 @@ test('reset: a real Linux boots again, and finds what a power failure leaves', n
   linux.assertClean();
 });
 
-test('powerdown: a real Linux that ignores its button is cut off at the deadline, and the last line says so', needsLinux, async (t) => {
-  const lab = new Lab(t);
-  const linux = new Linux(lab);
-  const trap = lab.start({ command: linux.command({ words: ['ignore'] }), options: ['--timeout', '3', '--press', '0.5'] });
-  await linux.says('has been up');
-  trap.kill('SIGTERM');
-  assert.equal(await trap.status(), 124);
-  assert.ok(trap.events('powerdown').length >= 3);
-  assert.equal(trap.verdict['verdict'], 'forced');
-  assert.equal(linux.needsRecovery(), true);
-});
+test(
+  'powerdown: a real Linux that ignores its button is cut off at the deadline, and the last line says so',
+  needsLinux,
+  async (t) => {
+    const lab = new Lab(t);
+    const linux = new Linux(lab);
+    const trap = lab.start({
+      command: linux.command({ words: ['ignore'] }),
+      options: ['--timeout', '3', '--press', '0.5'],
+    });
+    await linux.says('has been up');
+    trap.kill('SIGTERM');
+    assert.equal(await trap.status(), 124);
+    assert.ok(trap.events('powerdown').length >= 3);
+    assert.equal(trap.verdict['verdict'], 'forced');
+    assert.equal(linux.needsRecovery(), true);
+  },
+);
 
 /** qemu-trap as it is installed, with every script for another shell. */
 function withShell(lab: Lab, shell: string): string {
@@ -166,7 +183,9 @@ function withShell(lab: Lab, shell: string): string {
   mkdirSync(package_);
   cpSync('hooks', `${package_}/hooks`, { recursive: true });
   cpSync('dist', `${package_}/dist`, { recursive: true });
-  const scripts = readdirSync('hooks').filter((name) => name !== 'lib').concat(readdirSync('hooks/lib').map((name) => `lib/${name}`));
+  const scripts = readdirSync('hooks')
+    .filter((name) => name !== 'lib')
+    .concat(readdirSync('hooks/lib').map((name) => `lib/${name}`));
   for (const name of scripts) {
     const text = readFileSync(`hooks/${name}`, 'utf8');
     assert.match(text, /^#!\/bin\/sh\n/, `${name} is POSIX sh`);
@@ -179,18 +198,29 @@ function withShell(lab: Lab, shell: string): string {
 function busyboxCommands(lab: Lab): string {
   const bin = lab.file('bin');
   mkdirSync(bin);
-  for (const name of ['timeout', 'sleep', 'tr', 'mv', 'rm', 'mkdir', 'sync', 'cat', 'dirname']) symlinkSync('/bin/busybox', `${bin}/${name}`);
+  for (const name of ['timeout', 'sleep', 'tr', 'mv', 'rm', 'mkdir', 'sync', 'cat', 'dirname'])
+    symlinkSync('/bin/busybox', `${bin}/${name}`);
   return bin;
 }
 
-const shells = { dash: '#!/usr/bin/env dash', bash: '#!/bin/bash', 'busybox sh, with its own commands': '#!/bin/busybox sh' } as const;
+const shells = {
+  dash: '#!/usr/bin/env dash',
+  bash: '#!/bin/bash',
+  'busybox sh, with its own commands': '#!/bin/busybox sh',
+} as const;
 
 for (const [shell, firstLine] of Object.entries(shells)) {
   test(`the bundled hooks under ${shell}: pause, resume, reset, reboot, powerdown`, async (t) => {
     const lab = new Lab(t);
     const env = shell.startsWith('busybox') ? { PATH: `${busyboxCommands(lab)}:${process.env['PATH']}` } : {};
-    const rules = ['USR1,script=pause', 'USR2,script=resume', 'HUP,script=reset', 'ALRM,script=reboot'].flatMap((rule) => ['--signal', rule]);
-    const trap = await lab.startGuest({ program: withShell(lab, firstLine), env, options: [...rules, '--press', '0.5,10'] });
+    const rules = ['USR1,script=pause', 'USR2,script=resume', 'HUP,script=reset', 'ALRM,script=reboot'].flatMap(
+      (rule) => ['--signal', rule],
+    );
+    const trap = await lab.startGuest({
+      program: withShell(lab, firstLine),
+      env,
+      options: [...rules, '--press', '0.5,10'],
+    });
     const { client, socket } = await monitor(lab);
     trap.kill('SIGUSR1');
     await until('it is paused', async () => (await runState(client)) === 'paused');
@@ -201,7 +231,10 @@ for (const [shell, firstLine] of Object.entries(shells)) {
     await lab.guestSaid('up', 2);
     trap.kill('SIGALRM');
     await lab.guestSaid('up', 3);
-    await until('all four have ended well', () => trap.events('hook-end').filter(({ outcome }) => outcome === 'done').length === 4);
+    await until(
+      'all four have ended well',
+      () => trap.events('hook-end').filter(({ outcome }) => outcome === 'done').length === 4,
+    );
     trap.kill('SIGTERM');
     assert.equal(await trap.status(), 0);
     assert.equal(lab.said('bye'), 2);
@@ -212,8 +245,19 @@ for (const [shell, firstLine] of Object.entries(shells)) {
     const lab = new Lab(t);
     const linux = new Linux(lab);
     const env = shell.startsWith('busybox') ? { PATH: `${busyboxCommands(lab)}:${process.env['PATH']}` } : {};
-    const rules = ['USR1,script=freeze', 'USR2,script=thaw', 'ALRM,script=dump', 'INT,script=save', 'TERM,script=guest-shutdown'].flatMap((rule) => ['--signal', rule]);
-    const start: StartOptions = { program: withShell(lab, firstLine), env, options: [...rules, '--agent', linux.agent, '--state-dir', lab.file('state')], command: linux.command({ words: ['ignore', 'calm'] }) };
+    const rules = [
+      'USR1,script=freeze',
+      'USR2,script=thaw',
+      'ALRM,script=dump',
+      'INT,script=save',
+      'TERM,script=guest-shutdown',
+    ].flatMap((rule) => ['--signal', rule]);
+    const start: StartOptions = {
+      program: withShell(lab, firstLine),
+      env,
+      options: [...rules, '--agent', linux.agent, '--state-dir', lab.file('state')],
+      command: linux.command({ words: ['ignore', 'calm'] }),
+    };
     const saving = lab.start(start);
     await linux.says(says.up);
     for (const [i, signal] of (['SIGUSR1', 'SIGUSR2', 'SIGALRM'] as const).entries()) {

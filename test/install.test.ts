@@ -15,7 +15,9 @@ let tarball = '';
 
 before(() => {
   // What it would build is there already.
-  const name = execFileSync('npm', ['pack', '--ignore-scripts', '--silent', '--pack-destination', packed], { encoding: 'utf8' }).trim();
+  const name = execFileSync('npm', ['pack', '--ignore-scripts', '--silent', '--pack-destination', packed], {
+    encoding: 'utf8',
+  }).trim();
   tarball = join(packed, name);
 });
 after(() => rmSync(packed, { recursive: true, force: true }));
@@ -27,19 +29,39 @@ for (const major of [18, 20, 22, 24]) {
     const lab = new Lab(t);
     const prefix = lab.file('prefix');
     mkdirSync(prefix);
-    const env = { PATH: [dirname(node), join(prefix, 'bin'), process.env['PATH']].join(delimiter), QEMU_TRAP_HOOKS: '' };
-    execFileSync('npm', ['install', '-g', '--prefix', prefix, '--prefer-offline', '--no-audit', '--no-fund', tarball], { stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, ...env } });
+    const env = {
+      PATH: [dirname(node), join(prefix, 'bin'), process.env['PATH']].join(delimiter),
+      QEMU_TRAP_HOOKS: '',
+    };
+    execFileSync('npm', ['install', '-g', '--prefix', prefix, '--prefer-offline', '--no-audit', '--no-fund', tarball], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+      env: { ...process.env, ...env },
+    });
     const installed = join(prefix, 'lib/node_modules/qemu-trap');
-    assert.deepEqual(readdirSync(join(installed, 'node_modules')).filter((name) => /esbuild|typescript|marked|types/.test(name)), []);
-    for (const page of ['man1/qemu-trap.1', 'man7/qemu-trap-hooks.7']) assert.ok(existsSync(join(prefix, 'share/man', page)), page);
+    assert.deepEqual(
+      readdirSync(join(installed, 'node_modules')).filter((name) => /esbuild|typescript|marked|types/.test(name)),
+      [],
+    );
+    for (const page of ['man1/qemu-trap.1', 'man7/qemu-trap-hooks.7'])
+      assert.ok(existsSync(join(prefix, 'share/man', page)), page);
 
-    const call = (...words: string[]): string => execFileSync('qemu-trap', words, { encoding: 'utf8', cwd: '/', env: { ...process.env, ...env } });
+    const call = (...words: string[]): string =>
+      execFileSync('qemu-trap', words, { encoding: 'utf8', cwd: '/', env: { ...process.env, ...env } });
     assert.match(call('--help'), /^Usage: qemu-trap/);
     assert.match(call('--check'), new RegExp(`^SIGTERM +${installed}/hooks/powerdown `, 'm'));
-    const trap = new Trap(lab, lab.spawn(['qemu-trap', '--run-dir', lab.runDir, '--state-dir', lab.file('state'), '--log', 'json', '--', ...lab.guest()], { cwd: '/', env }));
+    const trap = new Trap(
+      lab,
+      lab.spawn(
+        ['qemu-trap', '--run-dir', lab.runDir, '--state-dir', lab.file('state'), '--log', 'json', '--', ...lab.guest()],
+        { cwd: '/', env },
+      ),
+    );
     await trap.ready();
     await lab.guestSaid('up');
-    assert.match(execFileSync(`/proc/${trap.pid}/exe`, ['-p', 'process.versions.node'], { encoding: 'utf8' }), new RegExp(`^${major}\\.`));
+    assert.match(
+      execFileSync(`/proc/${trap.pid}/exe`, ['-p', 'process.versions.node'], { encoding: 'utf8' }),
+      new RegExp(`^${major}\\.`),
+    );
     assert.match(call('--status', '--run-dir', lab.runDir), /running/);
     trap.kill('SIGTERM');
     assert.equal(await trap.status(), 0, trap.stderr);

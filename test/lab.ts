@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess, type SpawnOptions, type StdioOptions } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -20,7 +30,10 @@ const patienceMs = 30_000;
 /** Every Node that qemu-trap is for and that is here, by its major version: the tests' own, and what setup.sh has fetched. */
 export function nodes(): [version: string, path: string][] {
   const own = process.versions.node.split('.')[0] as string;
-  const others = ['18', '20', '22', '24'].map((version): [string, string] => [version, resolve(`.cache/nodes/node_modules/node${version}/bin/node`)]);
+  const others = ['18', '20', '22', '24'].map((version): [string, string] => [
+    version,
+    resolve(`.cache/nodes/node_modules/node${version}/bin/node`),
+  ]);
   return [[own, process.execPath], ...others.filter(([version, path]) => version !== own && existsSync(path))];
 }
 
@@ -119,7 +132,9 @@ export class Lab {
   left(): number[] {
     return readdirSync('/proc')
       .map(Number)
-      .filter((pid) => pid > 1 && pid !== process.pid && isAlive(pid) && read(`/proc/${pid}/environ`).includes(this.#mark));
+      .filter(
+        (pid) => pid > 1 && pid !== process.pid && isAlive(pid) && read(`/proc/${pid}/environ`).includes(this.#mark),
+      );
   }
 
   file(name: string): string {
@@ -143,8 +158,19 @@ export class Lab {
     const image = this.file(`${temper}.img`);
     writeFileSync(image, bootSector(temper));
     return [
-      'qemu-system-x86_64', '-M', 'pc', '-m', '16', '-display', 'none', '-net', 'none',
-      '-serial', `file:${this.serial}`, '-drive', `file=${image},format=raw,snapshot=on`,
+      'qemu-system-x86_64',
+      '-M',
+      'pc',
+      '-m',
+      '16',
+      '-display',
+      'none',
+      '-net',
+      'none',
+      '-serial',
+      `file:${this.serial}`,
+      '-drive',
+      `file=${image},format=raw,snapshot=on`,
     ];
   }
 
@@ -152,17 +178,39 @@ export class Lab {
   spawn(words: readonly string[], options: SpawnOptions = {}): ChildProcess {
     const [first = '', ...rest] = words;
     const [name, value] = this.#mark.split('=') as [string, string];
-    return spawn(first, rest, { stdio: ['ignore', 'pipe', 'pipe'], cwd: this.dir, ...options, env: { ...process.env, ...options.env, [name]: value } });
+    return spawn(first, rest, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      cwd: this.dir,
+      ...options,
+      env: { ...process.env, ...options.env, [name]: value },
+    });
   }
 
   start(options: StartOptions = {}): Trap {
     const command = options.command ?? [...this.guest(options.temper), ...(options.qemu ?? [])];
-    const own = ['--run-dir', this.runDir, '--state-dir', this.file('state'), '--log', options.log ?? 'json', ...(options.options ?? [])];
-    const child = this.spawn([...(options.through ?? []), options.node ?? process.execPath, options.program ?? program, ...own, ...(command.length > 0 ? ['--', ...command] : [])], {
-      stdio: options.stdio ?? ['ignore', 'pipe', 'pipe'],
-      env: { QEMU_TRAP_HOOKS: '', ...options.env },
-      detached: options.detached ?? true,
-    });
+    const own = [
+      '--run-dir',
+      this.runDir,
+      '--state-dir',
+      this.file('state'),
+      '--log',
+      options.log ?? 'json',
+      ...(options.options ?? []),
+    ];
+    const child = this.spawn(
+      [
+        ...(options.through ?? []),
+        options.node ?? process.execPath,
+        options.program ?? program,
+        ...own,
+        ...(command.length > 0 ? ['--', ...command] : []),
+      ],
+      {
+        stdio: options.stdio ?? ['ignore', 'pipe', 'pipe'],
+        env: { QEMU_TRAP_HOOKS: '', ...options.env },
+        detached: options.detached ?? true,
+      },
+    );
     return new Trap(this, child);
   }
 
@@ -214,7 +262,9 @@ export class Trap {
     child.stderr?.on('data', (chunk) => (this.stderr += chunk));
     this.exited = new Promise((resolve, reject) => {
       child.on('error', reject);
-      child.on('close', (code, signal) => (code === null ? reject(new Error(`qemu-trap was ended by ${signal}`)) : resolve(code)));
+      child.on('close', (code, signal) =>
+        code === null ? reject(new Error(`qemu-trap was ended by ${signal}`)) : resolve(code),
+      );
     });
     this.exited.catch(() => undefined);
   }
@@ -236,9 +286,11 @@ export class Trap {
   }
 
   async event(name: string, times = 1): Promise<LogLine> {
-    await until(`event ${name}, ${times} times, in:\n${this.stderr}`, () => this.events(name).length >= times).catch((error) => {
-      throw new Error(`${error.message}\nThe log:\n${this.stderr}`);
-    });
+    await until(`event ${name}, ${times} times, in:\n${this.stderr}`, () => this.events(name).length >= times).catch(
+      (error) => {
+        throw new Error(`${error.message}\nThe log:\n${this.stderr}`);
+      },
+    );
     return this.events(name)[times - 1] as LogLine;
   }
 

@@ -26,7 +26,7 @@ for command in ("qmp_capabilities", "system_powerdown"):
     lines.flush()
     lines.readline()
 `,
-  'a file without a first line of #!': "printf '{\"execute\":\"qmp_capabilities\"}{\"execute\":\"system_powerdown\"}' >&3\n",
+  'a file without a first line of #!': 'printf \'{"execute":"qmp_capabilities"}{"execute":"system_powerdown"}\' >&3\n',
 };
 
 for (const [what, script] of Object.entries(scripts)) {

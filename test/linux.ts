@@ -18,7 +18,9 @@ const made = resolve('.cache/linux-guest');
 const microClock = ' tsc_early_khz=2000000';
 
 /** For a test's options: skips it where the guest could not be made. */
-export const needsLinux = { skip: existsSync(`${made}/made`) ? false : 'no Linux guest here: test/linux-guest/make.sh needs apt-get' };
+export const needsLinux = {
+  skip: existsSync(`${made}/made`) ? false : 'no Linux guest here: test/linux-guest/make.sh needs apt-get',
+};
 
 export interface LinuxOptions {
   readonly machine?: string;
@@ -57,13 +59,34 @@ export class Linux {
     const words = (options.words ?? []).map((word) => ` guest.${word}`).join('');
     const micro = options.machine?.startsWith('microvm') ?? false;
     return [
-      'qemu-system-x86_64', '-M', options.machine ?? 'pc', '-m', String(options.memory ?? 192), '-display', 'none', '-nodefaults',
-      '-kernel', `${made}/vmlinuz`, '-initrd', `${made}/initramfs.gz`, '-append', `console=ttyS0 quiet${micro ? microClock : ''}${words}`,
-      '-chardev', `file,id=serial,path=${this.serial},append=on`, '-serial', 'chardev:serial',
-      '-drive', `id=disk,file=${this.disk},format=raw,if=none`, '-device', `${micro ? 'virtio-blk-device' : 'virtio-blk'},drive=disk`,
-      '-device', micro ? 'virtio-serial-device' : 'virtio-serial',
-      '-chardev', `socket,id=agent,path=${this.agent},server=on,wait=off`,
-      '-device', 'virtserialport,chardev=agent,name=org.qemu.guest_agent.0',
+      'qemu-system-x86_64',
+      '-M',
+      options.machine ?? 'pc',
+      '-m',
+      String(options.memory ?? 192),
+      '-display',
+      'none',
+      '-nodefaults',
+      '-kernel',
+      `${made}/vmlinuz`,
+      '-initrd',
+      `${made}/initramfs.gz`,
+      '-append',
+      `console=ttyS0 quiet${micro ? microClock : ''}${words}`,
+      '-chardev',
+      `file,id=serial,path=${this.serial},append=on`,
+      '-serial',
+      'chardev:serial',
+      '-drive',
+      `id=disk,file=${this.disk},format=raw,if=none`,
+      '-device',
+      `${micro ? 'virtio-blk-device' : 'virtio-blk'},drive=disk`,
+      '-device',
+      micro ? 'virtio-serial-device' : 'virtio-serial',
+      '-chardev',
+      `socket,id=agent,path=${this.agent},server=on,wait=off`,
+      '-device',
+      'virtserialport,chardev=agent,name=org.qemu.guest_agent.0',
       ...(options.more ?? []),
     ];
   }
@@ -84,12 +107,20 @@ export class Linux {
 
   /** Whether the next mount would have to recover the file system. */
   needsRecovery(): boolean {
-    return /^Filesystem features:.*\bneeds_recovery\b/m.test(execFileSync('dumpe2fs', ['-h', this.disk], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }));
+    return /^Filesystem features:.*\bneeds_recovery\b/m.test(
+      execFileSync('dumpe2fs', ['-h', this.disk], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }),
+    );
   }
 
   /** The lines that the guest wrote to its disk. */
   lines(): string[] {
-    return execFileSync('debugfs', ['-R', 'cat /lines', this.disk], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'], maxBuffer: 1 << 26 }).trimEnd().split('\n');
+    return execFileSync('debugfs', ['-R', 'cat /lines', this.disk], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+      maxBuffer: 1 << 26,
+    })
+      .trimEnd()
+      .split('\n');
   }
 
   /** The guest shut itself down: the disk is clean, and the last line that it wrote is there. */

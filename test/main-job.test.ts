@@ -36,7 +36,10 @@ test('the default run directory is one of its own, 0700, and gone at the end', a
   const lab = new Lab(t);
   const runtime = process.getuid?.() === 0 ? '/run' : lab.file('runtime');
   const name = `test-${process.pid}`;
-  const trap = await lab.startGuest({ qemu: ['-name', `guest=${name},debug-threads=on`], options: ['--run-dir', join(runtime, 'qemu-trap', name)] });
+  const trap = await lab.startGuest({
+    qemu: ['-name', `guest=${name},debug-threads=on`],
+    options: ['--run-dir', join(runtime, 'qemu-trap', name)],
+  });
   assert.equal(statSync(join(runtime, 'qemu-trap', name)).mode & 0o777, 0o700);
   assert.equal(trap.log[0]?.['vm'], name);
   trap.kill('SIGTERM');
@@ -108,7 +111,10 @@ for (const [what, signal, options, status, bye] of [
 
 test('a QEMU that is stopped again after its press is woken for the next one', async (t) => {
   const lab = new Lab(t);
-  const trap = await lab.startGuest({ temper: 'stubborn', options: ['--press', '0.5', '--timeout', '6', '--kill-after', '20'] });
+  const trap = await lab.startGuest({
+    temper: 'stubborn',
+    options: ['--press', '0.5', '--timeout', '6', '--kill-after', '20'],
+  });
   trap.kill('SIGTERM');
   await trap.event('powerdown');
   process.kill(trap.qemuPid, 'SIGSTOP');
@@ -173,7 +179,10 @@ test('a SIGTERM as soon as its trap is set is not lost', async (t) => {
 
 test('monitorcommand=system_powerdown: in process, nothing spawned, pressed again', async (t) => {
   const lab = new Lab(t);
-  const trap = lab.start({ temper: 'slow', options: ['-signal', 'SIGTERM,monitorcommand=system_powerdown', '--press', '0.5'] });
+  const trap = lab.start({
+    temper: 'slow',
+    options: ['-signal', 'SIGTERM,monitorcommand=system_powerdown', '--press', '0.5'],
+  });
   await trap.ready();
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
@@ -199,7 +208,9 @@ test("the proposal's first line: SIGTERM powers down, SIGHUP resets, and the gue
 test("the proposal's second line: a script by its relative path", async (t) => {
   const lab = new Lab(t);
   mkdirSync(lab.file('signals'), { mode: 0o755 });
-  writeFileSync(lab.file('signals/sigterm'), '#!/bin/sh\necho "ran $0 $1" >&2\nqmp system_powerdown\n', { mode: 0o755 });
+  writeFileSync(lab.file('signals/sigterm'), '#!/bin/sh\necho "ran $0 $1" >&2\nqmp system_powerdown\n', {
+    mode: 0o755,
+  });
   const trap = await lab.startGuest({ options: ['-signal', 'SIGTERM,script=signals/sigterm'] });
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
@@ -249,7 +260,10 @@ test('two qemu-traps never serve one run directory', async (t) => {
   const first = await lab.startGuest();
   const second = lab.start({ log: 'text' });
   assert.equal(await second.status(), 125);
-  assert.match(second.stderr, new RegExp(`^qemu-trap: .* served by another qemu-trap already \\(pid ${first.pid}\\): .*\n$`));
+  assert.match(
+    second.stderr,
+    new RegExp(`^qemu-trap: .* served by another qemu-trap already \\(pid ${first.pid}\\): .*\n$`),
+  );
   first.kill('SIGTERM');
   assert.equal(await first.status(), 0);
 });

@@ -12,7 +12,14 @@ import { baitRunDir, Lab, program } from './lab.js';
  */
 
 const pages = ['qemu-trap.1', 'qemu-trap-hooks.7'].map((name) => resolve('dist/man', name));
-const env = { ...process.env, LC_ALL: 'C.UTF-8', MANWIDTH: '80', MANPAGER: 'cat', MAN_KEEP_FORMATTING: '', GROFF_NO_SGR: '1' };
+const env = {
+  ...process.env,
+  LC_ALL: 'C.UTF-8',
+  MANWIDTH: '80',
+  MANPAGER: 'cat',
+  MAN_KEEP_FORMATTING: '',
+  GROFF_NO_SGR: '1',
+};
 
 /** A page as man(1) shows it, on one line, without hyphenation. */
 function shown(page: string): string {
@@ -42,8 +49,27 @@ test('mandoc does find what is wrong with a page', (t) => {
 test('every option, exit status, event and variable is in the manual', () => {
   const [command, hooks] = pages.map(shown) as [string, string];
   for (const { name } of options) assert.ok(command.includes(`--${name} `) || command.includes(`--${name},`), name);
-  for (const words of ['128+N', '124', '137', 'failed-to-start', 'hook-output', 'history-failed', '/run/qemu-trap/NAME', 'system_powerdown']) assert.ok(command.includes(words), words);
-  for (const words of ['QEMU_TRAP_COOKIE', 'QEMU_TRAP_END', 'guest-reset', 'EX_TEMPFAIL', 'The reserve', '--new-hook SIGTERM', 'web.state.refused']) assert.ok(hooks.includes(words), words);
+  for (const words of [
+    '128+N',
+    '124',
+    '137',
+    'failed-to-start',
+    'hook-output',
+    'history-failed',
+    '/run/qemu-trap/NAME',
+    'system_powerdown',
+  ])
+    assert.ok(command.includes(words), words);
+  for (const words of [
+    'QEMU_TRAP_COOKIE',
+    'QEMU_TRAP_END',
+    'guest-reset',
+    'EX_TEMPFAIL',
+    'The reserve',
+    '--new-hook SIGTERM',
+    'web.state.refused',
+  ])
+    assert.ok(hooks.includes(words), words);
 });
 
 test('help and the list of options are one', () => {
@@ -54,7 +80,10 @@ test('help and the list of options are one', () => {
 /** What bash offers when Tab is pressed after `words`, the last of which is being typed. */
 function bash(cwd: string, ...words: string[]): string[] {
   const script = `source '${resolve('dist/completions/qemu-trap.bash')}'; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _qemu_trap; printf '%s\\n' "\${COMPREPLY[@]}"`;
-  const { stdout, stderr } = spawnSync('bash', ['-c', script, 'bash', 'qemu-trap', ...words], { encoding: 'utf8', cwd });
+  const { stdout, stderr } = spawnSync('bash', ['-c', script, 'bash', 'qemu-trap', ...words], {
+    encoding: 'utf8',
+    cwd,
+  });
   assert.equal(stderr, '');
   return stdout.split('\n').filter(Boolean);
 }
@@ -76,7 +105,10 @@ test('bash completes options, their values, QEMU, and its files', (t) => {
 test("another user's VM with a command for a name is completed by nobody, and runs nothing", (t) => {
   const lab = new Lab(t);
   const bait = baitRunDir(t);
-  writeFileSync(`${bait}/status.json`, JSON.stringify({ vm: `$(touch ${lab.file('run')})`, guest: 'running', serving: [], history: null }));
+  writeFileSync(
+    `${bait}/status.json`,
+    JSON.stringify({ vm: `$(touch ${lab.file('run')})`, guest: 'running', serving: [], history: null }),
+  );
   writeFileSync(lab.file('qemu-trap'), `#!/bin/sh\nexec '${process.execPath}' '${program}' "$@"\n`, { mode: 0o755 });
   const script = `PATH='${lab.dir}':$PATH; source '${resolve('dist/completions/qemu-trap.bash')}'; COMP_WORDS=(qemu-trap --status ''); COMP_CWORD=2; _qemu_trap; printf '%s\\n' "\${COMPREPLY[@]}"`;
   const { stdout, stderr } = spawnSync('bash', ['-c', script], { encoding: 'utf8' });
@@ -90,9 +122,16 @@ test("another user's VM with a command for a name is completed by nobody, and ru
 
 test('fish completes options, their values, and QEMU', () => {
   const fish = (line: string): string[] => {
-    const { stdout, stderr } = spawnSync('fish', ['--no-config', '-c', `source '${resolve('dist/completions/qemu-trap.fish')}'; complete -C '${line}'`], { encoding: 'utf8' });
+    const { stdout, stderr } = spawnSync(
+      'fish',
+      ['--no-config', '-c', `source '${resolve('dist/completions/qemu-trap.fish')}'; complete -C '${line}'`],
+      { encoding: 'utf8' },
+    );
     assert.equal(stderr, '');
-    return stdout.split('\n').filter(Boolean).map((each) => each.split('\t')[0] as string);
+    return stdout
+      .split('\n')
+      .filter(Boolean)
+      .map((each) => each.split('\t')[0] as string);
   };
   assert.deepEqual(fish('qemu-trap --').sort(), options.map(({ name }) => `--${name}`).sort());
   assert.deepEqual(fish('qemu-trap --on-death ').sort(), ['keep', 'kill']);
@@ -116,7 +155,11 @@ zpty -d shell
 `;
 
 test('zsh completes options with what they mean, and their values', () => {
-  const zsh = (line: string): string => spawnSync('zsh', ['-f', '-c', zshCapture, 'zsh', resolve('dist/completions'), line], { encoding: 'utf8', timeout: 60_000 }).stdout.replaceAll(/\x1b\[[?\d;]*[a-zA-Z]/g, '');
+  const zsh = (line: string): string =>
+    spawnSync('zsh', ['-f', '-c', zshCapture, 'zsh', resolve('dist/completions'), line], {
+      encoding: 'utf8',
+      timeout: 60_000,
+    }).stdout.replaceAll(/\x1b\[[?\d;]*[a-zA-Z]/g, '');
   assert.equal(spawnSync('zsh', ['-n', 'dist/completions/_qemu-trap'], { encoding: 'utf8' }).stderr, '');
   const offered = zsh('qemu-trap --');
   for (const { name } of options) assert.ok(offered.includes(`--${name}`), `${name} in:\n${offered}`);

@@ -6,7 +6,10 @@ import { test } from 'node:test';
 import { Lab, program, read } from './lab.js';
 
 function call(...options: string[]) {
-  return spawnSync(process.execPath, [program, ...options], { encoding: 'utf8', env: { ...process.env, QEMU_TRAP_HOOKS: '' } });
+  return spawnSync(process.execPath, [program, ...options], {
+    encoding: 'utf8',
+    env: { ...process.env, QEMU_TRAP_HOOKS: '' },
+  });
 }
 
 test('--new-hook writes a hook that passes --check, shellcheck and its rehearsal, for a signal of either kind', (t) => {
@@ -16,7 +19,12 @@ test('--new-hook writes a hook that passes --check, shellcheck and its rehearsal
     const { status, stdout } = call('--new-hook', name, '--hooks', hooks);
     assert.equal(status, 0);
     const long = name === 'usr1' ? 'SIGUSR1' : name;
-    assert.match(stdout, new RegExp(`^${hooks}/${long} is written: edit it, then\n  qemu-trap --check --hooks ${hooks}\n  qemu-trap --try ${long} --hooks ${hooks}\n$`));
+    assert.match(
+      stdout,
+      new RegExp(
+        `^${hooks}/${long} is written: edit it, then\n  qemu-trap --check --hooks ${hooks}\n  qemu-trap --try ${long} --hooks ${hooks}\n$`,
+      ),
+    );
     assert.equal(statSync(`${hooks}/${long}`).mode & 0o777, 0o755);
     execFileSync('shellcheck', [`${hooks}/${long}`], { stdio: 'inherit' });
     const tried = call('--try', long, '--hooks', hooks);
@@ -24,7 +32,11 @@ test('--new-hook writes a hook that passes --check, shellcheck and its rehearsal
     assert.match(tried.stdout, /The hook did its part\./);
   }
   for (const name of ['start', 'end']) assert.equal(call('--new-hook', name, '--hooks', hooks).status, 0);
-  execFileSync('shellcheck', ['start', 'end'].map((name) => `${hooks}/${name}`), { stdio: 'inherit' });
+  execFileSync(
+    'shellcheck',
+    ['start', 'end'].map((name) => `${hooks}/${name}`),
+    { stdio: 'inherit' },
+  );
   assert.deepEqual(readdirSync(hooks), ['SIGQUIT', 'SIGTERM', 'SIGUSR1', 'end', 'start']);
   const check = call('--check', '--hooks', hooks);
   assert.equal(check.status, 0, check.stdout);
@@ -32,7 +44,11 @@ test('--new-hook writes a hook that passes --check, shellcheck and its rehearsal
 
 test('--new-hook under umask 077: a service of another user can read what it makes', (t) => {
   const lab = new Lab(t);
-  const { status, stderr } = spawnSync('sh', ['-c', 'umask 077; exec "$@"', 'sh', process.execPath, program, '--new-hook', 'TERM', '--hooks', lab.file('a/b')], { encoding: 'utf8' });
+  const { status, stderr } = spawnSync(
+    'sh',
+    ['-c', 'umask 077; exec "$@"', 'sh', process.execPath, program, '--new-hook', 'TERM', '--hooks', lab.file('a/b')],
+    { encoding: 'utf8' },
+  );
   assert.equal(status, 0, stderr);
   for (const name of ['a', 'a/b', 'a/b/SIGTERM']) assert.equal(statSync(lab.file(name)).mode & 0o777, 0o755, name);
 });
@@ -40,7 +56,10 @@ test('--new-hook under umask 077: a service of another user can read what it mak
 test('the start and end that --new-hook writes do what they say', async (t) => {
   const lab = new Lab(t);
   for (const name of ['start', 'end']) assert.equal(call('--new-hook', name, '--hooks', lab.hooks).status, 0);
-  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks, '--name', 'web', '--timeout', '0.5'], temper: 'stubborn' });
+  const trap = await lab.startGuest({
+    options: ['--hooks', lab.hooks, '--name', 'web', '--timeout', '0.5'],
+    temper: 'stubborn',
+  });
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 124);
   const said = trap.events('hook-output').map(({ message }) => message);
@@ -78,7 +97,16 @@ test('--try shows the timeline, what the hook says, and every line over its desc
   assert.equal(status, 0, stdout);
   const lines = stdout.split('\n');
   let at = -1;
-  for (const words of [/guest +up$/, /you +kill -TERM \d+$/, /running hook \S+\/SIGTERM/, /fd 3 {2}> +\{"execute":"query-name"/, /fd 3 {2}< +\{"return": \{"name": "|fd 3 {2}< +\{"return": \{\}/, /fd 3 {2}> +\{"execute":"system_powerdown"/, /guest +power button$/, /clean shutdown/]) {
+  for (const words of [
+    /guest +up$/,
+    /you +kill -TERM \d+$/,
+    /running hook \S+\/SIGTERM/,
+    /fd 3 {2}> +\{"execute":"query-name"/,
+    /fd 3 {2}< +\{"return": \{"name": "|fd 3 {2}< +\{"return": \{\}/,
+    /fd 3 {2}> +\{"execute":"system_powerdown"/,
+    /guest +power button$/,
+    /clean shutdown/,
+  ]) {
     const next = lines.findIndex((line, i) => i > at && words.test(line));
     assert.ok(next > at, `${words} in its turn, in:\n${stdout}`);
     at = next;
@@ -86,9 +114,15 @@ test('--try shows the timeline, what the hook says, and every line over its desc
   assert.match(stdout, /hook +hello from try$/m);
   assert.match(stdout, /fd 3 {2}< +\{"QMP": /);
   assert.doesNotMatch(stdout, /drain/);
-  assert.match(stdout, /The hook did its part\. The guest shut itself down\. Over file descriptor 3 went \d+ lines to QEMU and \d+ from it\.\n$/);
+  assert.match(
+    stdout,
+    /The hook did its part\. The guest shut itself down\. Over file descriptor 3 went \d+ lines to QEMU and \d+ from it\.\n$/,
+  );
   const times = [...stdout.matchAll(/^ +(\d+) ms/gm)].map(([, ms]) => Number(ms));
-  assert.deepEqual(times, [...times].sort((a, b) => a - b));
+  assert.deepEqual(
+    times,
+    [...times].sort((a, b) => a - b),
+  );
 });
 
 test('--try tells a hook that fails, and one that leaves its guest running', (t) => {
@@ -112,7 +146,14 @@ test('--try ends whatever the user has for SIGQUIT, and runs neither start nor e
   for (const name of ['start', 'end']) lab.hook(name, `#!/bin/sh\necho ${name} >>"${lab.file('ran')}"\nexit 1\n`);
   lab.hook('SIGQUIT', '#!/bin/sh\nexit 0\n');
   lab.hook('SIGUSR1', '#!/bin/sh\nqmp query-status\n');
-  const { status, stdout } = call('--try', 'USR1', '--hooks', lab.hooks, '--signal', 'QUIT,script=SIGQUIT,default=none');
+  const { status, stdout } = call(
+    '--try',
+    'USR1',
+    '--hooks',
+    lab.hooks,
+    '--signal',
+    'QUIT,script=SIGQUIT,default=none',
+  );
   assert.equal(status, 0, stdout);
   assert.equal(read(lab.file('ran')), '');
 });
@@ -150,12 +191,18 @@ test('--try without anything to try is one line, and it leaves nothing behind', 
   const before = readdirSync(tmpdir()).filter((name) => name.startsWith('qemu-trap-try-'));
   const { status, stderr } = call('--try', 'USR2', '--hooks', lab.hooks);
   assert.equal(status, 125);
-  assert.match(stderr, /^qemu-trap: --try USR2: no rule and no hook is for SIGUSR2: write one with --new-hook SIGUSR2.*\n$/);
+  assert.match(
+    stderr,
+    /^qemu-trap: --try USR2: no rule and no hook is for SIGUSR2: write one with --new-hook SIGUSR2.*\n$/,
+  );
   assert.equal(call('--try', 'TERM', '--hooks', lab.hooks).status, 0);
-  assert.deepEqual(readdirSync(tmpdir()).filter((name) => name.startsWith('qemu-trap-try-')), before);
+  assert.deepEqual(
+    readdirSync(tmpdir()).filter((name) => name.startsWith('qemu-trap-try-')),
+    before,
+  );
 });
 
-test('--try with a QEMU of the user\'s own: it runs with -snapshot, and is as it was', (t) => {
+test("--try with a QEMU of the user's own: it runs with -snapshot, and is as it was", (t) => {
   const lab = new Lab(t);
   const [qemu = '', ...words] = lab.guest().map((word) => word.replace(',snapshot=on', ''));
   const image = readFileSync(lab.file('obedient.img'));

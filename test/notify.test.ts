@@ -46,7 +46,10 @@ for (const kind of ['a path', 'an abstract name'] as const) {
     const address = kind === 'a path' ? lab.file('notify') : `@${lab.file('notify')}`;
     const heard = await listen(t, address);
     const trap = await lab.startGuest({ temper: 'lingering', env: { NOTIFY_SOCKET: address } });
-    await until('READY=1, and the status', () => heard().some((each) => each.includes('READY=1')) && heard().some((each) => each.includes('STATUS=running')));
+    await until(
+      'READY=1, and the status',
+      () => heard().some((each) => each.includes('READY=1')) && heard().some((each) => each.includes('STATUS=running')),
+    );
     assert.ok(!heard().join(' ').includes('STOPPING=1'));
     trap.kill('SIGTERM');
     assert.equal(await trap.status(), 0);

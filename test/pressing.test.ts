@@ -24,7 +24,11 @@ test('a hook that presses once, into firmware, and hangs loses no guest', async 
   const trap = await pressedIntoFirmware(lab);
   assert.equal(await trap.status(), 0, trap.stderr);
   assert.equal(lab.said('bye'), 1);
-  assert.equal(trap.events('hook-end')[0]?.['outcome'], 'ended', 'its hook is not killed before the guest has shut down');
+  assert.equal(
+    trap.events('hook-end')[0]?.['outcome'],
+    'ended',
+    'its hook is not killed before the guest has shut down',
+  );
   await lab.assertNothingLeft();
 });
 
@@ -46,18 +50,30 @@ test('the bundled hook presses once and exits, and the button is pressed again a
   assert.ok(trap.events('powerdown').length > 2, trap.stderr);
 });
 
-for (const [what, press] of [['the bundled hook', []], ['in process', ['--signal', 'TERM,monitorcommand=system_powerdown']], ['pressed once', ['--press', 'once']]] as const) {
+for (const [what, press] of [
+  ['the bundled hook', []],
+  ['in process', ['--signal', 'TERM,monitorcommand=system_powerdown']],
+  ['pressed once', ['--press', 'once']],
+] as const) {
   test(`a guest that another signal's hook pauses after its press is let go on (${what})`, async (t) => {
     const lab = new Lab(t);
-    lab.hook('SIGUSR1', `#!/bin/sh\nuntil [ -e '${lab.file('pause')}' ]; do sleep 0.05; done\nexec "$QEMU_TRAP_BUNDLED/pause"\n`);
-    const trap = await lab.startGuest({ temper: 'lingering', options: ['--hooks', lab.hooks, '--timeout', '20', ...press] });
+    lab.hook(
+      'SIGUSR1',
+      `#!/bin/sh\nuntil [ -e '${lab.file('pause')}' ]; do sleep 0.05; done\nexec "$QEMU_TRAP_BUNDLED/pause"\n`,
+    );
+    const trap = await lab.startGuest({
+      temper: 'lingering',
+      options: ['--hooks', lab.hooks, '--timeout', '20', ...press],
+    });
     trap.kill('SIGUSR1');
     await trap.event('hook-start');
     trap.kill('SIGTERM');
     await trap.event('powerdown');
     await lab.guestSaid('pressed');
     lab.spawn(['touch', lab.file('pause')]);
-    await until('the guest was let go on', () => trap.events('command').some(({ message }) => /cont done: the guest was paused/.test(message)));
+    await until('the guest was let go on', () =>
+      trap.events('command').some(({ message }) => /cont done: the guest was paused/.test(message)),
+    );
     assert.equal(await trap.status(), 0, trap.stderr);
     assert.equal(lab.said('bye'), 1);
   });
@@ -65,7 +81,11 @@ for (const [what, press] of [['the bundled hook', []], ['in process', ['--signal
 
 for (const [what, words, error] of [
   ['does nothing', 'exit 0', null],
-  ['asks for what QEMU does not know', `printf '{"execute":"qmp_capabilities"}{"execute":"system_powerdwn"}' >&3`, /system_powerdwn has not been found/],
+  [
+    'asks for what QEMU does not know',
+    `printf '{"execute":"qmp_capabilities"}{"execute":"system_powerdwn"}' >&3`,
+    /system_powerdwn has not been found/,
+  ],
 ] as const) {
   test(`a hook that ${what} and ends well: that it has not pressed is told at once, and the button follows`, async (t) => {
     const lab = new Lab(t);

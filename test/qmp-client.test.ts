@@ -31,7 +31,10 @@ test('negotiates on the greeting, and matches answers by their id', async () => 
   const second = client.execute('b');
   say('{"id": 3, "error": {"class": "GenericError", "desc": "no"}}\n{"return": 7, "id": 2}\n');
   assert.equal(await first, 7);
-  await assert.rejects(second, (error) => error instanceof QmpError && error.errorClass === 'GenericError' && error.message === 'no');
+  await assert.rejects(
+    second,
+    (error) => error instanceof QmpError && error.errorClass === 'GenericError' && error.message === 'no',
+  );
 });
 
 test('the end rejects what is open, once', async () => {
@@ -50,12 +53,17 @@ test('the end rejects what is open, once', async () => {
 test('rubbish, invalid UTF-8, unknown messages and answers nobody asked for pass over it', async () => {
   const { client, say, events } = fake();
   say(Buffer.from([0xff, 0xfe, 0x0a, 0xc3, 0x0a]));
-  say('not json\n[]\n3\nnull\n"x"\n{}\n{"return": 1, "id": 99}\n{"return": 1, "id": "x"}\n{"return": 1}\n{"event": 5}\n{"error": null}\n');
+  say(
+    'not json\n[]\n3\nnull\n"x"\n{}\n{"return": 1, "id": 99}\n{"return": 1, "id": "x"}\n{"return": 1}\n{"event": 5}\n{"error": null}\n',
+  );
   say('{"event": "NEW_IN_QEMU_99", "data": []}\n{"event": "STOP"}\n{"QMP": {}}\n');
   await settled();
   say('{"return": {}, "id": 1}\n');
   await client.ready;
-  assert.deepEqual(events, [{ event: 'NEW_IN_QEMU_99', data: {} }, { event: 'STOP', data: {} }]);
+  assert.deepEqual(events, [
+    { event: 'NEW_IN_QEMU_99', data: {} },
+    { event: 'STOP', data: {} },
+  ]);
 });
 
 test('a megabyte in one event arrives whole', async () => {
@@ -68,27 +76,47 @@ test('a megabyte in one event arrives whole', async () => {
 
 test('lines are the same however the bytes are cut', () => {
   fc.assert(
-    fc.property(fc.array(fc.string({ unit: 'grapheme', maxLength: 20 }).map((line) => line.replaceAll(/[\r\n]/g, '').trim())), fc.array(fc.integer({ min: 1, max: 7 }), { minLength: 1 }), (lines, cuts) => {
-      const bytes = Buffer.from(lines.map((line) => `${line}\r\n`).join(''));
-      const got: string[] = [];
-      const take = lineSplitter((line) => got.push(line));
-      for (let at = 0, i = 0; at < bytes.length; i++) {
-        const length = cuts[i % cuts.length] as number;
-        take(bytes.subarray(at, at + length));
-        at += length;
-      }
-      assert.deepEqual(got, lines.filter((line) => line !== ''));
-    }),
+    fc.property(
+      fc.array(fc.string({ unit: 'grapheme', maxLength: 20 }).map((line) => line.replaceAll(/[\r\n]/g, '').trim())),
+      fc.array(fc.integer({ min: 1, max: 7 }), { minLength: 1 }),
+      (lines, cuts) => {
+        const bytes = Buffer.from(lines.map((line) => `${line}\r\n`).join(''));
+        const got: string[] = [];
+        const take = lineSplitter((line) => got.push(line));
+        for (let at = 0, i = 0; at < bytes.length; i++) {
+          const length = cuts[i % cuts.length] as number;
+          take(bytes.subarray(at, at + length));
+          at += length;
+        }
+        assert.deepEqual(
+          got,
+          lines.filter((line) => line !== ''),
+        );
+      },
+    ),
     { seed: 20261123 },
   );
 });
 
 test('no line makes the reader throw', () => {
-  fc.assert(fc.property(fc.oneof(fc.string(), fc.json()), (line) => void readMessage(line)), { seed: 20261123, numRuns: 2_000 });
+  fc.assert(
+    fc.property(fc.oneof(fc.string(), fc.json()), (line) => void readMessage(line)),
+    { seed: 20261123, numRuns: 2_000 },
+  );
 });
 
 test('what the human monitor says of an error is known from what it says else', () => {
-  for (const error of ["Error: No block device can accept snapshots", "unknown command: 'foo'", 'system_reset: extraneous characters at the end of line', 'Try "help info" for more information', "Device 'nosuch' not found", "Mouse at index '99' not found", 'user mode network stack not in use', 'unknown event "nosuch"', 'Must specify either driver or file']) {
+  for (const error of [
+    'Error: No block device can accept snapshots',
+    "unknown command: 'foo'",
+    'system_reset: extraneous characters at the end of line',
+    'Try "help info" for more information',
+    "Device 'nosuch' not found",
+    "Mouse at index '99' not found",
+    'user mode network stack not in use',
+    'unknown event "nosuch"',
+    'Must specify either driver or file',
+  ]) {
     assert.ok(isHumanError(error), error);
   }
   for (const fine of ['', 'VM status: running', 'pc.ram: 0x0', 'web']) assert.ok(!isHumanError(fine), fine);
@@ -108,17 +136,34 @@ test('a command goes to QMP if QMP has it, with its arguments', () => {
     ['screendump /tmp/a.ppm', 'screendump', { filename: '/tmp/a.ppm' }],
     ['set_password vnc secret', 'set_password', { protocol: 'vnc', password: 'secret' }],
     ['change vnc password secret', 'change-vnc-password', { password: 'secret' }],
-    ['sendkey ctrl-alt-delete', 'send-key', { keys: ['ctrl', 'alt', 'delete'].map((data) => ({ type: 'qcode', data })) }],
-  ] as const) assert.deepEqual(qmpCommandFor(line), { name, args }, line);
-  for (const line of ['savevm nightly', 'sendkey 0x1d', 'balloon many', 'info status', 'migrate {not json}']) assert.equal(qmpCommandFor(line), null, line);
+    [
+      'sendkey ctrl-alt-delete',
+      'send-key',
+      { keys: ['ctrl', 'alt', 'delete'].map((data) => ({ type: 'qcode', data })) },
+    ],
+  ] as const)
+    assert.deepEqual(qmpCommandFor(line), { name, args }, line);
+  for (const line of ['savevm nightly', 'sendkey 0x1d', 'balloon many', 'info status', 'migrate {not json}'])
+    assert.equal(qmpCommandFor(line), null, line);
 });
 
 test('while commands are held none is written; they are when that is over, and nothing after the last one', async () => {
   const toQemu: string[] = [];
   const fromQemu = new PassThrough();
   const sink = new PassThrough();
-  sink.on('data', (chunk: Buffer) => toQemu.push(...chunk.toString().trim().split('\n').map((line) => (JSON.parse(line) as { execute: string }).execute)));
-  const client = new QmpClient(Duplex.from({ readable: fromQemu, writable: sink }), { onEvent: (event) => client.hold(event.event === 'SHUTDOWN'), onClose: () => undefined });
+  sink.on('data', (chunk: Buffer) =>
+    toQemu.push(
+      ...chunk
+        .toString()
+        .trim()
+        .split('\n')
+        .map((line) => (JSON.parse(line) as { execute: string }).execute),
+    ),
+  );
+  const client = new QmpClient(Duplex.from({ readable: fromQemu, writable: sink }), {
+    onEvent: (event) => client.hold(event.event === 'SHUTDOWN'),
+    onClose: () => undefined,
+  });
   fromQemu.write('{"QMP": {}}\n');
   await settled();
   fromQemu.write('{"return": {}, "id": 1}\n');

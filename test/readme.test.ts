@@ -19,7 +19,12 @@ function table(heading: string): string[][] {
   assert.notEqual(start, -1, `a table with ${heading}`);
   const rows: string[][] = [];
   for (let i = start + 2; lines[i]?.startsWith('|'); i++) {
-    rows.push((lines[i] as string).split(/(?<!\\)\|/).slice(1, -1).map((cell) => cell.trim().replaceAll('`', '').replaceAll('\\|', '|')));
+    rows.push(
+      (lines[i] as string)
+        .split(/(?<!\\)\|/)
+        .slice(1, -1)
+        .map((cell) => cell.trim().replaceAll('`', '').replaceAll('\\|', '|')),
+    );
   }
   return rows;
 }
@@ -28,7 +33,13 @@ test('the built-in rules', () => {
   const rows = table('signal').slice(0, -1);
   assert.deepEqual(
     rows,
-    Object.entries(builtinRules).map(([signal, rule]) => [signal, rule.script ?? '', rule.monitorCommand ?? '', rule.defaultAction, rule.why]),
+    Object.entries(builtinRules).map(([signal, rule]) => [
+      signal,
+      rule.script ?? '',
+      rule.monitorCommand ?? '',
+      rule.defaultAction,
+      rule.why,
+    ]),
   );
 });
 
@@ -39,8 +50,15 @@ test('every option of the help is in the table, and no other', () => {
 });
 
 test('every event of the log, of --check and of --status is in the table, and no other', () => {
-  const sources = (readdirSync('src', { recursive: true }) as string[]).filter((name) => name.endsWith('.ts')).map((name) => readFileSync(`src/${name}`, 'utf8')).join('\n');
-  const inSource = new Set([...sources.matchAll(/\bevent: '([a-z-]+)'[,;} |]/g)].map(([, event]) => event as string).filter((event) => event !== 'event'));
+  const sources = (readdirSync('src', { recursive: true }) as string[])
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => readFileSync(`src/${name}`, 'utf8'))
+    .join('\n');
+  const inSource = new Set(
+    [...sources.matchAll(/\bevent: '([a-z-]+)'[,;} |]/g)]
+      .map(([, event]) => event as string)
+      .filter((event) => event !== 'event'),
+  );
   const inReadme = table('event').flatMap(([events]) => (events as string).split(', '));
   assert.deepEqual([...inReadme].sort(), [...inSource].sort());
   assert.equal(new Set(inReadme).size, inReadme.length);
@@ -48,18 +66,22 @@ test('every event of the log, of --check and of --status is in the table, and no
 
 test('the exit statuses', () => {
   const rows = table('status').map(([cell]) => cell);
-  for (const code of Object.values(status)) assert.ok(rows.some((cell) => cell?.includes(String(code))), String(code));
+  for (const code of Object.values(status))
+    assert.ok(
+      rows.some((cell) => cell?.includes(String(code))),
+      String(code),
+    );
 });
 
 test('the table of what a signal does', () => {
   const words = {
-    'begin': /begins a shutdown|quits at once/,
-    'run': /runs its chain/,
-    'coalesce': /coalesced/,
-    'stands': /logged/,
-    'refuse': /refused/,
-    'cut': /the default action now/,
-    'ignore': /ignored/,
+    begin: /begins a shutdown|quits at once/,
+    run: /runs its chain/,
+    coalesce: /coalesced/,
+    stands: /logged/,
+    refuse: /refused/,
+    cut: /the default action now/,
+    ignore: /ignored/,
   };
   const rows = table('going on');
   const phases = ['up', null, 'stopping', 'ending'] as const;

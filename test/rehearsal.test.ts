@@ -10,8 +10,11 @@ import { Lab, monitor, read, runState } from './lab.js';
 
 test('what is rehearsed touches nothing: no hook runs, no command is sent, and a SIGURG from elsewhere is told', async (t) => {
   const lab = new Lab(t);
-  for (const signal of ['SIGTERM', 'SIGUSR1']) lab.hook(signal, `#!/bin/sh\necho ${signal} >>"${lab.file('ran')}"\nqmp system_powerdown\n`);
-  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks, '--signal', 'USR2,monitorcommand=system_reset'] });
+  for (const signal of ['SIGTERM', 'SIGUSR1'])
+    lab.hook(signal, `#!/bin/sh\necho ${signal} >>"${lab.file('ran')}"\nqmp system_powerdown\n`);
+  const trap = await lab.startGuest({
+    options: ['--hooks', lab.hooks, '--signal', 'USR2,monitorcommand=system_reset'],
+  });
   const before = readdirSync(lab.runDir);
   trap.kill('SIGURG');
   const told = await trap.event('ignored');
@@ -31,7 +34,9 @@ test('a rule or hook for SIGURG gets every SIGURG, and none that nobody sent', a
     await t.test(kind, async (t) => {
       const lab = new Lab(t);
       if (kind === 'hook') lab.hook('SIGURG', '#!/bin/sh\nqmp stop\n');
-      const trap = await lab.startGuest({ options: ['--hooks', lab.hooks, ...(kind === 'rule' ? ['--signal', 'URG,monitorcommand=stop'] : [])] });
+      const trap = await lab.startGuest({
+        options: ['--hooks', lab.hooks, ...(kind === 'rule' ? ['--signal', 'URG,monitorcommand=stop'] : [])],
+      });
       const { client, socket } = await monitor(lab);
       assert.equal(await runState(client), 'running');
       trap.kill('SIGURG');

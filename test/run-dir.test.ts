@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, existsSync, lchownSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  lchownSync,
+  mkdirSync,
+  readdirSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Lab, read, until } from './lab.js';
@@ -13,13 +23,24 @@ test('a dead lock is taken over by one of those who want it', async (t) => {
     mkdirSync(lab.runDir);
     // Of a process that cannot be: pids end at 2^22 (proc(5)).
     writeFileSync(join(lab.runDir, 'lock'), '4194305 1');
-    const command = ['sh', '-c', `echo served >>${lab.file('served')}; until [ -e ${lab.file('enough')} ]; do sleep 0.05; done`];
+    const command = [
+      'sh',
+      '-c',
+      `echo served >>${lab.file('served')}; until [ -e ${lab.file('enough')} ]; do sleep 0.05; done`,
+    ];
     const traps = Array.from({ length: 8 }, () => lab.start({ command }));
-    await until('all but one have ended', () => traps.filter(({ child }) => child.exitCode === 125).length === traps.length - 1);
-    for (const trap of traps.filter(({ child }) => child.exitCode === 125)) assert.match(trap.stderr, /served by another qemu-trap already|its lock changes hands/);
+    await until(
+      'all but one have ended',
+      () => traps.filter(({ child }) => child.exitCode === 125).length === traps.length - 1,
+    );
+    for (const trap of traps.filter(({ child }) => child.exitCode === 125))
+      assert.match(trap.stderr, /served by another qemu-trap already|its lock changes hands/);
     await until('the last one serves', () => read(lab.file('served')) !== '');
     assert.equal(read(lab.file('served')), 'served\n');
-    assert.deepEqual(readdirSync(lab.runDir).filter((name) => name.startsWith('lock')), ['lock']);
+    assert.deepEqual(
+      readdirSync(lab.runDir).filter((name) => name.startsWith('lock')),
+      ['lock'],
+    );
     writeFileSync(lab.file('enough'), '');
     await Promise.all(traps.map(({ exited }) => exited));
     await lab.assertNothingLeft();
@@ -29,7 +50,8 @@ test('a dead lock is taken over by one of those who want it', async (t) => {
 test('what a killed qemu-trap has left is removed with the directory; what is not its own stays', async (t) => {
   const lab = new Lab(t);
   mkdirSync(lab.runDir);
-  for (const name of ['hook-SIGUSR1.sock', 'control.sock', 'qmp.sock', 'monitors.cfg', 'output-3', 'frozen']) writeFileSync(join(lab.runDir, name), '');
+  for (const name of ['hook-SIGUSR1.sock', 'control.sock', 'qmp.sock', 'monitors.cfg', 'output-3', 'frozen'])
+    writeFileSync(join(lab.runDir, name), '');
   writeFileSync(join(lab.runDir, 'lock'), '4194305 1');
   writeFileSync(join(lab.runDir, 'serial.log'), 'mine');
   const trap = await lab.startGuest();
@@ -38,7 +60,9 @@ test('what a killed qemu-trap has left is removed with the directory; what is no
   assert.deepEqual(readdirSync(lab.runDir), ['serial.log']);
 });
 
-test('a run directory that others could put another in place of is refused, in one line that mends it', { skip: notRoot }, async (t) => {
+test('a run directory that others could put another in place of is refused, in one line that mends it', {
+  skip: notRoot,
+}, async (t) => {
   const lab = new Lab(t);
   mkdirSync(lab.file('theirs'));
   chownSync(lab.file('theirs'), nobody, nobody);
@@ -74,12 +98,14 @@ test('a run directory that others could put another in place of is refused, in o
   }
 });
 
-test('the run directory and its sockets are the owner\'s alone, whatever the umask', async (t) => {
+test("the run directory and its sockets are the owner's alone, whatever the umask", async (t) => {
   for (const umask of ['000', '022', '777']) {
     const lab = new Lab(t);
-    const trap = await lab.startGuest({ through: ['sh', '-c', `umask ${umask}; exec "$@"`, 'sh'], options: ['--run-dir', lab.runDir] }).catch((error) => {
-      throw new Error(`umask ${umask}: ${error.message}`);
-    });
+    const trap = await lab
+      .startGuest({ through: ['sh', '-c', `umask ${umask}; exec "$@"`, 'sh'], options: ['--run-dir', lab.runDir] })
+      .catch((error) => {
+        throw new Error(`umask ${umask}: ${error.message}`);
+      });
     assert.equal(statSync(lab.runDir).mode & 0o7777, 0o700);
     assert.ok(readdirSync(lab.runDir).includes('qmp.sock'));
     trap.kill('SIGTERM');

@@ -17,21 +17,34 @@ test('another user reaches none of the sockets', { skip: notRoot }, async (t) =>
   chmodSync(lab.dir, 0o755);
   const sockets = readdirSync(lab.runDir).filter((name) => name.endsWith('.sock'));
   assert.ok(sockets.length >= 5);
-  const dial = (socket: string, as: readonly string[]) => spawnSync(as[0] as string, [...as.slice(1), 'socat', '-u', '/dev/null', `UNIX-CONNECT:${join(lab.runDir, socket)}`], { encoding: 'utf8' });
+  const dial = (socket: string, as: readonly string[]) =>
+    spawnSync(
+      as[0] as string,
+      [...as.slice(1), 'socat', '-u', '/dev/null', `UNIX-CONNECT:${join(lab.runDir, socket)}`],
+      { encoding: 'utf8' },
+    );
   for (const socket of sockets) {
-    assert.match(dial(socket, ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups']).stderr, /Permission denied/, socket);
+    assert.match(
+      dial(socket, ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups']).stderr,
+      /Permission denied/,
+      socket,
+    );
   }
   assert.equal(dial('monitor.sock', ['env']).status, 0, 'negative control: root does');
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
 });
 
-test('nothing secret is in the log: neither of QEMU\'s command line, nor of the environment, nor of a monitor command', async (t) => {
+test("nothing secret is in the log: neither of QEMU's command line, nor of the environment, nor of a monitor command", async (t) => {
   const lab = new Lab(t);
   const secret = 'hunter2hunter2';
   const options = [
-    '--on-death', 'keep', '--signal', `USR1,monitorcommand=set_password vnc ${secret}`,
-    '--signal', `USR2,script=./missing,monitorcommand=change vnc password ${secret}`,
+    '--on-death',
+    'keep',
+    '--signal',
+    `USR1,monitorcommand=set_password vnc ${secret}`,
+    '--signal',
+    `USR2,script=./missing,monitorcommand=change vnc password ${secret}`,
   ];
   const qemu = ['-object', `secret,id=s,data=${secret}`];
   const first = await lab.startGuest({ options, qemu, env: { PASSWORD: secret } });

@@ -47,7 +47,7 @@ for (const signal of shielded) {
   });
 }
 
-test("where env(1) has no --block-signal, QEMU gets a session of its own, and a line says that the shield is partial", async (t) => {
+test('where env(1) has no --block-signal, QEMU gets a session of its own, and a line says that the shield is partial', async (t) => {
   const lab = new Lab(t);
   const bin = lab.file('bin');
   mkdirSync(bin);
@@ -96,7 +96,9 @@ test('Ctrl-\\ at a terminal ends QEMU at once', async (t) => {
 
 test('-nographic keeps its monitor on Ctrl-A c, and Ctrl-C goes to the guest', async (t) => {
   const lab = new Lab(t);
-  const guest = lab.guest().filter((word, i, all) => word !== '-display' && word !== 'none' && word !== '-serial' && all[i - 1] !== '-serial');
+  const guest = lab
+    .guest()
+    .filter((word, i, all) => word !== '-display' && word !== 'none' && word !== '-serial' && all[i - 1] !== '-serial');
   const terminal = atTerminal(t, lab, [...guest.filter((word) => word !== '-net'), '-nographic', '-nic', 'none']);
   await until('the guest is up, on the terminal', () => terminal.seen.text.includes(guestSays.up));
   terminal.type('\x03');
@@ -110,12 +112,31 @@ test('-nographic keeps its monitor on Ctrl-A c, and Ctrl-C goes to the guest', a
 test('a terminal that QEMU has changed is set back where QEMU had to be killed', async (t) => {
   const lab = new Lab(t);
   const modes = lab.file('modes');
-  const words = [process.execPath, program, '--run-dir', lab.runDir, '--state-dir', lab.file('state'), '--timeout', '0.5', '--kill-after', '0.5', '--', ...stdioGuest(lab)].map(shellQuote).join(' ');
+  const words = [
+    process.execPath,
+    program,
+    '--run-dir',
+    lab.runDir,
+    '--state-dir',
+    lab.file('state'),
+    '--timeout',
+    '0.5',
+    '--kill-after',
+    '0.5',
+    '--',
+    ...stdioGuest(lab),
+  ]
+    .map(shellQuote)
+    .join(' ');
   // Ctrl-C goes to the whole foreground group: a shell that did not trap it would end before its last stty.
-  const child = spawn('script', ['-qec', `trap : INT; stty -g >${modes}; ${words} 2>${lab.file('log')}; stty -g >>${modes}`, '/dev/null'], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-    env: { ...process.env, QEMU_TRAP_HOOKS: '' },
-  });
+  const child = spawn(
+    'script',
+    ['-qec', `trap : INT; stty -g >${modes}; ${words} 2>${lab.file('log')}; stty -g >>${modes}`, '/dev/null'],
+    {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: { ...process.env, QEMU_TRAP_HOOKS: '' },
+    },
+  );
   t.after(() => child.kill('SIGKILL'));
   let seen = '';
   child.stdout.on('data', (chunk) => (seen += chunk));

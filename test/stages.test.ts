@@ -10,7 +10,10 @@ import { execute, isAlive, Lab } from './lab.js';
 test('an unknown monitor command is followed by the button', async (t) => {
   const lab = new Lab(t);
   const trap = await lab.startGuest({ options: ['--signal', 'SIGTERM,monitorcommand=system_powerdwn'] });
-  assert.match((await trap.event('unknown-command')).message, /--signal SIGTERM: QEMU knows no monitor command 'system_powerdwn': write a command of QMP/);
+  assert.match(
+    (await trap.event('unknown-command')).message,
+    /--signal SIGTERM: QEMU knows no monitor command 'system_powerdwn': write a command of QMP/,
+  );
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0, trap.stderr);
   assert.equal(lab.said('bye'), 1);
@@ -19,11 +22,25 @@ test('an unknown monitor command is followed by the button', async (t) => {
 
 test('--check with a QEMU finds the commands that it does not know, and no other', async (t) => {
   const lab = new Lab(t);
-  const commands = { USR1: 'system_powerdwn', USR2: 'savevm nightly', XCPU: 'migrate {"uri":"tcp:host:4444"}', HUP: 'system_reset', ALRM: 'nmi', VTALRM: 'nonsense now' };
-  const options = Object.entries(commands).flatMap(([signal, command]) => ['--signal', `${signal},monitorcommand=${command}`]);
+  const commands = {
+    USR1: 'system_powerdwn',
+    USR2: 'savevm nightly',
+    XCPU: 'migrate {"uri":"tcp:host:4444"}',
+    HUP: 'system_reset',
+    ALRM: 'nmi',
+    VTALRM: 'nonsense now',
+  };
+  const options = Object.entries(commands).flatMap(([signal, command]) => [
+    '--signal',
+    `${signal},monitorcommand=${command}`,
+  ]);
   const check = lab.start({ options: ['--check', ...options], qemu: [] });
   assert.equal(await check.status(), 125);
-  const found = check.stdout.trim().split('\n').map((line) => JSON.parse(line) as { event: string; command: string }).filter(({ event }) => event === 'unknown-command');
+  const found = check.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { event: string; command: string })
+    .filter(({ event }) => event === 'unknown-command');
   assert.deepEqual(found.map(({ command }) => command).sort(), ['nonsense now', 'system_powerdwn']);
 });
 
@@ -46,7 +63,10 @@ test('savevm on qcow2 succeeds, and the button follows in the reserve', async (t
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0, trap.stderr);
   assert.equal(lab.said('bye'), 1);
-  assert.ok(trap.events('command').some(({ message }) => /savevm nightly done, as far as the human monitor says/.test(message)), trap.stderr);
+  assert.ok(
+    trap.events('command').some(({ message }) => /savevm nightly done, as far as the human monitor says/.test(message)),
+    trap.stderr,
+  );
   assert.equal(trap.events('next-link')[0]?.['because'], 'command-done');
 });
 
@@ -65,8 +85,16 @@ test('qemu-trap stood still for most of its timeout: the button still has its re
 });
 
 for (const [what, command, says] of [
-  ['a wrapper that drops its words', (lab: Lab) => ['sh', '-c', `exec ${lab.guest().join(' ')}`, 'sh'], /does a wrapper before QEMU drop the words/],
-  ['a server without wait=off', (lab: Lab) => [...lab.guest(), '-chardev', `socket,id=c,path=${lab.file('c')},server=on`], /QEMU waits until somebody connects to -chardev socket.*: write wait=off there/],
+  [
+    'a wrapper that drops its words',
+    (lab: Lab) => ['sh', '-c', `exec ${lab.guest().join(' ')}`, 'sh'],
+    /does a wrapper before QEMU drop the words/,
+  ],
+  [
+    'a server without wait=off',
+    (lab: Lab) => [...lab.guest(), '-chardev', `socket,id=c,path=${lab.file('c')},server=on`],
+    /QEMU waits until somebody connects to -chardev socket.*: write wait=off there/,
+  ],
 ] as const) {
   test(`no monitor ten seconds after the start (${what}): a line says so, and why`, async (t) => {
     const lab = new Lab(t);
@@ -115,13 +143,22 @@ test('a guest that powers off while QEMU hangs in its exit: --kill-after, and a 
   const image = lab.file('obedient.img');
   const disk = lab.spawn(['python3', '-c', hangingDisk, lab.file('nbd'), lab.file('hang'), image]);
   await new Promise((resolve) => disk.stdout?.once('data', resolve));
-  const withDisk = [...command, '-drive', `if=none,id=slow,format=raw,file=nbd+unix:///?socket=${lab.file('nbd')}`, '-device', 'ide-hd,drive=slow,bus=ide.1'];
+  const withDisk = [
+    ...command,
+    '-drive',
+    `if=none,id=slow,format=raw,file=nbd+unix:///?socket=${lab.file('nbd')}`,
+    '-device',
+    'ide-hd,drive=slow,bus=ide.1',
+  ];
   const trap = await lab.startGuest({ command: withDisk, options: ['--kill-after', '2'] });
   writeFileSync(lab.file('hang'), '');
   await execute(lab, 'system_powerdown');
   assert.equal(await trap.status(), 137, trap.stderr);
   assert.equal(lab.said('bye'), 1);
   assert.deepEqual([trap.verdict['end'], trap.verdict['cut_off']], ['guest-shutdown', false]);
-  assert.match(trap.events('exit-hangs')[0]?.message ?? '', /QEMU said that it exits, and has not for 2 s: ending it with SIGKILL/);
+  assert.match(
+    trap.events('exit-hangs')[0]?.message ?? '',
+    /QEMU said that it exits, and has not for 2 s: ending it with SIGKILL/,
+  );
   assert.ok(!isAlive(trap.qemuPid));
 });

@@ -20,7 +20,7 @@ test('the executables of SIGTERM.d run in lexical order, as run-parts would run 
     '20-drain': note('20', 'read -r greeting <&3; case $greeting in *QMP*) ;; *) exit 1 ;; esac\n'),
     '30-old.bak': note('bak'),
     '40-saved~': note('saved'),
-    'README': 'no hook\n',
+    README: 'no hook\n',
   });
   chmodSync(`${lab.hooks}/SIGTERM.d/README`, 0o644);
   const trap = await lab.startGuest({ options: ['--hooks', lab.hooks] });
@@ -57,7 +57,10 @@ test('the first step that fails ends it, and the button is pressed all the same'
 
 test('75 from a step drops the signal, and the guest runs on', async (t) => {
   const lab = new Lab(t);
-  steps(lab, { '10-ask': note('10', '[ -e ready ] || exit 75\n'), '90-powerdown': note('90', 'exec qmp system_powerdown\n') });
+  steps(lab, {
+    '10-ask': note('10', '[ -e ready ] || exit 75\n'),
+    '90-powerdown': note('90', 'exec qmp system_powerdown\n'),
+  });
   const trap = await lab.startGuest({ options: ['--hooks', lab.hooks] });
   trap.kill('SIGTERM');
   await trap.event('dropped');
@@ -81,10 +84,14 @@ test('all steps have one deadline: what has not run by the reserve does not, and
 
 test('what a step wrote and did not wait for is executed before what the next one writes', async (t) => {
   const lab = new Lab(t);
-  steps(lab, {
-    '10-stop': `#!/bin/sh\nprintf '%s\\n' '{"execute":"qmp_capabilities"}' '{"execute":"stop"}' >&3\n`,
-    '20-look': '#!/bin/sh\nqmp query-status >>steps\n',
-  }, 'USR1.d');
+  steps(
+    lab,
+    {
+      '10-stop': `#!/bin/sh\nprintf '%s\\n' '{"execute":"qmp_capabilities"}' '{"execute":"stop"}' >&3\n`,
+      '20-look': '#!/bin/sh\nqmp query-status >>steps\n',
+    },
+    'USR1.d',
+  );
   const trap = await lab.startGuest({ options: ['--hooks', lab.hooks] });
   for (let times = 1; times <= 5; times++) {
     trap.kill('SIGUSR1');
@@ -108,11 +115,27 @@ test('a directory of nothing but a reset leaves the guest running', async (t) =>
 });
 
 const untrusted: readonly [string, (lab: Lab) => void, RegExp][] = [
-  ['a directory that everybody can write', (lab) => chmodSync(`${lab.hooks}/SIGTERM.d`, 0o777), /chmod go-w \S+SIGTERM\.d/],
+  [
+    'a directory that everybody can write',
+    (lab) => chmodSync(`${lab.hooks}/SIGTERM.d`, 0o777),
+    /chmod go-w \S+SIGTERM\.d/,
+  ],
   ['a hooks directory that everybody can write', (lab) => chmodSync(lab.hooks, 0o777), /chmod go-w \S+hooks/],
-  ['a step that everybody can write', (lab) => chmodSync(`${lab.hooks}/SIGTERM.d/10-notify`, 0o777), /chmod go-w \S+10-notify/],
-  ['a step that is a link to nothing', (lab) => symlinkSync('nowhere', `${lab.hooks}/SIGTERM.d/00-lost`), /ln -sfn HOOK \S+00-lost/],
-  ['a directory without an executable', (lab) => chmodSync(`${lab.hooks}/SIGTERM.d/10-notify`, 0o644), /chmod 755 \S+10-notify/],
+  [
+    'a step that everybody can write',
+    (lab) => chmodSync(`${lab.hooks}/SIGTERM.d/10-notify`, 0o777),
+    /chmod go-w \S+10-notify/,
+  ],
+  [
+    'a step that is a link to nothing',
+    (lab) => symlinkSync('nowhere', `${lab.hooks}/SIGTERM.d/00-lost`),
+    /ln -sfn HOOK \S+00-lost/,
+  ],
+  [
+    'a directory without an executable',
+    (lab) => chmodSync(`${lab.hooks}/SIGTERM.d/10-notify`, 0o644),
+    /chmod 755 \S+10-notify/,
+  ],
 ];
 
 for (const [what, spoil, mend] of untrusted) {
@@ -121,7 +144,10 @@ for (const [what, spoil, mend] of untrusted) {
     steps(lab, { '10-notify': note('10') });
     spoil(lab);
     const trap = await lab.startGuest({ options: ['--hooks', lab.hooks] });
-    assert.ok(trap.events('hook-fault').some(({ message }) => mend.test(message)), trap.stderr);
+    assert.ok(
+      trap.events('hook-fault').some(({ message }) => mend.test(message)),
+      trap.stderr,
+    );
     trap.kill('SIGTERM');
     assert.equal(await trap.status(), 0);
     assert.equal(read(lab.file('steps')), '');
@@ -140,7 +166,10 @@ test('steps that are quicker than QEMU takes their monitors up wait for their tu
   await trap.event('hook-end', 3);
   process.kill(trap.qemuPid, 'SIGCONT');
   await trap.event('hook-end', steps);
-  assert.deepEqual(trap.events('hook-end').filter(({ outcome }) => outcome !== 'done'), []);
+  assert.deepEqual(
+    trap.events('hook-end').filter(({ outcome }) => outcome !== 'done'),
+    [],
+  );
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
 });

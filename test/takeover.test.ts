@@ -58,7 +58,9 @@ test('taken over five times in a row: hooks, signals without one before, and the
   lab.hook('SIGHUP', `#!/bin/sh\nqmp query-name && echo new >>${lab.file('asked')}\n`);
   trap.kill('SIGUSR2');
   await trap.event('ignored');
-  writeFileSync(lab.file('hooks/SIGUSR2'), `#!/bin/sh\nqmp query-name && echo new >>${lab.file('asked')}\n`, { mode: 0o755 });
+  writeFileSync(lab.file('hooks/SIGUSR2'), `#!/bin/sh\nqmp query-name && echo new >>${lab.file('asked')}\n`, {
+    mode: 0o755,
+  });
   trap.kill('SIGUSR2');
   await trap.event('hook-end', 2);
   assert.match(read(lab.file('asked')), /new/);
@@ -71,7 +73,13 @@ test('taken over five times in a row: hooks, signals without one before, and the
 test('a QEMU that was taken over: its deadline is 124, SIGKILL 137, its own word 0, a crash 125', async (t) => {
   for (const [temper, options, act, status, verdict] of [
     ['stubborn', ['--timeout', '0.5'], (trap: Trap) => trap.kill('SIGTERM'), 124, 'forced'],
-    ['obedient', ['--timeout', '0.5', '--kill-after', '0.5'], async (trap: Trap, pid: number) => (await trap.lab.hang(pid), trap.kill('SIGTERM')), 137, 'killed'],
+    [
+      'obedient',
+      ['--timeout', '0.5', '--kill-after', '0.5'],
+      async (trap: Trap, pid: number) => (await trap.lab.hang(pid), trap.kill('SIGTERM')),
+      137,
+      'killed',
+    ],
     ['obedient', [], (trap: Trap) => void execute(trap.lab, 'quit').catch(() => undefined), 0, 'by-itself'],
     ['obedient', [], (_: Trap, pid: number) => process.kill(pid, 'SIGSEGV'), 125, 'unknown'],
     ['obedient', [], (_: Trap, pid: number) => process.kill(pid, 'SIGKILL'), 125, 'unknown'],
@@ -169,7 +177,10 @@ test('a QEMU left behind that does not answer is not abandoned, and not started 
   await first.die();
   const next = lab.start({ options: keep, log: 'text' });
   assert.equal(await next.status(), 125);
-  assert.match(next.stderr, /^qemu-trap: a QEMU that was left running in \S+ cannot be taken over: [^\n]*no greeting[^\n]*\n$/);
+  assert.match(
+    next.stderr,
+    /^qemu-trap: a QEMU that was left running in \S+ cannot be taken over: [^\n]*no greeting[^\n]*\n$/,
+  );
   assert.ok(isAlive(qemuPid));
   socket.destroy();
   const third = lab.start({ options: keep });
@@ -185,11 +196,20 @@ test('--on-death keep without a directory that the next start would find is refu
   const lab = new Lab(t);
   const copy = lab.ownCopy();
   chmodSync(lab.dir, 0o755);
-  const { status, stderr } = spawnSync('setpriv', ['--reuid', '65534', '--regid', '65534', '--clear-groups', process.execPath, copy, ...keep, '--', 'true'], {
-    encoding: 'utf8', timeout: 20_000, env: { PATH: process.env['PATH'] },
-  });
+  const { status, stderr } = spawnSync(
+    'setpriv',
+    ['--reuid', '65534', '--regid', '65534', '--clear-groups', process.execPath, copy, ...keep, '--', 'true'],
+    {
+      encoding: 'utf8',
+      timeout: 20_000,
+      env: { PATH: process.env['PATH'] },
+    },
+  );
   assert.equal(status, 125);
-  assert.match(stderr, /^qemu-trap: --on-death keep: the next start would not find the guest again[^\n]*: name one with --run-dir\n$/);
+  assert.match(
+    stderr,
+    /^qemu-trap: --on-death keep: the next start would not find the guest again[^\n]*: name one with --run-dir\n$/,
+  );
 });
 
 test('qemu.pid has one number; what version 0.1.0 left there is taken over as well', async (t) => {

@@ -24,7 +24,10 @@ test('while a shutdown waits, a terminal shows one live line, which the log and 
   terminal.type('\x03');
   await until('the live line', () => live.test(terminal.seen.text));
   await until('it is the last thing there', () => live.test(screen(terminal.seen.text).split('\n').at(-1) as string));
-  const bar = (): number => /\[\x1b\[3\dm(#*)-*\x1b\[0m\] \d s left, then QEMU is told to quit/.exec(terminal.seen.text.split('\r\x1b[K').at(-1) as string)?.[1]?.length ?? 99;
+  const bar = (): number =>
+    /\[\x1b\[3\dm(#*)-*\x1b\[0m\] \d s left, then QEMU is told to quit/.exec(
+      terminal.seen.text.split('\r\x1b[K').at(-1) as string,
+    )?.[1]?.length ?? 99;
   await until('the bar gets shorter', () => bar() < 15);
   assert.equal(await terminal.exited, 124);
   const left = screen(terminal.seen.text);
@@ -35,7 +38,10 @@ test('while a shutdown waits, a terminal shows one live line, which the log and 
 });
 
 test('NO_COLOR takes the colours away, a dumb terminal and a file get plain log lines only', async (t) => {
-  for (const [env, isThere] of [[{ NO_COLOR: '1' }, true], [{ TERM: 'dumb' }, false]] as const) {
+  for (const [env, isThere] of [
+    [{ NO_COLOR: '1' }, true],
+    [{ TERM: 'dumb' }, false],
+  ] as const) {
     const lab = new Lab(t);
     const terminal = atTerminal(t, lab, lab.guest('lingering'), { log: 'terminal', env });
     await lab.guestSaid('up');
@@ -61,8 +67,20 @@ test('a guest that has the terminal keeps it: no live line', async (t) => {
   assert.equal(await terminal.exited, 0);
   assert.ok(terminal.seen.text.includes(guestSays.bye));
   assert.doesNotMatch(terminal.seen.text, live);
-  for (const words of [['-nographic'], ['-serial', 'mon:stdio'], ['-monitor', 'stdio'], ['-chardev', 'stdio,id=c'], ['-display', 'curses']]) assert.ok(usesTerminal(['qemu', ...words]), words.join(' '));
-  for (const words of [['-serial', 'file:stdio'], ['-name', 'stdio'], ['-display', 'none']]) assert.ok(!usesTerminal(['qemu', ...words]), words.join(' '));
+  for (const words of [
+    ['-nographic'],
+    ['-serial', 'mon:stdio'],
+    ['-monitor', 'stdio'],
+    ['-chardev', 'stdio,id=c'],
+    ['-display', 'curses'],
+  ])
+    assert.ok(usesTerminal(['qemu', ...words]), words.join(' '));
+  for (const words of [
+    ['-serial', 'file:stdio'],
+    ['-name', 'stdio'],
+    ['-display', 'none'],
+  ])
+    assert.ok(!usesTerminal(['qemu', ...words]), words.join(' '));
 });
 
 test('a terminal that was stopped (Ctrl-S) fills up with no live line, and keeps the last words', async (t) => {
@@ -77,8 +95,20 @@ test('a terminal that was stopped (Ctrl-S) fills up with no live line, and keeps
 
 test('the words of the live line', () => {
   const serving = { signal: 'SIGTERM', waitsFor: 'quit', since: 0, until: 10_000, next: 'kill' } as const;
-  assert.equal(wordLive(serving, 0, false), `SIGTERM: waiting for QEMU to quit [${'#'.repeat(20)}] 10 s left, then QEMU is killed`);
-  assert.equal(wordLive(serving, 9_100, false), `SIGTERM: waiting for QEMU to quit [##${'-'.repeat(18)}] 1 s left, then QEMU is killed`);
-  assert.equal(wordLive({ ...serving, until: 0 }, 0, false), `SIGTERM: waiting for QEMU to quit [${'-'.repeat(20)}] 0 s left, then QEMU is killed`);
-  assert.equal(wordLive({ ...serving, waitsFor: 'kill', until: null, next: 'none' }, 0, true), 'SIGTERM: waiting for QEMU to end');
+  assert.equal(
+    wordLive(serving, 0, false),
+    `SIGTERM: waiting for QEMU to quit [${'#'.repeat(20)}] 10 s left, then QEMU is killed`,
+  );
+  assert.equal(
+    wordLive(serving, 9_100, false),
+    `SIGTERM: waiting for QEMU to quit [##${'-'.repeat(18)}] 1 s left, then QEMU is killed`,
+  );
+  assert.equal(
+    wordLive({ ...serving, until: 0 }, 0, false),
+    `SIGTERM: waiting for QEMU to quit [${'-'.repeat(20)}] 0 s left, then QEMU is killed`,
+  );
+  assert.equal(
+    wordLive({ ...serving, waitsFor: 'kill', until: null, next: 'none' }, 0, true),
+    'SIGTERM: waiting for QEMU to end',
+  );
 });

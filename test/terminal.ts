@@ -11,13 +11,33 @@ export interface TerminalOptions {
 }
 
 /** qemu-trap in a pseudo-terminal of its own; `script` of util-linux is the terminal. */
-export function atTerminal(t: TestContext, lab: Lab, guest: readonly string[], { options = [], env = {}, log = 'file' }: TerminalOptions = {}) {
+export function atTerminal(
+  t: TestContext,
+  lab: Lab,
+  guest: readonly string[],
+  { options = [], env = {}, log = 'file' }: TerminalOptions = {},
+) {
   const file = lab.file('log');
-  const words = [process.execPath, program, '--run-dir', lab.runDir, '--state-dir', lab.file('state'), ...(log === 'file' ? ['--log', 'json'] : []), ...options, '--', ...guest];
-  const child = spawn('script', ['-qec', `exec ${words.map(shellQuote).join(' ')}${log === 'file' ? ` 2>${file}` : ''}`, '/dev/null'], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-    env: { ...process.env, QEMU_TRAP_HOOKS: '', TERM: 'xterm', NO_COLOR: '', ...env },
-  });
+  const words = [
+    process.execPath,
+    program,
+    '--run-dir',
+    lab.runDir,
+    '--state-dir',
+    lab.file('state'),
+    ...(log === 'file' ? ['--log', 'json'] : []),
+    ...options,
+    '--',
+    ...guest,
+  ];
+  const child = spawn(
+    'script',
+    ['-qec', `exec ${words.map(shellQuote).join(' ')}${log === 'file' ? ` 2>${file}` : ''}`, '/dev/null'],
+    {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: { ...process.env, QEMU_TRAP_HOOKS: '', TERM: 'xterm', NO_COLOR: '', ...env },
+    },
+  );
   const seen = { text: '' };
   child.stdout.on('data', (chunk) => (seen.text += chunk));
   const logged = (): string => (log === 'file' ? read(file) : seen.text);

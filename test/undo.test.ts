@@ -17,10 +17,32 @@ const notRoot = isRoot ? false : 'only root can mount, and become another user';
 /** In a shell that has closed all but its stdio: what runs the tests may have left any number open. */
 const closing = 'for fd in /proc/$$/fd/*; do fd=${fd##*/}; [ "$fd" -le 2 ] || eval "exec $fd>&-"; done';
 
-function run(lab: Lab, setUp: string, env: NodeJS.ProcessEnv = {}, command: readonly string[] = ['true']): { status: number | null; stderr: string } {
-  const { status, stderr } = spawnSync('bash', ['-c', `${closing}; ${setUp}; exec "$@"`, 'bash', process.execPath, program, '--run-dir', lab.file('run/a/b'), '--state-dir', lab.file('state'), '--', ...command], {
-    encoding: 'utf8', env: { ...process.env, QEMU_TRAP_HOOKS: '', ...env },
-  });
+function run(
+  lab: Lab,
+  setUp: string,
+  env: NodeJS.ProcessEnv = {},
+  command: readonly string[] = ['true'],
+): { status: number | null; stderr: string } {
+  const { status, stderr } = spawnSync(
+    'bash',
+    [
+      '-c',
+      `${closing}; ${setUp}; exec "$@"`,
+      'bash',
+      process.execPath,
+      program,
+      '--run-dir',
+      lab.file('run/a/b'),
+      '--state-dir',
+      lab.file('state'),
+      '--',
+      ...command,
+    ],
+    {
+      encoding: 'utf8',
+      env: { ...process.env, QEMU_TRAP_HOOKS: '', ...env },
+    },
+  );
   return { status, stderr };
 }
 
@@ -31,10 +53,19 @@ for (const error of ['ENOSPC', 'EIO', 'EMFILE', 'EACCES'] as const) {
     const lab = new Lab(t);
     const failed = new Set<string>();
     for (let at = 1; ; at++) {
-      const { status, stderr } = run(lab, ':', {
-        LD_PRELOAD: resolve('.cache/fail.so'), FAIL_PATH: lab.file('run'), FAIL_AT: String(at), FAIL_ERRNO: String(constants.errno[error]), FAIL_LOG: lab.file('failed'),
-        // One that has gone already has no identity to write down, and each run is to make the same calls.
-      }, ['sh', '-c', 'sleep 0.3']);
+      const { status, stderr } = run(
+        lab,
+        ':',
+        {
+          LD_PRELOAD: resolve('.cache/fail.so'),
+          FAIL_PATH: lab.file('run'),
+          FAIL_AT: String(at),
+          FAIL_ERRNO: String(constants.errno[error]),
+          FAIL_LOG: lab.file('failed'),
+          // One that has gone already has no identity to write down, and each run is to make the same calls.
+        },
+        ['sh', '-c', 'sleep 0.3'],
+      );
       const call = read(lab.file('failed')).trim();
       if (call === '') {
         assert.equal(status, 0, stderr);
@@ -49,7 +80,22 @@ for (const error of ['ENOSPC', 'EIO', 'EMFILE', 'EACCES'] as const) {
       assert.ok(!existsSync(lab.file('run/a/b')), call);
       rmSync(lab.file('run'), { recursive: true, force: true });
     }
-    for (const call of ['mkdir run', 'mkdir a', 'mkdir b', 'open b.lock', 'write b.lock', 'open lock', 'write lock', 'open monitors.cfg', 'write monitors.cfg', 'open qemu.id', 'write qemu.id', 'open qemu.pid', 'write qemu.pid']) assert.ok(failed.has(call), `${call} was failed: ${[...failed]}`);
+    for (const call of [
+      'mkdir run',
+      'mkdir a',
+      'mkdir b',
+      'open b.lock',
+      'write b.lock',
+      'open lock',
+      'write lock',
+      'open monitors.cfg',
+      'write monitors.cfg',
+      'open qemu.id',
+      'write qemu.id',
+      'open qemu.pid',
+      'write qemu.pid',
+    ])
+      assert.ok(failed.has(call), `${call} was failed: ${[...failed]}`);
   });
 }
 
@@ -63,7 +109,14 @@ test('with any limit on descriptors it runs, or says in one line that the limit 
     outcomes.add(status);
     assert.ok(status === 0 || status === 125, `${limit}: ${status}: ${stderr}`);
     assert.doesNotMatch(stderr, /internal error|at .*\.cjs/);
-    if (status === 125) assert.match(stderr.split('\n').filter((line) => !line.includes('how this run ended cannot be kept')).join('\n'), /^qemu-trap: [^\n]*E[MN]FILE[^\n]*ulimit -n[^\n]*\n$/);
+    if (status === 125)
+      assert.match(
+        stderr
+          .split('\n')
+          .filter((line) => !line.includes('how this run ended cannot be kept'))
+          .join('\n'),
+        /^qemu-trap: [^\n]*E[MN]FILE[^\n]*ulimit -n[^\n]*\n$/,
+      );
     assert.ok(!existsSync(lab.file('run/a/b')), `${limit}`);
   }
   assert.deepEqual([...outcomes].sort(), [0, 125]);
@@ -74,14 +127,28 @@ test('a full disk: one line, and nothing is left', { skip: notRoot }, (t) => {
   mkdirSync(lab.file('full'));
   const script = `mount -t tmpfs -o size=16k,nr_inodes=100 tmpfs '${lab.file('full')}'; dd if=/dev/zero of='${lab.file('full/all')}' 2>/dev/null
     "$@"; echo "status $?"; ls '${lab.file('full')}'`;
-  const words = [process.execPath, program, '--run-dir', lab.file('full/run'), '--state-dir', lab.file('state'), '--', 'true'];
-  const { stdout, stderr } = spawnSync('unshare', ['--mount', 'bash', '-c', script, 'bash', ...words], { encoding: 'utf8', env: { ...process.env, QEMU_TRAP_HOOKS: '' } });
+  const words = [
+    process.execPath,
+    program,
+    '--run-dir',
+    lab.file('full/run'),
+    '--state-dir',
+    lab.file('state'),
+    '--',
+    'true',
+  ];
+  const { stdout, stderr } = spawnSync('unshare', ['--mount', 'bash', '-c', script, 'bash', ...words], {
+    encoding: 'utf8',
+    env: { ...process.env, QEMU_TRAP_HOOKS: '' },
+  });
   assert.match(stderr, /^qemu-trap: [^\n]*\(ENOSPC\): free some space[^\n]*\n$/);
   assert.equal(stdout, 'status 125\nall\nrun.lock\n');
 });
 
 for (const umask of ['0777', '0277', '0000']) {
-  test(`umask ${umask}, as another user: the VM runs with its hooks, and what QEMU makes has the mode that the user asked for`, { skip: notRoot }, async (t) => {
+  test(`umask ${umask}, as another user: the VM runs with its hooks, and what QEMU makes has the mode that the user asked for`, {
+    skip: notRoot,
+  }, async (t) => {
     const lab = new Lab(t);
     chmodSync(lab.dir, 0o755);
     mkdirSync(lab.file('theirs'));
@@ -91,8 +158,18 @@ for (const umask of ['0777', '0277', '0000']) {
     const image = lab.guest().map((word) => (word.startsWith('file:') ? `file:${theirs('serial')}` : word));
     chmodSync(lab.file('obedient.img'), 0o644);
     const trap = lab.start({
-      program: lab.ownCopy(), command: image,
-      through: ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', 'sh', '-c', `umask ${umask}; exec "$@"`, 'sh'],
+      program: lab.ownCopy(),
+      command: image,
+      through: [
+        'setpriv',
+        '--reuid=65534',
+        '--regid=65534',
+        '--clear-groups',
+        'sh',
+        '-c',
+        `umask ${umask}; exec "$@"`,
+        'sh',
+      ],
       options: ['--hooks', lab.hooks, '--run-dir', theirs('run/a/b'), '--state-dir', theirs('state')],
     });
     await trap.ready();

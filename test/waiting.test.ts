@@ -42,7 +42,19 @@ for (const [by, options] of Object.entries(links)) {
 
   test(`a guest that panicked goes to the default action at once (${by})`, async (t) => {
     const lab = new Lab(t);
-    const trap = await lab.startGuest({ qemu: ['-device', 'pvpanic', '-action', 'panic=pause', '-qtest', `unix:${lab.file('qtest')},server=on,wait=off`, '-qtest-log', 'none'], options });
+    const trap = await lab.startGuest({
+      qemu: [
+        '-device',
+        'pvpanic',
+        '-action',
+        'panic=pause',
+        '-qtest',
+        `unix:${lab.file('qtest')},server=on,wait=off`,
+        '-qtest-log',
+        'none',
+      ],
+      options,
+    });
     const { client, socket } = await monitor(lab);
     const qtest = createConnection(lab.file('qtest'));
     // pvpanic's port: bit 0 says that the guest has panicked.
@@ -73,10 +85,22 @@ for (const [by, options] of Object.entries(links)) {
     lab.guest();
     const trap = lab.start({
       command: [
-        'qemu-system-x86_64', '-M', 'pc', '-m', '16', '-display', 'none', '-net', 'none', '-serial', `file:${lab.serial}`,
-        '-drive', `if=none,id=disk,format=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=${lab.file('obedient.img')},file.inject-error.0.event=read_aio,file.inject-error.0.once=on,file.inject-error.0.errno=5`,
+        'qemu-system-x86_64',
+        '-M',
+        'pc',
+        '-m',
+        '16',
+        '-display',
+        'none',
+        '-net',
+        'none',
+        '-serial',
+        `file:${lab.serial}`,
+        '-drive',
+        `if=none,id=disk,format=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=${lab.file('obedient.img')},file.inject-error.0.event=read_aio,file.inject-error.0.once=on,file.inject-error.0.errno=5`,
         // With a geometry of its own, or QEMU itself would read the disk, and the error, before the guest does.
-        '-device', 'ide-hd,drive=disk,rerror=stop,cyls=16,heads=16,secs=63',
+        '-device',
+        'ide-hd,drive=disk,rerror=stop,cyls=16,heads=16,secs=63',
       ],
       options: [...options, '--press', '0.5'],
     });
@@ -138,7 +162,10 @@ for (const [by, options, hook] of [
   test(`a guest that reboots instead of going is pressed again when it is back (${by})`, async (t) => {
     const lab = new Lab(t);
     if (hook) lab.hook('SIGTERM', hook);
-    const trap = await lab.startGuest({ temper: 'rebooting', options: [...options, '--hooks', lab.hooks, '--press', '0.7'] });
+    const trap = await lab.startGuest({
+      temper: 'rebooting',
+      options: [...options, '--hooks', lab.hooks, '--press', '0.7'],
+    });
     trap.kill('SIGTERM');
     assert.equal(await trap.status(), 0);
     assert.equal(lab.said('up'), 2);
@@ -155,7 +182,7 @@ test('-no-reboot: a guest that resets ends QEMU, clean', async (t) => {
   assert.equal(trap.verdict['verdict'], 'clean');
 });
 
-test('QEMU gone while a hook runs: the hook is ended, and the status is QEMU\'s', async (t) => {
+test("QEMU gone while a hook runs: the hook is ended, and the status is QEMU's", async (t) => {
   const lab = new Lab(t);
   lab.hook('SIGTERM', '#!/bin/sh\ntrap "" TERM\nqmp system_powerdown\nwhile :; do sleep 1; done\n');
   const trap = await lab.startGuest({ options: ['--hooks', lab.hooks] });
@@ -173,11 +200,17 @@ test('press once: a guest that was pressed by a hook that then failed is not pre
   assert.equal(trap.events('powerdown').length, 1);
 });
 
-for (const [press, times] of [['10', 2], ['once', 1]] as const) {
+for (const [press, times] of [
+  ['10', 2],
+  ['once', 1],
+] as const) {
   test(`--press ${press}: a hook that has pressed and ended well: ${times === 1 ? 'no second press' : 'one press more'} in the reserve`, async (t) => {
     const lab = new Lab(t);
     lab.hook('SIGTERM', '#!/bin/sh\nqmp system_powerdown\n');
-    const trap = await lab.startGuest({ temper: 'stubborn', options: ['--hooks', lab.hooks, '--timeout', '2', '--press', press] });
+    const trap = await lab.startGuest({
+      temper: 'stubborn',
+      options: ['--hooks', lab.hooks, '--timeout', '2', '--press', press],
+    });
     trap.kill('SIGTERM');
     assert.equal(await trap.status(), 124);
     assert.equal(trap.events('powerdown').length, times);
@@ -187,7 +220,18 @@ for (const [press, times] of [['10', 2], ['once', 1]] as const) {
 test('human monitor commands with arguments, their output logged, an error text a failure', async (t) => {
   const lab = new Lab(t);
   const trap = await lab.startGuest({
-    options: ['--signal', 'USR1,monitorcommand=info name', '--signal', 'USR2,monitorcommand=savevm before-stop', '--signal', 'XCPU,monitorcommand=loadvm no-such', '--signal', 'ALRM,monitorcommand=no_such_thing', '--signal', 'VTALRM,monitorcommand=query-name'],
+    options: [
+      '--signal',
+      'USR1,monitorcommand=info name',
+      '--signal',
+      'USR2,monitorcommand=savevm before-stop',
+      '--signal',
+      'XCPU,monitorcommand=loadvm no-such',
+      '--signal',
+      'ALRM,monitorcommand=no_such_thing',
+      '--signal',
+      'VTALRM,monitorcommand=query-name',
+    ],
     qemu: ['-name', 'web'],
   });
   for (const [signal, ok, output] of [
@@ -198,7 +242,9 @@ test('human monitor commands with arguments, their output logged, an error text 
     ['SIGVTALRM', true, /^\{"name":"web"\}$/],
   ] as const) {
     trap.kill(signal);
-    const done = await until(`${signal} is done`, () => trap.events('command').find((line) => line['signal'] === signal));
+    const done = await until(`${signal} is done`, () =>
+      trap.events('command').find((line) => line['signal'] === signal),
+    );
     assert.equal(done['ok'], ok);
     assert.match(String(done['output']), output);
   }

@@ -14,25 +14,53 @@ const isRoot = process.geteuid?.() === 0;
 
 /** Wrappers by what they are made of; the words of QEMU come after. */
 const wrappers: Readonly<Record<string, readonly string[]>> = {
-  'none': [],
+  none: [],
   'sh that waits': ['sh', '-c', '"$@"; exit $?', 'sh'],
   'setsid -f': ['setsid', '-f'],
-  'sudo': ['sudo', '-E'],
-  'firejail': ['firejail', '--noprofile', '--quiet'],
+  sudo: ['sudo', '-E'],
+  firejail: ['firejail', '--noprofile', '--quiet'],
   'unshare --pid --fork': ['unshare', '--pid', '--fork'],
   'unshare -n': ['unshare', '-n'],
-  'bwrap --unshare-pid': ['bwrap', '--bind', '/', '/', '--dev-bind', '/dev', '/dev', '--unshare-pid', '--proc', '/proc'],
+  'bwrap --unshare-pid': [
+    'bwrap',
+    '--bind',
+    '/',
+    '/',
+    '--dev-bind',
+    '/dev',
+    '/dev',
+    '--unshare-pid',
+    '--proc',
+    '/proc',
+  ],
 };
 
 function missing(words: readonly string[]): string | false {
-  return words.length === 0 || spawnSync(words[0] as string, [...words.slice(1), 'true'], { timeout: 20_000 }).status === 0 ? false : `${words[0]} cannot be used here`;
+  return words.length === 0 ||
+    spawnSync(words[0] as string, [...words.slice(1), 'true'], { timeout: 20_000 }).status === 0
+    ? false
+    : `${words[0]} cannot be used here`;
 }
 
 /** A guest whose disk only one QEMU can have. */
 function ownDisk(lab: Lab): string[] {
   const image = lab.file('disk.img');
   writeFileSync(image, bootSector('obedient'));
-  return ['qemu-system-x86_64', '-M', 'pc', '-m', '16', '-display', 'none', '-net', 'none', '-serial', `file:${lab.serial}`, '-drive', `file=${image},format=raw`];
+  return [
+    'qemu-system-x86_64',
+    '-M',
+    'pc',
+    '-m',
+    '16',
+    '-display',
+    'none',
+    '-net',
+    'none',
+    '-serial',
+    `file:${lab.serial}`,
+    '-drive',
+    `file=${image},format=raw`,
+  ];
 }
 
 /** The QEMUs of a test, and not what stands in front of them. */
@@ -77,7 +105,16 @@ for (const [name, words] of Object.entries(wrappers)) {
 
 const moments: readonly [when: string, reached: (trap: Trap) => Promise<unknown>][] = [
   ['as soon as QEMU is on its way', (trap) => trap.event('start')],
-  ['when its monitors are there', (trap) => until('its socket is there', () => read(`${trap.lab.runDir}/qemu.pid`) !== '' && spawnSync('test', ['-S', `${trap.lab.runDir}/qmp.sock`]).status === 0)],
+  [
+    'when its monitors are there',
+    (trap) =>
+      until(
+        'its socket is there',
+        () =>
+          read(`${trap.lab.runDir}/qemu.pid`) !== '' &&
+          spawnSync('test', ['-S', `${trap.lab.runDir}/qmp.sock`]).status === 0,
+      ),
+  ],
   ['when the guest runs', (trap) => trap.ready()],
 ];
 
@@ -85,8 +122,12 @@ Object.entries(wrappers).forEach(([name, words], i) => {
   for (const onDeath of ['kill', 'keep'] as const) {
     // Each wrapper and each way of death meets two of the three moments.
     for (const shift of [0, 1]) {
-      const [when, reached] = moments[(i + shift + (onDeath === 'keep' ? 1 : 0)) % moments.length] as (typeof moments)[number];
-      test(`${name}, --on-death ${onDeath}, killed ${when}: never two QEMUs on one disk, and none left`, { skip: missing(words) }, async (t) => {
+      const [when, reached] = moments[
+        (i + shift + (onDeath === 'keep' ? 1 : 0)) % moments.length
+      ] as (typeof moments)[number];
+      test(`${name}, --on-death ${onDeath}, killed ${when}: never two QEMUs on one disk, and none left`, {
+        skip: missing(words),
+      }, async (t) => {
         const lab = new Lab(t);
         const first = behind(lab, words, { options: ['--on-death', onDeath] });
         await reached(first);
@@ -105,13 +146,20 @@ Object.entries(wrappers).forEach(([name, words], i) => {
 });
 
 test('a QEMU that will outlive us is told of at the start; one that exec put in the place of its wrapper is not', async (t) => {
-  for (const [wrapper, tells] of [['"$@"; exit $?', true], ['exec "$@"', false]] as const) {
+  for (const [wrapper, tells] of [
+    ['"$@"; exit $?', true],
+    ['exec "$@"', false],
+  ] as const) {
     const lab = new Lab(t);
     const trap = behind(lab, ['sh', '-c', wrapper, 'sh']);
     await trap.ready();
     await lab.guestSaid('up');
     assert.equal(trap.events('no-pdeathsig').length, tells ? 1 : 0, trap.stderr);
-    if (tells) assert.match(trap.events('no-pdeathsig')[0]?.message ?? '', /QEMU may outlive a SIGKILL of qemu-trap[^\n]*have it exec QEMU/);
+    if (tells)
+      assert.match(
+        trap.events('no-pdeathsig')[0]?.message ?? '',
+        /QEMU may outlive a SIGKILL of qemu-trap[^\n]*have it exec QEMU/,
+      );
     trap.kill('SIGTERM');
     assert.equal(await trap.status(), 0);
   }
@@ -124,7 +172,9 @@ for (const [what, wrapper, isKilled] of [
 ] as const) {
   test(`a wrapper that ${what}: the words and the status are of QEMU, and nothing is left`, async (t) => {
     const lab = new Lab(t);
-    const trap = behind(lab, ['sh', '-c', wrapper.replace('ENDED', lab.file('ended')), 'sh'], { options: ['--kill-after', isKilled ? '1' : '20'] });
+    const trap = behind(lab, ['sh', '-c', wrapper.replace('ENDED', lab.file('ended')), 'sh'], {
+      options: ['--kill-after', isKilled ? '1' : '20'],
+    });
     await trap.ready();
     await lab.guestSaid('up');
     trap.kill('SIGTERM');
@@ -162,11 +212,16 @@ test('a take-over behind a wrapper knows its command line again', async (t) => {
 });
 
 for (const [name, words] of Object.entries(wrappers).filter(([each]) => each === 'sudo' || each === 'firejail')) {
-  test(`${name} closes descriptors: QEMU is started once more, with a named control socket, and one line names it`, { skip: missing(words) }, async (t) => {
+  test(`${name} closes descriptors: QEMU is started once more, with a named control socket, and one line names it`, {
+    skip: missing(words),
+  }, async (t) => {
     const lab = new Lab(t);
     const trap = behind(lab, words);
     await trap.ready();
-    assert.match((await trap.event('wrapper')).message, new RegExp(`^${name} closes the descriptors that QEMU is to inherit`));
+    assert.match(
+      (await trap.event('wrapper')).message,
+      new RegExp(`^${name} closes the descriptors that QEMU is to inherit`),
+    );
     assert.equal(trap.events('start').length, 2);
     trap.kill('SIGTERM');
     assert.equal(await trap.status(), 0);
@@ -185,7 +240,13 @@ test('negative control: a wrapper that fails by itself is run once', async (t) =
 /** A script that starts QEMU with words of its own, and none of ours. */
 function dropping(lab: Lab): string[] {
   const script = lab.file('vm.sh');
-  writeFileSync(script, `#!/bin/sh\n${ownDisk(lab).map((word) => `'${word}'`).join(' ')}\n`, { mode: 0o755 });
+  writeFileSync(
+    script,
+    `#!/bin/sh\n${ownDisk(lab)
+      .map((word) => `'${word}'`)
+      .join(' ')}\n`,
+    { mode: 0o755 },
+  );
   return [script, 'qemu-system-x86_64'];
 }
 
@@ -216,8 +277,13 @@ test('a script that drops "$@", and qemu-trap killed: the next start ends what i
   await lab.assertNothingLeft();
 });
 
-for (const words of [['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'], ['runuser', '-u', 'nobody', '--']]) {
-  test(`${words[0]} in front of QEMU: one line names what to do instead`, { skip: isRoot ? false : 'only root can change the user' }, async (t) => {
+for (const words of [
+  ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'],
+  ['runuser', '-u', 'nobody', '--'],
+]) {
+  test(`${words[0]} in front of QEMU: one line names what to do instead`, {
+    skip: isRoot ? false : 'only root can change the user',
+  }, async (t) => {
     const lab = new Lab(t);
     const trap = behind(lab, words);
     assert.notEqual(await trap.status(), 0);
@@ -231,12 +297,17 @@ for (const words of [['setpriv', '--reuid=65534', '--regid=65534', '--clear-grou
 
 const canSetCapabilities = isRoot && spawnSync('setcap', ['-h']).error === undefined;
 
-test('a QEMU with file capabilities, as another user: it is found though its descriptors are hidden, and told to outlive us', { skip: canSetCapabilities ? false : 'no setcap here' }, async (t) => {
+test('a QEMU with file capabilities, as another user: it is found though its descriptors are hidden, and told to outlive us', {
+  skip: canSetCapabilities ? false : 'no setcap here',
+}, async (t) => {
   const lab = new Lab(t);
   chmodSync(lab.dir, 0o755);
   chownSync(lab.dir, 65534, 65534);
   const binary = lab.file('qemu-system-x86_64');
-  copyFileSync(spawnSync('sh', ['-c', 'readlink -f "$(command -v qemu-system-x86_64)"'], { encoding: 'utf8' }).stdout.trim(), binary);
+  copyFileSync(
+    spawnSync('sh', ['-c', 'readlink -f "$(command -v qemu-system-x86_64)"'], { encoding: 'utf8' }).stdout.trim(),
+    binary,
+  );
   chmodSync(binary, 0o755);
   // Where it looks for its modules and its firmware (get_relocated_path() of QEMU).
   symlinkSync('/', lab.file('qemu-bundle'));
@@ -244,7 +315,11 @@ test('a QEMU with file capabilities, as another user: it is found though its des
   const [, ...words] = ownDisk(lab);
   chmodSync(lab.file('disk.img'), 0o666);
   const through = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
-  const trap = lab.start({ through, program: lab.ownCopy(), command: ['sh', '-c', '"$@"; exit $?', 'sh', binary, ...words] });
+  const trap = lab.start({
+    through,
+    program: lab.ownCopy(),
+    command: ['sh', '-c', '"$@"; exit $?', 'sh', binary, ...words],
+  });
   await trap.ready();
   const [qemu] = qemus(lab) as [number];
   assert.equal(trap.events('qemu-unknown').length, 0);
@@ -261,7 +336,9 @@ test('a QEMU with file capabilities, as another user: it is found though its des
   assert.equal(await direct.status(), 0);
 });
 
-test('where /proc does not show which process is QEMU, one line says so', { skip: isRoot ? false : 'only root can mount' }, async (t) => {
+test('where /proc does not show which process is QEMU, one line says so', {
+  skip: isRoot ? false : 'only root can mount',
+}, async (t) => {
   const lab = new Lab(t);
   const trap = lab.start({
     through: ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs none /proc && exec "$@"', 'sh'],
@@ -279,14 +356,26 @@ test('where /proc does not show which process is QEMU, one line says so', { skip
 
 test('--check: a command that is no QEMU, one that changes the user, and timeout', () => {
   for (const [words, says, status] of [
-    [['sh', '-c', 'exec "$@"', 'sh'], /note: QEMU's sh: it is no QEMU by its name; where it is a script it must pass on all of its words/, 0],
+    [
+      ['sh', '-c', 'exec "$@"', 'sh'],
+      /note: QEMU's sh: it is no QEMU by its name; where it is a script it must pass on all of its words/,
+      0,
+    ],
     [['timeout', '2'], /QEMU's timeout: it has its signals blocked as QEMU has/, 125],
-    [['runuser', '-u', 'nobody', '--'], /QEMU's runuser: QEMU becomes the process of a user who cannot read the run directory/, 125],
+    [
+      ['runuser', '-u', 'nobody', '--'],
+      /QEMU's runuser: QEMU becomes the process of a user who cannot read the run directory/,
+      125,
+    ],
     [['ip', 'netns', 'exec', 'x', 'setpriv', '--reuid', 'kvm'], /QEMU's setpriv/, 125],
     [['setpriv', '--no-new-privs'], /note: QEMU's setpriv: it is no QEMU by its name/, 0],
     [[], /^(?![^]*no QEMU by its name)/, 0],
   ] as const) {
-    const { stdout, status: got } = spawnSync(process.execPath, [program, '--check', '--', ...words, 'qemu-system-x86_64', '-m', '16'], { encoding: 'utf8', env: { ...process.env, QEMU_TRAP_HOOKS: '' } });
+    const { stdout, status: got } = spawnSync(
+      process.execPath,
+      [program, '--check', '--', ...words, 'qemu-system-x86_64', '-m', '16'],
+      { encoding: 'utf8', env: { ...process.env, QEMU_TRAP_HOOKS: '' } },
+    );
     assert.match(stdout, says);
     assert.equal(got, status, stdout);
   }

@@ -94,7 +94,13 @@ interface Limits {
   readonly cut: Promise<void>;
 }
 
-async function runStep(call: AroundCall, file: HookFile, { deadline, cut }: Limits, output: OutputPipe | null, started: (run: HookRun) => void): Promise<HookOutcome> {
+async function runStep(
+  call: AroundCall,
+  file: HookFile,
+  { deadline, cut }: Limits,
+  output: OutputPipe | null,
+  started: (run: HookRun) => void,
+): Promise<HookOutcome> {
   const { which, log } = call;
   const hook = file.path;
   const startedAt = performance.now();
@@ -108,7 +114,13 @@ async function runStep(call: AroundCall, file: HookFile, { deadline, cut }: Limi
     onOutput: (chunk) => log.hookOutput(hook, chunk),
   });
   started(run);
-  if (run.pid !== undefined) log({ event: 'hook-start', level: 'info', message: `running hook ${hook} (pid ${run.pid})`, facts: { occasion: which, hook, pid: run.pid } });
+  if (run.pid !== undefined)
+    log({
+      event: 'hook-start',
+      level: 'info',
+      message: `running hook ${hook} (pid ${run.pid})`,
+      facts: { occasion: which, hook, pid: run.pid },
+    });
   let isLate = false;
   let isCut = false;
   void cut.then(() => (isCut = true));
@@ -118,7 +130,10 @@ async function runStep(call: AroundCall, file: HookFile, { deadline, cut }: Limi
   }, deadline - performance.now());
   // Longer than this, the kernel holds it: it does not end even on SIGKILL.
   const cutInVain = cut.then(() => new Promise((resolve) => setTimeout(resolve, clearedWithinMs).unref()));
-  const outcome = (await Promise.race([within(deadline - performance.now() + clearedWithinMs, run.ended), cutInVain])) as HookOutcome | undefined;
+  const outcome = (await Promise.race([
+    within(deadline - performance.now() + clearedWithinMs, run.ended),
+    cutInVain,
+  ])) as HookOutcome | undefined;
   clearTimeout(timer);
   if (outcome === undefined) return failed(call, hook, 'cannot be ended');
   await within(clearedWithinMs, run.cleared);
@@ -127,7 +142,8 @@ async function runStep(call: AroundCall, file: HookFile, { deadline, cut }: Limi
   if (isLate) return failed(call, hook, `has not ended within ${wordSeconds(aroundTimeoutMs[which])}`, ms);
   if (outcome.kind === 'failed') return failed(call, hook, outcome.why, run.pid === undefined ? null : ms);
   log({
-    event: 'hook-end', level: 'info',
+    event: 'hook-end',
+    level: 'info',
     message: `hook ${hook} ${outcome.kind === 'done' ? 'ended well' : 'says not now'} after ${wordSeconds(ms)}`,
     facts: { occasion: which, hook, outcome: outcome.kind, ms },
   });
@@ -136,12 +152,22 @@ async function runStep(call: AroundCall, file: HookFile, { deadline, cut }: Limi
 
 /** @param ms how long it ran; `null` where it did not */
 function wasCutShort({ which, log }: AroundCall, hook: string, ms: number | null): HookOutcome {
-  log({ event: 'hook-end', level: 'info', message: `hook ${hook} ${ms === null ? 'was not run: a signal came' : `was ended by a signal after ${wordSeconds(ms)}`}`, facts: { occasion: which, hook, outcome: 'ended', ms } });
+  log({
+    event: 'hook-end',
+    level: 'info',
+    message: `hook ${hook} ${ms === null ? 'was not run: a signal came' : `was ended by a signal after ${wordSeconds(ms)}`}`,
+    facts: { occasion: which, hook, outcome: 'ended', ms },
+  });
   return { kind: 'failed', why: 'was cut short' };
 }
 
 /** @param ms how long it ran; `null` where it did not */
 function failed({ which, log }: AroundCall, hook: string, why: string, ms: number | null = null): HookOutcome {
-  log({ event: 'hook-end', level: 'warning', message: `hook ${hook} ${why}`, facts: { occasion: which, hook, outcome: 'failed', why, ms } });
+  log({
+    event: 'hook-end',
+    level: 'warning',
+    message: `hook ${hook} ${why}`,
+    facts: { occasion: which, hook, outcome: 'failed', why, ms },
+  });
   return { kind: 'failed', why };
 }

@@ -1,5 +1,16 @@
 import treeKill from 'tree-kill';
-import { anyValueOf, exists, hasInEnvironment, hasLimit, inTicks, listProcesses, listProcessesSince, readProcess, variable, type Process } from '../proc.js';
+import {
+  anyValueOf,
+  exists,
+  hasInEnvironment,
+  hasLimit,
+  inTicks,
+  listProcesses,
+  listProcessesSince,
+  readProcess,
+  variable,
+  type Process,
+} from '../proc.js';
 import { findInPath } from '../search-path.js';
 import { spawn } from '../system/spawn.js';
 import { cookieVariable, ownCookies, pidVariable, runDirVariable } from './environment.js';
@@ -24,7 +35,9 @@ const markedLimit = 2 ** 40 + Math.floor(Math.random() * 2 ** 40);
 
 /** Marks qemu-trap itself, so that its hooks are. Where prlimit(1) is not there, the cookie has to do. */
 export function markHooksToCome(): void {
-  const child = spawn('prlimit', ['--pid', String(process.pid), `--locks=${markedLimit}:`], { stdio: ['ignore', 'ignore', 'ignore'] });
+  const child = spawn('prlimit', ['--pid', String(process.pid), `--locks=${markedLimit}:`], {
+    stdio: ['ignore', 'ignore', 'ignore'],
+  });
   child.on('error', () => undefined);
 }
 
@@ -80,7 +93,8 @@ async function processesOf(hookPid: number, cookie: string, startedAt: number): 
       if (seen.size % batch === 0) await new Promise((resolve) => setImmediate(resolve));
       const each = readProcess(pid);
       if (each === null || each.startTime < since) continue;
-      if (pid === hookPid || each.group === hookPid || each.session === hookPid || hasInEnvironment(pid, mark)) found.add(pid);
+      if (pid === hookPid || each.group === hookPid || each.session === hookPid || hasInEnvironment(pid, mark))
+        found.add(pid);
       else {
         // Asked for each: a hook that has been started meanwhile has processes of its own.
         if (isLastHook(hookPid) && isMarkedOnly(pid)) marked.add(pid);
@@ -161,7 +175,10 @@ async function endAll({ look, blind, stillOnlyMarked, begin, running }: Sweep): 
       const left = [...new Set([...sure, ...[...marked].filter((pid) => wasMarked.has(pid) && stillOnlyMarked())])];
       wasMarked = marked;
       // Each once, for a SIGTERM handler that is at work is not to be interrupted; SIGKILL again, for who forks.
-      sendTo(left.filter((pid) => signal === 'SIGKILL' || !signalled.has(pid)), signal);
+      sendTo(
+        left.filter((pid) => signal === 'SIGKILL' || !signalled.has(pid)),
+        signal,
+      );
       signalled = new Set(left);
       if (performance.now() >= until) return false;
       await new Promise((resolve) => setTimeout(resolve, pollMs));
@@ -177,7 +194,12 @@ async function endAll({ look, blind, stillOnlyMarked, begin, running }: Sweep): 
  * @param running whether the hook itself still runs, asked anew each time: its pid is nobody else's as long as it does
  * @returns when nothing of it is left, or SIGKILL has had no effect
  */
-export function endDescendants(hookPid: number, cookie: string, startedAt: number, running: () => boolean): Promise<void> {
+export function endDescendants(
+  hookPid: number,
+  cookie: string,
+  startedAt: number,
+  running: () => boolean,
+): Promise<void> {
   return endAll({
     look: () => processesOf(hookPid, cookie, startedAt),
     // Its group, whose number is nobody else's while any of it is left (kill(2)).
@@ -201,7 +223,10 @@ export function endLeftBy(trap: number, runDir: string): Promise<void> {
   const marks = [variable(pidVariable, String(trap)), variable(runDirVariable, runDir)];
   const look = async (): Promise<Found> => {
     const pids = listProcesses().filter((pid) => pid > 1 && pid !== process.pid && readProcess(pid) !== null);
-    return { sure: new Set(pids.filter((pid) => hasInEnvironment(pid, ...marks) && !hasInEnvironment(pid, anyOwnCookie))), marked: new Set() };
+    return {
+      sure: new Set(pids.filter((pid) => hasInEnvironment(pid, ...marks) && !hasInEnvironment(pid, anyOwnCookie))),
+      marked: new Set(),
+    };
   };
   return endAll({ look, blind: () => [], stillOnlyMarked: () => false });
 }

@@ -28,7 +28,9 @@ function kindOf(text: string | null): string {
 /** The first comment after `#!`, without the name that it may begin with (`powerdown - shut the guest down`). */
 function aboutOf(text: string | null, name: string): string {
   const comment = text?.startsWith('#!') ? (/^#![^\n]*\n#+[ \t]*([^\n]*)/.exec(text)?.[1] ?? '') : '';
-  return (comment.startsWith(`${name} - `) ? comment.slice(name.length + 3) : comment).replaceAll(/\p{Cc}/gu, ' ').trim();
+  return (comment.startsWith(`${name} - `) ? comment.slice(name.length + 3) : comment)
+    .replaceAll(/\p{Cc}/gu, ' ')
+    .trim();
 }
 
 export function describeHook(hook: HookFile): Description {

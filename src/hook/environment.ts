@@ -25,7 +25,11 @@ export interface HookFacts {
 }
 
 /** What the hook of a signal is told of its occasion; its monitor is fd 3. */
-export function signalOccasion(signal: SignalName, qemuPid: number, { qmp, human }: { readonly qmp: string; readonly human: string }): HookFacts['occasion'] {
+export function signalOccasion(
+  signal: SignalName,
+  qemuPid: number,
+  { qmp, human }: { readonly qmp: string; readonly human: string },
+): HookFacts['occasion'] {
   return {
     QMP_FD: '3',
     QMP_SOCKET: qmp,
@@ -39,7 +43,9 @@ export function signalOccasion(signal: SignalName, qemuPid: number, { qmp, human
 export const cookieVariable = 'QEMU_TRAP_COOKIE';
 
 export function randomDigits(): string {
-  return Math.floor(Math.random() * 2 ** 52).toString(16).padStart(13, '0');
+  return Math.floor(Math.random() * 2 ** 52)
+    .toString(16)
+    .padStart(13, '0');
 }
 
 /** How every cookie of this qemu-trap begins: in a container the one before it may have had the same pid. */

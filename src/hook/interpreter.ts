@@ -33,13 +33,19 @@ export function findInterpreterFault(path: string, searchPath: string): Fault | 
   const [, interpreter, rest = ''] = /^#![ \t]*([^ \t]+)[ \t]*(.*)$/.exec(line) ?? [];
   if (interpreter === undefined) return null;
   if (line.endsWith('\r')) {
-    return { what: 'its first line ends in a carriage return, which the kernel takes for a part of the interpreter', mend: `sed -i 's/\\r$//' ${shellQuote(path)}` };
+    return {
+      what: 'its first line ends in a carriage return, which the kernel takes for a part of the interpreter',
+      mend: `sed -i 's/\\r$//' ${shellQuote(path)}`,
+    };
   }
   const missing = (name: string): Fault => {
     const elsewhere = findInPath(searchPath, basename(name));
     return {
       what: `its interpreter ${name} is not there`,
-      mend: elsewhere === null ? `\${EDITOR:-vi} ${shellQuote(path)}` : `sed -i '1s|${name}|${elsewhere}|' ${shellQuote(path)}`,
+      mend:
+        elsewhere === null
+          ? `\${EDITOR:-vi} ${shellQuote(path)}`
+          : `sed -i '1s|${name}|${elsewhere}|' ${shellQuote(path)}`,
     };
   };
   if (!isExecutable(interpreter)) return missing(interpreter);

@@ -90,13 +90,21 @@ export class OutputPipes {
   }
 
   #make(): Promise<void> {
-    const paths = Array.from({ length: spares - this.#ready.length }, () => this.file(runFiles.output(this.#made++ % (2 * spares))));
+    const paths = Array.from({ length: spares - this.#ready.length }, () =>
+      this.file(runFiles.output(this.#made++ % (2 * spares))),
+    );
     const making = new Promise<void>((resolve) => {
-      const child = spawn('mkfifo', ['-m', '600', ...paths], { stdio: ['ignore', 'ignore', 'ignore'], env: helperEnvironment(process.env) });
+      const child = spawn('mkfifo', ['-m', '600', ...paths], {
+        stdio: ['ignore', 'ignore', 'ignore'],
+        env: helperEnvironment(process.env),
+      });
       child.on('error', () => resolve());
       child.on('exit', () => resolve());
     });
-    return making.then(() => paths.forEach((path) => this.#open(path)), () => undefined);
+    return making.then(
+      () => paths.forEach((path) => this.#open(path)),
+      () => undefined,
+    );
   }
 
   #open(path: string): void {

@@ -76,7 +76,12 @@ export function runHook(call: HookCall): HookRun {
   const { output } = call;
   const notRun = (why: string): HookRun => {
     if (output !== null) closePipe(output);
-    return { pid: undefined, ended: Promise.resolve({ kind: 'failed', why }), cleared: Promise.resolve(), end: () => undefined };
+    return {
+      pid: undefined,
+      ended: Promise.resolve({ kind: 'failed', why }),
+      cleared: Promise.resolve(),
+      end: () => undefined,
+    };
   };
   const { trust, cookie, env } = readyHook(call);
   if (!trust.trusted) return notRun(`cannot be trusted: ${trust.what} (mend it: ${trust.mend})`);
@@ -86,7 +91,12 @@ export function runHook(call: HookCall): HookRun {
   try {
     child = spawn(path, [call.argument], {
       detached: true,
-      stdio: ['ignore', output?.writer ?? 'pipe', output?.writer ?? 'pipe', ...(call.monitor === null ? [] : [call.monitor])],
+      stdio: [
+        'ignore',
+        output?.writer ?? 'pipe',
+        output?.writer ?? 'pipe',
+        ...(call.monitor === null ? [] : [call.monitor]),
+      ],
       env,
     });
   } catch (error) {
@@ -124,7 +134,9 @@ export function runHook(call: HookCall): HookRun {
   const clear = (): Promise<void> => (clearing ??= endDescendants(pid, cookie, startedAt, () => running));
   const cleared = ended.then(clear).then(async () => {
     read();
-    const closed = outputs.map((stream) => (stream.closed ? undefined : new Promise<void>((resolve) => stream.once('close', () => resolve()))));
+    const closed = outputs.map((stream) =>
+      stream.closed ? undefined : new Promise<void>((resolve) => stream.once('close', () => resolve())),
+    );
     const timer = setTimeout(() => outputs.forEach((stream) => stream.destroy()), lastOutputMs);
     await Promise.all(closed);
     clearTimeout(timer);

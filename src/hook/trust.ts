@@ -1,4 +1,14 @@
-import { accessSync, closeSync, constants, fstatSync, lstatSync, openSync, realpathSync, statSync, type Stats } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  realpathSync,
+  statSync,
+  type Stats,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { findWayFault, openToOthers, openToReplacing, shellQuote, type Fault } from '../ownership.js';
 
@@ -29,7 +39,11 @@ function missing(path: string): Fault {
 function notExecutable(path: string, stats: Stats): Fault {
   if ((stats.mode & 0o111) === 0) return { what: 'it is not executable', mend: `chmod 755 ${shellQuote(path)}` };
   const isForUs = stats.uid === process.geteuid?.() ? stats.mode & 0o100 : stats.mode & 0o011;
-  if (process.geteuid?.() === 0 || isForUs !== 0) return { what: 'it lies on a file system that runs no programs (noexec)', mend: `findmnt -T ${shellQuote(path)}, and mount -o remount,exec what that names` };
+  if (process.geteuid?.() === 0 || isForUs !== 0)
+    return {
+      what: 'it lies on a file system that runs no programs (noexec)',
+      mend: `findmnt -T ${shellQuote(path)}, and mount -o remount,exec what that names`,
+    };
   return { what: 'it is not executable for the user qemu-trap runs as', mend: `chmod 755 ${shellQuote(path)}` };
 }
 
@@ -43,7 +57,10 @@ export function findDirectoryFault(path: string): Fault | null {
         .find((each) => each !== null) ?? null
     );
   } catch (error) {
-    return { what: `it cannot be checked (${(error as NodeJS.ErrnoException).code ?? error})`, mend: `ls -ldL ${shellQuote(path)}` };
+    return {
+      what: `it cannot be checked (${(error as NodeJS.ErrnoException).code ?? error})`,
+      mend: `ls -ldL ${shellQuote(path)}`,
+    };
   }
 }
 
@@ -67,9 +84,13 @@ export function checkTrust(path: string, ours: boolean): TrustResult {
   try {
     const stats = fstatSync(fd);
     if (!stats.isFile()) {
-      return distrust({ what: `it is ${kindOf(stats)}, not a file`, mend: `mv ${shellQuote(path)} ${shellQuote(`${path}.old`)}` });
+      return distrust({
+        what: `it is ${kindOf(stats)}, not a file`,
+        mend: `mv ${shellQuote(path)} ${shellQuote(`${path}.old`)}`,
+      });
     }
-    if (stats.size === 0) return distrust({ what: 'it is empty, and would do nothing', mend: `rm ${shellQuote(path)}` });
+    if (stats.size === 0)
+      return distrust({ what: 'it is empty, and would do nothing', mend: `rm ${shellQuote(path)}` });
     try {
       accessSync(path, constants.X_OK);
     } catch {
@@ -80,13 +101,19 @@ export function checkTrust(path: string, ours: boolean): TrustResult {
       const fault =
         openToOthers(real, stats, 'it') ??
         [...new Set([dirname(path), dirname(real)])]
-          .map((directory) => openToReplacing(directory, statSync(directory), `its directory ${directory}`) ?? findWayFault(directory))
+          .map(
+            (directory) =>
+              openToReplacing(directory, statSync(directory), `its directory ${directory}`) ?? findWayFault(directory),
+          )
           .find((each) => each !== null);
       if (fault) return distrust(fault);
     }
     return { trusted: true };
   } catch (error) {
-    return distrust({ what: `it cannot be checked (${(error as NodeJS.ErrnoException).code ?? error})`, mend: `ls -lL ${shellQuote(path)}` });
+    return distrust({
+      what: `it cannot be checked (${(error as NodeJS.ErrnoException).code ?? error})`,
+      mend: `ls -lL ${shellQuote(path)}`,
+    });
   } finally {
     closeSync(fd);
   }

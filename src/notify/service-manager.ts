@@ -116,6 +116,10 @@ export class ServiceManager {
   #complain(error: NodeJS.ErrnoException): void {
     if (this.#failed) return;
     this.#failed = true;
-    this.log({ event: 'notify-failed', level: 'warning', message: `the service manager cannot be notified: systemd-notify(1) cannot be run (${error.code ?? error.message})` });
+    this.log({
+      event: 'notify-failed',
+      level: 'warning',
+      message: `the service manager cannot be notified: systemd-notify(1) cannot be run (${error.code ?? error.message})`,
+    });
   }
 }

@@ -11,7 +11,9 @@ export function wordStatus({ stop, end, evidence }: State, now: number): string 
   const left = (until: number): string => `until ${new Date(Date.now() + until - now).toTimeString().slice(0, 8)}`;
   if (end !== null) {
     const because = endCauses[end.cause].words;
-    return end.killed ? `${because}: QEMU is being ended by SIGKILL` : `${because}: QEMU ${end.action === 'none' ? 'exits' : 'is to quit'}, ${left(end.killAt)}`;
+    return end.killed
+      ? `${because}: QEMU is being ended by SIGKILL`
+      : `${because}: QEMU ${end.action === 'none' ? 'exits' : 'is to quit'}, ${left(end.killAt)}`;
   }
   if (stop !== null) return `powering down on ${stop.rule.signal}, ${left(stop.deadline)}`;
   return describeRunState(evidence.runState);
@@ -22,5 +24,8 @@ export function wordStatus({ stop, end, evidence }: State, now: number): string 
  * and a manager that was told STOPPING=1 would end the VM all the same.
  */
 export function isUnderWay({ stop, end }: State): boolean {
-  return (end !== null && (end.action !== 'none' || stop !== null)) || (stop !== null && (stop.powerdown || stop.link === 'command' || stop.link === 'wait'));
+  return (
+    (end !== null && (end.action !== 'none' || stop !== null)) ||
+    (stop !== null && (stop.powerdown || stop.link === 'command' || stop.link === 'wait'))
+  );
 }

@@ -38,7 +38,15 @@ function ownUnit(): { readonly unit: string; readonly isUsers: boolean } | null 
 /** Milliseconds of a time as systemd writes it (systemd.time(7)): `1min 30s`, `infinity`. */
 export function parseSpan(text: string): number | null {
   if (text === 'infinity') return Infinity;
-  const units: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1000, min: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
+  const units: Readonly<Record<string, number>> = {
+    us: 0.001,
+    ms: 1,
+    s: 1000,
+    min: 60_000,
+    h: 3_600_000,
+    d: 86_400_000,
+    w: 604_800_000,
+  };
   let ms = 0;
   for (const part of text.trim().split(/\s+/)) {
     const [, number, unit = ''] = /^(\d+(?:\.\d+)?)([a-z]+)$/.exec(part) ?? [];
@@ -53,7 +61,11 @@ export function parseSpan(text: string): number | null {
 function show(unit: string, isUsers: boolean, env: NodeJS.ProcessEnv): Promise<string> {
   return new Promise((resolve) => {
     let said = '';
-    const child = spawn('systemctl', [...(isUsers ? ['--user'] : []), 'show', '-p', 'TimeoutStopUSec', '-p', 'NotifyAccess', unit], { env, stdio: ['ignore', 'pipe', 'ignore'] });
+    const child = spawn(
+      'systemctl',
+      [...(isUsers ? ['--user'] : []), 'show', '-p', 'TimeoutStopUSec', '-p', 'NotifyAccess', unit],
+      { env, stdio: ['ignore', 'pipe', 'ignore'] },
+    );
     const timer = setTimeout(() => child.kill('SIGKILL'), answersWithinMs);
     const settle = (): void => {
       clearTimeout(timer);
@@ -81,7 +93,11 @@ export async function findStopTimeFault(neededMs: number, env: NodeJS.ProcessEnv
   if (given === null || given.isExtended || given.ms > neededMs) return null;
   const { unit } = given;
   const mend = `TimeoutStopSec=${Math.ceil(neededMs / 1000) + 10} in ${unit}, or NotifyAccess=all there`;
-  return { unit, mend, message: `${unit}: systemd ends it by SIGKILL after TimeoutStopSec=${wordSeconds(given.ms).replace(' ', '')}, and a shutdown may take ${wordSeconds(neededMs)}; mend it: ${mend}` };
+  return {
+    unit,
+    mend,
+    message: `${unit}: systemd ends it by SIGKILL after TimeoutStopSec=${wordSeconds(given.ms).replace(' ', '')}, and a shutdown may take ${wordSeconds(neededMs)}; mend it: ${mend}`,
+  };
 }
 
 /** `null` where qemu-trap is not under systemd, or that does not say. */
@@ -93,5 +109,10 @@ async function stopTime(env: NodeJS.ProcessEnv): Promise<StopTime | null> {
   const property = (name: string): string => new RegExp(`^${name}=(.*)$`, 'm').exec(shown)?.[1] ?? '';
   const ms = parseSpan(property('TimeoutStopUSec'));
   if (ms === null) return null;
-  return { unit: own.unit, ms, isExtended: property('NotifyAccess') === 'all' && findInPath(env['PATH'] ?? '/usr/bin:/bin', 'systemd-notify') !== null };
+  return {
+    unit: own.unit,
+    ms,
+    isExtended:
+      property('NotifyAccess') === 'all' && findInPath(env['PATH'] ?? '/usr/bin:/bin', 'systemd-notify') !== null,
+  };
 }

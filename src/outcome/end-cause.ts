@@ -13,14 +13,14 @@ export type EndCause =
 
 /** Whether the cause means that a guest which still ran loses power, and the reason in words. */
 export const endCauses: Readonly<Record<EndCause, { readonly forced: boolean; readonly words: string }>> = {
-  'deadline': { forced: true, words: 'the deadline passed' },
-  'cut': { forced: true, words: 'the wait was cut short' },
-  'asked': { forced: true, words: 'the rule asks nothing of the guest' },
-  'panicked': { forced: true, words: 'the guest had panicked' },
+  deadline: { forced: true, words: 'the deadline passed' },
+  cut: { forced: true, words: 'the wait was cut short' },
+  asked: { forced: true, words: 'the rule asks nothing of the guest' },
+  panicked: { forced: true, words: 'the guest had panicked' },
   'internal-error': { forced: true, words: "the guest's processor had stopped on an internal error" },
   'never-ran': { forced: false, words: 'the guest never ran' },
-  'incoming': { forced: false, words: 'the guest had not arrived yet (incoming migration)' },
-  'migrated': { forced: false, words: 'the guest has been migrated, or saved' },
+  incoming: { forced: false, words: 'the guest had not arrived yet (incoming migration)' },
+  migrated: { forced: false, words: 'the guest has been migrated, or saved' },
   'powered-off': { forced: false, words: 'the guest powered off' },
-  'going': { forced: false, words: 'QEMU said that it exits' },
+  going: { forced: false, words: 'QEMU said that it exits' },
 };

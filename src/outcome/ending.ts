@@ -8,7 +8,18 @@ import { isUnknown } from './run-state.js';
  */
 
 /** What ended it. `unknown` is for a record whose qemu-trap was killed. */
-export type EndKind = 'guest-shutdown' | 'guest-reset' | 'panic' | 'watchdog' | 'saved' | 'migrated' | 'quit' | 'kill' | 'crash' | 'start-failed' | 'unknown';
+export type EndKind =
+  | 'guest-shutdown'
+  | 'guest-reset'
+  | 'panic'
+  | 'watchdog'
+  | 'saved'
+  | 'migrated'
+  | 'quit'
+  | 'kill'
+  | 'crash'
+  | 'start-failed'
+  | 'unknown';
 
 /** Why QEMU was not executed: the hook `start` has failed, or a signal that ends a VM came while it ran. */
 export interface Prevention {
@@ -84,11 +95,33 @@ export function endingOf(known: Circumstances): Ending {
 
 /** The ending of a QEMU that was not executed. */
 export function notExecuted(prevented: Prevention): Ending {
-  return { evidence: noEvidence, code: null, signal: null, started: false, bypassesUs: false, waitsForCont: false, action: 'none', cause: null, savedState: false, isStillThere: false, end: 'start-failed', cutOff: false, prevented };
+  return {
+    evidence: noEvidence,
+    code: null,
+    signal: null,
+    started: false,
+    bypassesUs: false,
+    waitsForCont: false,
+    action: 'none',
+    cause: null,
+    savedState: false,
+    isStillThere: false,
+    end: 'start-failed',
+    cutOff: false,
+    prevented,
+  };
 }
 
 /** Who ended it and how, in one word: kept for scripts that know it from before there was {@link Ending.end} for all. */
-export type Verdict = 'clean' | 'forced' | 'killed' | 'failed-to-start' | 'not-started' | 'by-itself' | 'host-signal' | 'unknown';
+export type Verdict =
+  | 'clean'
+  | 'forced'
+  | 'killed'
+  | 'failed-to-start'
+  | 'not-started'
+  | 'by-itself'
+  | 'host-signal'
+  | 'unknown';
 
 export function verdict(ending: Ending): Verdict {
   const { end, action, cause, evidence } = ending;

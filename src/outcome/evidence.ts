@@ -55,16 +55,31 @@ export interface Evidence {
   readonly migrated: boolean;
 }
 
-export const noEvidence: Evidence = { runState: unknownRunState, guestRan: false, shutdown: null, stays: false, panicked: false, exitsOnPanic: false, watchdog: null, migrated: false };
+export const noEvidence: Evidence = {
+  runState: unknownRunState,
+  guestRan: false,
+  shutdown: null,
+  stays: false,
+  panicked: false,
+  exitsOnPanic: false,
+  watchdog: null,
+  migrated: false,
+};
 
 /** QEMU answered `query-status` with this run state. */
 export function withRunState(evidence: Evidence, runState: string): Evidence {
   // What could not be asked leaves what is known.
   if (isUnknown(runState)) return evidence;
   // An answer may be older than an event that came before it: only an event takes back what an event has told.
-  const known = { ...evidence, runState, guestRan: evidence.guestRan || hasRun(runState), migrated: evidence.migrated || hasMigrated(runState) };
+  const known = {
+    ...evidence,
+    runState,
+    guestRan: evidence.guestRan || hasRun(runState),
+    migrated: evidence.migrated || hasMigrated(runState),
+  };
   // What happened before this qemu-trap was there, the state that it led to tells.
-  if (runState === 'shutdown' && evidence.shutdown === null) return { ...known, shutdown: { reason: 'guest-shutdown', byGuest: true }, stays: true };
+  if (runState === 'shutdown' && evidence.shutdown === null)
+    return { ...known, shutdown: { reason: 'guest-shutdown', byGuest: true }, stays: true };
   return runState === 'guest-panicked' ? { ...known, panicked: true } : known;
 }
 
@@ -73,22 +88,49 @@ export function withEvent(evidence: Evidence, event: QemuEvent): Evidence {
   switch (event.event) {
     case 'SHUTDOWN': {
       const { reason, byGuest } = event;
-      return { ...evidence, guestRan: evidence.guestRan || byGuest, shutdown: evidence.shutdown ?? { reason, byGuest }, stays: false, exitsOnPanic: false };
+      return {
+        ...evidence,
+        guestRan: evidence.guestRan || byGuest,
+        shutdown: evidence.shutdown ?? { reason, byGuest },
+        stays: false,
+        exitsOnPanic: false,
+      };
     }
     case 'STOP':
       return { ...evidence, stays: evidence.shutdown !== null };
     case 'RESUME':
-      return { ...evidence, guestRan: true, shutdown: null, stays: false, panicked: false, exitsOnPanic: false, watchdog: null, migrated: false };
+      return {
+        ...evidence,
+        guestRan: true,
+        shutdown: null,
+        stays: false,
+        panicked: false,
+        exitsOnPanic: false,
+        watchdog: null,
+        migrated: false,
+      };
     case 'RESET':
       // A watchdog resets the guest, and under -no-reboot a SHUTDOWN follows instead of a RESET.
       return { ...evidence, shutdown: null, stays: false, panicked: false, exitsOnPanic: false, watchdog: null };
     case 'GUEST_PANICKED':
-      return { ...evidence, guestRan: true, panicked: event.action !== 'run', exitsOnPanic: event.action === 'poweroff' };
+      return {
+        ...evidence,
+        guestRan: true,
+        panicked: event.action !== 'run',
+        exitsOnPanic: event.action === 'poweroff',
+      };
     case 'WATCHDOG':
-      return { ...evidence, guestRan: true, watchdog: event.action === 'poweroff' || event.action === 'reset' ? event.action : null };
+      return {
+        ...evidence,
+        guestRan: true,
+        watchdog: event.action === 'poweroff' || event.action === 'reset' ? event.action : null,
+      };
     case 'MIGRATION':
       // The same event ends an incoming migration.
-      return { ...evidence, migrated: evidence.migrated || (event.status === 'completed' && !isLoading(evidence.runState)) };
+      return {
+        ...evidence,
+        migrated: evidence.migrated || (event.status === 'completed' && !isLoading(evidence.runState)),
+      };
   }
 }
 

@@ -23,24 +23,24 @@ export const loadingRunState = 'inmigrate';
 export const savingRunState = 'finish-migrate';
 
 const meanings: Readonly<Record<string, Meaning>> = {
-  'running': { hasRun: true, words: 'running' },
-  'paused': { hasRun: true, goesOnBy: 'cont' },
-  'suspended': { hasRun: true, goesOnBy: 'system_wakeup' },
+  running: { hasRun: true, words: 'running' },
+  paused: { hasRun: true, goesOnBy: 'cont' },
+  suspended: { hasRun: true, goesOnBy: 'system_wakeup' },
   'io-error': { hasRun: true, goesOnBy: 'cont' },
-  'watchdog': { hasRun: true, goesOnBy: 'cont' },
-  'debug': { hasRun: true, goesOnBy: 'cont' },
+  watchdog: { hasRun: true, goesOnBy: 'cont' },
+  debug: { hasRun: true, goesOnBy: 'cont' },
   // These two last if `savevm` or `loadvm` has failed.
   'save-vm': { hasRun: true, goesOnBy: 'cont' },
   'restore-vm': { hasRun: true, goesOnBy: 'cont' },
   'finish-migrate': { hasRun: true, words: 'the guest is being saved' },
-  'colo': { hasRun: true },
-  'postmigrate': { hasRun: true, uselessToWait: 'migrated' },
+  colo: { hasRun: true },
+  postmigrate: { hasRun: true, uselessToWait: 'migrated' },
   'guest-panicked': { hasRun: true, uselessToWait: 'panicked' },
   'internal-error': { hasRun: true, uselessToWait: 'internal-error' },
-  'shutdown': { hasRun: true, uselessToWait: 'powered-off' },
-  'prelaunch': { hasRun: false, uselessToWait: 'never-ran', words: 'the guest is not started yet (-S)' },
-  'preconfig': { hasRun: false, uselessToWait: 'never-ran' },
-  'inmigrate': { hasRun: false, uselessToWait: 'incoming', words: 'the guest is being loaded' },
+  shutdown: { hasRun: true, uselessToWait: 'powered-off' },
+  prelaunch: { hasRun: false, uselessToWait: 'never-ran', words: 'the guest is not started yet (-S)' },
+  preconfig: { hasRun: false, uselessToWait: 'never-ran' },
+  inmigrate: { hasRun: false, uselessToWait: 'incoming', words: 'the guest is being loaded' },
   [unknownRunState]: { hasRun: false, words: 'QEMU is starting' },
 };
 

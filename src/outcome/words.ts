@@ -71,7 +71,8 @@ export function describeEnding(ending: Ending): string {
       return `forced end: ${action}; ${cutOff}`;
     case 'crash':
       if (action !== '') return `forced end: ${action} (${how}); ${cutOff}`;
-      if (isOthersChild(ending)) return `QEMU has gone without a word, by a crash or a signal: which, only its parent can know, and that was not this qemu-trap; ${cutOff}`;
+      if (isOthersChild(ending))
+        return `QEMU has gone without a word, by a crash or a signal: which, only its parent can know, and that was not this qemu-trap; ${cutOff}`;
       return `${ending.signal === 'SIGKILL' ? 'QEMU was killed by SIGKILL from elsewhere (out of memory?)' : `QEMU exited without a word (${how})`}; ${cutOff}`;
     case 'unknown':
       return 'qemu-trap was killed: how QEMU ended is not known';

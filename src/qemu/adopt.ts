@@ -57,7 +57,10 @@ function speaks(socket: Socket, ms: number): Promise<Spoken> {
 }
 
 /** Watches a process that is nobody's child here: its monitor closes with it, and then it is looked at until it has gone. */
-function watch(pid: number, control: Socket): Pick<Qemu, 'gone' | 'look' | 'finish' | 'wasKilled' | 'wake' | 'kill' | 'reap'> {
+function watch(
+  pid: number,
+  control: Socket,
+): Pick<Qemu, 'gone' | 'look' | 'finish' | 'wasKilled' | 'wake' | 'kill' | 'reap'> {
   const identity = identify(pid) ?? '';
   const lives = (): boolean => isIdentityAlive(identity);
   let settle!: (exit: QemuExit) => void;
@@ -101,7 +104,10 @@ function watch(pid: number, control: Socket): Pick<Qemu, 'gone' | 'look' | 'fini
  */
 export async function adoptQemu(path: string, known: number | null, withinMs: number): Promise<AdoptedQemu | null> {
   const until = performance.now() + withinMs;
-  const silent = (): UsageError => new UsageError(`${path}: no greeting from its monitor within ${Math.round(withinMs / 1000)} s: another client has it (a monitor serves one), or QEMU hangs`);
+  const silent = (): UsageError =>
+    new UsageError(
+      `${path}: no greeting from its monitor within ${Math.round(withinMs / 1000)} s: another client has it (a monitor serves one), or QEMU hangs`,
+    );
   let control: Socket;
   try {
     control = await dialMonitor(path, withinMs);
@@ -109,7 +115,9 @@ export async function adoptQemu(path: string, known: number | null, withinMs: nu
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ECONNREFUSED') return null;
     if (code === 'EAGAIN') throw silent();
-    throw new UsageError(`${path}: cannot be connected to (${code}): name the socket of a QMP monitor, and run qemu-trap as root or as its owner`);
+    throw new UsageError(
+      `${path}: cannot be connected to (${code}): name the socket of a QMP monitor, and run qemu-trap as root or as its owner`,
+    );
   }
   const refuse = (error: UsageError): UsageError => {
     control.destroy();
@@ -119,9 +127,17 @@ export async function adoptQemu(path: string, known: number | null, withinMs: nu
     case 'gone':
       return null;
     case 'pretty':
-      throw refuse(new UsageError(`${path}: its monitor spreads what it says over lines (-qmp-pretty, pretty=on): start QEMU with -qmp unix:${path},server=on,wait=off`));
+      throw refuse(
+        new UsageError(
+          `${path}: its monitor spreads what it says over lines (-qmp-pretty, pretty=on): start QEMU with -qmp unix:${path},server=on,wait=off`,
+        ),
+      );
     case 'other':
-      throw refuse(new UsageError(`${path}: is no QMP monitor: name the socket of one, such as -qmp unix:SOCKET,server=on,wait=off makes`));
+      throw refuse(
+        new UsageError(
+          `${path}: is no QMP monitor: name the socket of one, such as -qmp unix:SOCKET,server=on,wait=off makes`,
+        ),
+      );
     case 'silent':
       throw refuse(silent());
     case 'speaks':
@@ -130,8 +146,21 @@ export async function adoptQemu(path: string, known: number | null, withinMs: nu
   const pid = known ?? findServer(path);
   const server = pid === null ? null : readProcess(pid);
   if (server === null) {
-    throw refuse(new UsageError(`${path}: the process that serves it cannot be found: run qemu-trap as root or as QEMU's user, in its network and pid namespaces`));
+    throw refuse(
+      new UsageError(
+        `${path}: the process that serves it cannot be found: run qemu-trap as root or as QEMU's user, in its network and pid namespaces`,
+      ),
+    );
   }
   keepReadable(control);
-  return Object.assign(watch(server.pid, control), { pid: server.pid, control, reached: Promise.resolve(control), locate: () => true, isTied: false, bypassesUs: false, commandLine: commandLine(server.pid), ageMs: ageMs(server) });
+  return Object.assign(watch(server.pid, control), {
+    pid: server.pid,
+    control,
+    reached: Promise.resolve(control),
+    locate: () => true,
+    isTied: false,
+    bypassesUs: false,
+    commandLine: commandLine(server.pid),
+    ageMs: ageMs(server),
+  });
 }

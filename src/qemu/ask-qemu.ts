@@ -11,12 +11,17 @@ const answersWithinMs = 10_000;
  * @returns `null` if it cannot be had, or does not answer in time
  */
 export async function askQemu<T>(command: string, ask: (client: QmpClient) => Promise<T>): Promise<T | null> {
-  const child = spawn(command, ['-machine', 'none', '-display', 'none', '-nodefaults', '-qmp', 'stdio'], { stdio: ['pipe', 'pipe', 'ignore'] });
+  const child = spawn(command, ['-machine', 'none', '-display', 'none', '-nodefaults', '-qmp', 'stdio'], {
+    stdio: ['pipe', 'pipe', 'ignore'],
+  });
   child.on('error', () => undefined);
   if (child.pid === undefined || child.stdout === null || child.stdin === null) return null;
   const timer = setTimeout(() => child.kill('SIGKILL'), answersWithinMs);
   try {
-    const client = new QmpClient(Duplex.from({ readable: child.stdout, writable: child.stdin }), { onEvent: () => undefined, onClose: () => undefined });
+    const client = new QmpClient(Duplex.from({ readable: child.stdout, writable: child.stdin }), {
+      onEvent: () => undefined,
+      onClose: () => undefined,
+    });
     await client.ready;
     return await ask(client);
   } catch (error) {

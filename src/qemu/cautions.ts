@@ -15,15 +15,23 @@ export interface Caution {
 type Find = (words: readonly string[]) => string | null;
 
 /** `-NAME`, alone. */
-const flag = (name: string): Find => (words) => (words.some((word) => isOption(word, name)) ? `-${name}` : null);
+const flag =
+  (name: string): Find =>
+  (words) =>
+    words.some((word) => isOption(word, name)) ? `-${name}` : null;
 
 /** `-NAME ...` with a value of which `suits` is true. */
-const option = (names: readonly string[], suits: (value: string) => boolean): Find => (words) => {
-  const at = words.findIndex((word, i) => names.some((name) => isOption(word, name)) && suits(words[i + 1] ?? ''));
-  return at === -1 ? null : `${words[at]} ${words[at + 1]}`;
-};
+const option =
+  (names: readonly string[], suits: (value: string) => boolean): Find =>
+  (words) => {
+    const at = words.findIndex((word, i) => names.some((name) => isOption(word, name)) && suits(words[i + 1] ?? ''));
+    return at === -1 ? null : `${words[at]} ${words[at + 1]}`;
+  };
 
-const has = (key: string, value: string) => (text: string): boolean => readOpts(text).some((opt) => opt.key === key && opt.value === value);
+const has =
+  (key: string, value: string) =>
+  (text: string): boolean =>
+    readOpts(text).some((opt) => opt.key === key && opt.value === value);
 
 const machine = ['machine', 'M'];
 const serial = ['serial', 'monitor', 'qmp', 'chardev'];
@@ -37,7 +45,11 @@ interface Rule {
 
 const rules: readonly Rule[] = [
   {
-    find: [flag('no-acpi'), option(machine, has('acpi', 'off')), option(machine, (value) => /^(type=)?isapc(,|$)/.test(value))],
+    find: [
+      flag('no-acpi'),
+      option(machine, has('acpi', 'off')),
+      option(machine, (value) => /^(type=)?isapc(,|$)/.test(value)),
+    ],
     what: 'the guest has no ACPI, and never hears its power button: each shutdown takes until the deadline, and cuts it off',
     mend: 'leave it out, or shut the guest down in another way, such as --signal SIGTERM,script=guest-shutdown with --agent',
     isFault: 'where the button is needed',
@@ -73,7 +85,10 @@ const rules: readonly Rule[] = [
     isFault: false,
   },
   {
-    find: [option(serial, (value) => /^mon:stdio\b|\bmux=on\b.*\bstdio\b|\bstdio\b.*\bmux=on\b/.test(value)), flag('nographic')],
+    find: [
+      option(serial, (value) => /^mon:stdio\b|\bmux=on\b.*\bstdio\b|\bstdio\b.*\bmux=on\b/.test(value)),
+      flag('nographic'),
+    ],
     what: 'at a terminal Ctrl-C goes to the guest, and not to qemu-trap; Ctrl-A x quits QEMU at once, and cuts the guest off',
     mend: 'stop it with a signal (kill -TERM), or use -display none -serial stdio, where Ctrl-C shuts down',
     isFault: false,
@@ -92,13 +107,34 @@ function wrapperCautions(qemu: readonly string[]): Caution[] {
   const [command = ''] = qemu;
   const changer = userChanger(qemu);
   if (changer !== null) {
-    return [{ words: changer, what: 'QEMU becomes the process of a user who cannot read the run directory, and does not start', mend: changeUserInstead, isFault: true }];
+    return [
+      {
+        words: changer,
+        what: 'QEMU becomes the process of a user who cannot read the run directory, and does not start',
+        mend: changeUserInstead,
+        isFault: true,
+      },
+    ];
   }
   if (usesTimeout(qemu)) {
-    return [{ words: 'timeout', what: 'it has its signals blocked as QEMU has, so that its own time never ends QEMU', mend: 'leave it out, and send qemu-trap the signal: timeout TIME qemu-trap -- QEMU...', isFault: true }];
+    return [
+      {
+        words: 'timeout',
+        what: 'it has its signals blocked as QEMU has, so that its own time never ends QEMU',
+        mend: 'leave it out, and send qemu-trap the signal: timeout TIME qemu-trap -- QEMU...',
+        isFault: true,
+      },
+    ];
   }
   if (isQemu(command)) return [];
-  return [{ words: command, what: 'it is no QEMU by its name; where it is a script it must pass on all of its words ("$@"), for qemu-trap adds some at the end', mend: 'end it with exec QEMU ... "$@", so that QEMU takes its place', isFault: false }];
+  return [
+    {
+      words: command,
+      what: 'it is no QEMU by its name; where it is a script it must pass on all of its words ("$@"), for qemu-trap adds some at the end',
+      mend: 'end it with exec QEMU ... "$@", so that QEMU takes its place',
+      isFault: false,
+    },
+  ];
 }
 
 /**
@@ -108,8 +144,13 @@ function wrapperCautions(qemu: readonly string[]): Caution[] {
  */
 export function cautionsOf(qemu: readonly string[], onDeath: 'kill' | 'keep', needsButton: boolean): Caution[] {
   const words = qemu.slice(1);
-  return [...wrapperCautions(qemu), ...[...rules, ...(onDeath === 'kill' ? [untied] : [])].flatMap(({ find, isFault, ...caution }) => {
-    const found = find.map((each) => each(words)).find((each) => each !== null);
-    return found === undefined || found === null ? [] : [{ words: found, ...caution, isFault: isFault === true || (isFault !== false && needsButton) }];
-  })];
+  return [
+    ...wrapperCautions(qemu),
+    ...[...rules, ...(onDeath === 'kill' ? [untied] : [])].flatMap(({ find, isFault, ...caution }) => {
+      const found = find.map((each) => each(words)).find((each) => each !== null);
+      return found === undefined || found === null
+        ? []
+        : [{ words: found, ...caution, isFault: isFault === true || (isFault !== false && needsButton) }];
+    }),
+  ];
 }

@@ -40,7 +40,10 @@ export function usesTerminal(qemu: readonly string[]): boolean {
     (word, i) =>
       isOption(word, 'nographic') ||
       isOption(word, 'curses') ||
-      (['serial', 'monitor', 'qmp', 'chardev', 'parallel', 'debugcon', 'display'].some((name) => isOption(word, name)) && /^(mon:|chardev:)?(stdio|curses)\b/.test(qemu[i + 1] ?? '')),
+      (['serial', 'monitor', 'qmp', 'chardev', 'parallel', 'debugcon', 'display'].some((name) =>
+        isOption(word, name),
+      ) &&
+        /^(mon:|chardev:)?(stdio|curses)\b/.test(qemu[i + 1] ?? '')),
   );
 }
 
@@ -54,7 +57,9 @@ export function guestSource(qemu: readonly string[]): '-incoming' | '-loadvm' | 
 export function isSameCommand(qemu: readonly string[], running: readonly string[]): boolean {
   // Without the words of wrappers in front of it.
   const own = running.slice(0, Math.max(0, running.lastIndexOf('-readconfig')));
-  return own.length > 0 && own.length <= qemu.length && own.every((word, i) => word === qemu[qemu.length - own.length + i]);
+  return (
+    own.length > 0 && own.length <= qemu.length && own.every((word, i) => word === qemu[qemu.length - own.length + i])
+  );
 }
 
 /** True where qemu-trap started it to resume a saved guest. */
@@ -70,10 +75,75 @@ export function startsPaused(qemu: readonly string[]): boolean {
 
 /** Options of QEMU that take a value, by qemu(1); not all, but those that a command line may well end in. */
 const withValue = [
-  'accel', 'add-fd', 'append', 'audio', 'audiodev', 'bios', 'blockdev', 'boot', 'cdrom', 'chardev', 'cpu', 'D', 'd', 'debugcon', 'device', 'display', 'drive', 'dtb', 'echr',
-  'fda', 'fsdev', 'fw_cfg', 'gdb', 'global', 'hda', 'hdb', 'hdc', 'hdd', 'icount', 'incoming', 'initrd', 'k', 'kernel', 'loadvm', 'M', 'm', 'machine', 'mem-path', 'mon', 'monitor', 'name',
-  'net', 'netdev', 'nic', 'numa', 'object', 'parallel', 'pidfile', 'pflash', 'qmp', 'readconfig', 'rtc', 'run-with', 'runas', 'sandbox', 'seed', 'serial', 'set', 'smbios', 'smp', 'spice',
-  'tpmdev', 'trace', 'uuid', 'vga', 'virtfs', 'vnc', 'watchdog-action', 'action',
+  'accel',
+  'add-fd',
+  'append',
+  'audio',
+  'audiodev',
+  'bios',
+  'blockdev',
+  'boot',
+  'cdrom',
+  'chardev',
+  'cpu',
+  'D',
+  'd',
+  'debugcon',
+  'device',
+  'display',
+  'drive',
+  'dtb',
+  'echr',
+  'fda',
+  'fsdev',
+  'fw_cfg',
+  'gdb',
+  'global',
+  'hda',
+  'hdb',
+  'hdc',
+  'hdd',
+  'icount',
+  'incoming',
+  'initrd',
+  'k',
+  'kernel',
+  'loadvm',
+  'M',
+  'm',
+  'machine',
+  'mem-path',
+  'mon',
+  'monitor',
+  'name',
+  'net',
+  'netdev',
+  'nic',
+  'numa',
+  'object',
+  'parallel',
+  'pidfile',
+  'pflash',
+  'qmp',
+  'readconfig',
+  'rtc',
+  'run-with',
+  'runas',
+  'sandbox',
+  'seed',
+  'serial',
+  'set',
+  'smbios',
+  'smp',
+  'spice',
+  'tpmdev',
+  'trace',
+  'uuid',
+  'vga',
+  'virtfs',
+  'vnc',
+  'watchdog-action',
+  'action',
 ];
 
 /** The last word, if it is an option whose value is missing: QEMU would take the word after it for that, which is ours. */

@@ -20,7 +20,11 @@ function dialOnce(path: string): Promise<Socket> {
  * @param isWanted asked before each further attempt
  * @throws NodeJS.ErrnoException of connect(2); EAGAIN where its turn has not come
  */
-export async function dialMonitor(path: string, withinMs: number, isWanted: () => boolean = () => true): Promise<Socket> {
+export async function dialMonitor(
+  path: string,
+  withinMs: number,
+  isWanted: () => boolean = () => true,
+): Promise<Socket> {
   const until = performance.now() + withinMs;
   for (;;) {
     try {

@@ -13,7 +13,10 @@ const drainMs = 10_000;
 const drainId = 'qemu-trap-drain';
 const drainMark = `"${drainId}"`;
 /** 0xFF resets QEMU's JSON lexer, where the hook left half a command (docs/interop/qmp-spec of QEMU). */
-const drainCommand = Buffer.concat([Buffer.from([0xff]), Buffer.from(`{"execute":"query-version","id":${drainMark}}\n`)]);
+const drainCommand = Buffer.concat([
+  Buffer.from([0xff]),
+  Buffer.from(`{"execute":"query-version","id":${drainMark}}\n`),
+]);
 
 /**
  * The connections that become the hooks' fd 3. Each is made ahead: at the signal it is there, whatever has become of

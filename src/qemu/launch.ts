@@ -81,7 +81,8 @@ export function planLaunch(wish: LaunchWish): LaunchPlan {
   const { helpers, inherited, marked, withheld } = wish;
   const words: string[] = [];
   // In this order, for env(1) takes a QEMU with a = in its path for a variable.
-  if (wish.shield && helpers.env !== null) words.push(helpers.env, `--block-signal=${wish.terminal === 'foreground' ? shielded : shieldedInBackground}`);
+  if (wish.shield && helpers.env !== null)
+    words.push(helpers.env, `--block-signal=${wish.terminal === 'foreground' ? shielded : shieldedInBackground}`);
   if (wish.dieWithParent && helpers.setpriv !== null) words.push(helpers.setpriv, '--pdeathsig', 'KILL');
   // -readconfig, and not -mon: the latter takes away the monitor that -nographic has on Ctrl-A c by default.
   words.push(...wish.qemu, '-readconfig', wish.monitorsFile);
@@ -104,7 +105,15 @@ export function planLaunch(wish: LaunchWish): LaunchPlan {
   const stdio: Stdio[] = [wish.terminal === 'background' ? 'ignore' : 'inherit', 'inherit', 'inherit'];
   for (let fd = lowestFd; fd <= Math.max(0, ...given.keys()); fd++) stdio.push(given.get(fd) ?? 'ignore');
   const [command = '', ...args] = words;
-  return { command, args, stdio, hidden: withheld === null ? [] : [withheld], controlFd, incoming: incomingUris(savedState?.path ?? null, inheritedState), detached: wish.shield && helpers.env === null };
+  return {
+    command,
+    args,
+    stdio,
+    hidden: withheld === null ? [] : [withheld],
+    controlFd,
+    incoming: incomingUris(savedState?.path ?? null, inheritedState),
+    detached: wish.shield && helpers.env === null,
+  };
 }
 
 /** The monitors that listen on sockets in the run directory. */

@@ -223,7 +223,9 @@ class StartedQemu implements Qemu {
   /** @param isAll with what a wrapper that was killed had started besides */
   #findLeftovers(isAll: boolean): number[] {
     const { runDir, monitorsFile } = this.traits;
-    return (isAll ? findStarted(runDir, monitorsFile) : findByConfig(monitorsFile)).filter((pid) => pid !== this.childPid);
+    return (isAll ? findStarted(runDir, monitorsFile) : findByConfig(monitorsFile)).filter(
+      (pid) => pid !== this.childPid,
+    );
   }
 
   #killBehind(): void {
@@ -275,7 +277,9 @@ class StartedQemu implements Qemu {
 
   async #dial(reached: (control: Socket) => void): Promise<void> {
     while (!this.#hasGone) {
-      const control = existsSync(this.traits.controlSocket) ? await dialMonitor(this.traits.controlSocket, dialWithinMs).catch(() => null) : null;
+      const control = existsSync(this.traits.controlSocket)
+        ? await dialMonitor(this.traits.controlSocket, dialWithinMs).catch(() => null)
+        : null;
       if (control !== null) {
         keepReadable(control);
         this.control = control;
@@ -292,11 +296,17 @@ class StartedQemu implements Qemu {
  */
 export function startQemu(plan: LaunchPlan, env: NodeJS.ProcessEnv, traits: Traits): Promise<Qemu> {
   return new Promise((resolve, reject) => {
-    const child = spawnQemu(plan.command, plan.args, { stdio: plan.stdio, env: { ...env, [startedVariable]: traits.runDir }, detached: plan.detached }, plan.hidden);
+    const child = spawnQemu(
+      plan.command,
+      plan.args,
+      { stdio: plan.stdio, env: { ...env, [startedVariable]: traits.runDir }, detached: plan.detached },
+      plan.hidden,
+    );
     child.on('error', reject);
     const { pid } = child;
     if (pid === undefined) return;
-    const control = plan.controlFd === null ? null : ((child.stdio as unknown as readonly Socket[])[plan.controlFd] as Socket);
+    const control =
+      plan.controlFd === null ? null : ((child.stdio as unknown as readonly Socket[])[plan.controlFd] as Socket);
     resolve(new StartedQemu(child, pid, control, traits));
   });
 }

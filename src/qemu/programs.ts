@@ -12,7 +12,9 @@ type Located = { readonly path: string } | { readonly path: null; readonly becau
 function locate(command: string, env: NodeJS.ProcessEnv): Located {
   const candidates = command.includes('/')
     ? [command]
-    : (env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin').split(delimiter).map((directory) => join(directory || '.', command));
+    : (env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin')
+        .split(delimiter)
+        .map((directory) => join(directory || '.', command));
   let because: 'not-found' | 'not-executable' = 'not-found';
   for (const path of candidates) {
     let isFile: boolean;
@@ -38,7 +40,10 @@ export function requireQemu(command: string, env: NodeJS.ProcessEnv): void {
   if (located.path !== null) return;
   throw located.because === 'not-found'
     ? new UsageError(`${command}: not found: install QEMU, or name it by its path`, status.notFound)
-    : new UsageError(`${command}: cannot be executed: it must be a program file with its x bit set (chmod +x)`, status.notExecutable);
+    : new UsageError(
+        `${command}: cannot be executed: it must be a program file with its x bit set (chmod +x)`,
+        status.notExecutable,
+      );
 }
 
 /** The path of `program`, where it knows `option`; asking it by a run would cost each start a process. */

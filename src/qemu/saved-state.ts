@@ -34,7 +34,9 @@ export function stateFile(asked: string | null, vm: string, env: NodeJS.ProcessE
   if (directory === null) return null;
   if (/["'\\\n\r,]/.test(directory)) {
     if (asked === null) return null;
-    throw new UsageError(`state directory ${directory}: quotes, commas and backslashes cannot be told to QEMU: name another with --state-dir`);
+    throw new UsageError(
+      `state directory ${directory}: quotes, commas and backslashes cannot be told to QEMU: name another with --state-dir`,
+    );
   }
   const path = join(directory, `${asFileName(vm)}.state`);
   return { path, part: `${path}.part` };

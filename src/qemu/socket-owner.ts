@@ -13,7 +13,8 @@ function acceptedAt(path: string): Map<string, string> {
   const inodes = new Map<string, string>();
   for (const line of readFileSync('/proc/self/net/unix', 'utf8').split('\n')) {
     const [, state, inode, bound] = /^\S+: \S+ \S+ \S+ \S+ (\S+)\s+(\d+) (.+)$/.exec(line) ?? [];
-    if (state === connected && bound !== undefined && basename(bound) === basename(path)) inodes.set(inode as string, bound);
+    if (state === connected && bound !== undefined && basename(bound) === basename(path))
+      inodes.set(inode as string, bound);
   }
   return inodes;
 }
@@ -72,7 +73,9 @@ function listeningAt(path: string, pid: number): Set<string> {
 function listensAt(path: string, pid: number): boolean | null {
   try {
     const inodes = listeningAt(path, pid);
-    const holds = readdirSync(`/proc/${pid}/fd`).some((fd) => inodes.has(/^socket:\[(\d+)\]$/.exec(descriptorTarget(pid, fd))?.[1] ?? ''));
+    const holds = readdirSync(`/proc/${pid}/fd`).some((fd) =>
+      inodes.has(/^socket:\[(\d+)\]$/.exec(descriptorTarget(pid, fd))?.[1] ?? ''),
+    );
     return holds && isSameSocket(pid, path, path) !== false;
   } catch {
     return null;
@@ -87,7 +90,9 @@ export function readsConfig(pid: number, monitorsFile: string): boolean {
 /** The living processes of which {@link readsConfig} is true; none where /proc cannot be read. */
 export function findByConfig(monitorsFile: string): number[] {
   try {
-    return listProcesses().filter((pid) => pid !== process.pid && readsConfig(pid, monitorsFile) && readProcess(pid) !== null);
+    return listProcesses().filter(
+      (pid) => pid !== process.pid && readsConfig(pid, monitorsFile) && readProcess(pid) !== null,
+    );
   } catch {
     return [];
   }
@@ -101,7 +106,9 @@ export function findStarted(runDir: string, monitorsFile: string): number[] {
   const mark = variable(startedVariable, runDir);
   const others = ((): number[] => {
     try {
-      return listProcesses().filter((pid) => pid > 1 && pid !== process.pid && hasInEnvironment(pid, mark) && readProcess(pid) !== null);
+      return listProcesses().filter(
+        (pid) => pid > 1 && pid !== process.pid && hasInEnvironment(pid, mark) && readProcess(pid) !== null,
+      );
     } catch {
       return [];
     }

@@ -16,10 +16,30 @@ function wordsBefore(qemu: readonly string[]): readonly string[] {
   return at === -1 ? qemu : qemu.slice(0, at);
 }
 
-const changingUser = ['runuser', 'su', 'chpst', 'setuidgid', 's6-setuidgid', 'envuidgid', 's6-envuidgid', 'gosu', 'su-exec', 'doas', 'sudo', 'setpriv', 'capsh', 'start-stop-daemon'];
+const changingUser = [
+  'runuser',
+  'su',
+  'chpst',
+  'setuidgid',
+  's6-setuidgid',
+  'envuidgid',
+  's6-envuidgid',
+  'gosu',
+  'su-exec',
+  'doas',
+  'sudo',
+  'setpriv',
+  'capsh',
+  'start-stop-daemon',
+];
 /** Of those that do other things as well: what makes them change the user. */
 const onlyWith: Readonly<Record<string, RegExp>> = {
-  'sudo': /^(-u|--user)/, 'chpst': /^-u/, 'setpriv': /^--(re|ru|eu|in)id|^--reuid/, 'capsh': /^--(user|uid)=/, 'start-stop-daemon': /^(-c|--chuid)/, 'runuser': /^(-u|--user|-$|-l|[a-z_])/,
+  sudo: /^(-u|--user)/,
+  chpst: /^-u/,
+  setpriv: /^--(re|ru|eu|in)id|^--reuid/,
+  capsh: /^--(user|uid)=/,
+  'start-stop-daemon': /^(-c|--chuid)/,
+  runuser: /^(-u|--user|-$|-l|[a-z_])/,
 };
 
 /** The word that makes QEMU another user's process, which cannot reach our run directory; `null` if there is none. */
@@ -27,7 +47,10 @@ export function userChanger(qemu: readonly string[]): string | null {
   const words = wordsBefore(qemu);
   const found = words.find((word, i) => {
     const name = basename(word);
-    return changingUser.includes(name) && (onlyWith[name] === undefined || words.slice(i + 1).some((option) => onlyWith[name]?.test(option)));
+    return (
+      changingUser.includes(name) &&
+      (onlyWith[name] === undefined || words.slice(i + 1).some((option) => onlyWith[name]?.test(option)))
+    );
   });
   return found === undefined ? null : basename(found);
 }
@@ -38,4 +61,5 @@ export function usesTimeout(qemu: readonly string[]): boolean {
 }
 
 /** What to do instead of {@link userChanger}. */
-export const changeUserInstead = "have QEMU change its user itself (-runas USER), or start qemu-trap as that user (User= of systemd, or the same words in front of qemu-trap)";
+export const changeUserInstead =
+  'have QEMU change its user itself (-runas USER), or start qemu-trap as that user (User= of systemd, or the same words in front of qemu-trap)';

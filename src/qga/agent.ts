@@ -11,7 +11,12 @@ import { readMessage, type QmpError } from '../qmp/messages.js';
 export const answerWithinMs = 2_000;
 
 /** Commands that answer on failure only (`success-response: false` of qga/qapi-schema.json). */
-const silentOnSuccess: readonly string[] = ['guest-shutdown', 'guest-suspend-disk', 'guest-suspend-ram', 'guest-suspend-hybrid'];
+const silentOnSuccess: readonly string[] = [
+  'guest-shutdown',
+  'guest-suspend-disk',
+  'guest-suspend-ram',
+  'guest-suspend-hybrid',
+];
 
 /** Nobody answers: no socket, no agent in the guest, or one that hangs. */
 export class AgentSilent extends Error {
@@ -50,34 +55,45 @@ export function askAgent(
       clearTimeout(timer);
       timer = setTimeout(then, ms);
     };
-    const write = (name: string, its?: object): void => void socket.write(`${JSON.stringify({ execute: name, ...(its && { arguments: its }) })}\n`);
+    const write = (name: string, its?: object): void =>
+      void socket.write(`${JSON.stringify({ execute: name, ...(its && { arguments: its }) })}\n`);
 
-    within(answerWithinMs, () => silent(`the guest agent has not answered within ${answerWithinMs / 1000} seconds (${socketPath})`));
+    within(answerWithinMs, () =>
+      silent(`the guest agent has not answered within ${answerWithinMs / 1000} seconds (${socketPath})`),
+    );
     socket.on('connect', () => {
       // 0xFF resets the agent's JSON lexer, where another client left half a command.
       socket.write(Buffer.from([0xff]));
       write('guest-sync-delimited', { id: sync });
     });
-    socket.on('error', (error: NodeJS.ErrnoException) => silent(`the guest agent's socket cannot be reached: ${error.code} (${socketPath})`));
+    socket.on('error', (error: NodeJS.ErrnoException) =>
+      silent(`the guest agent's socket cannot be reached: ${error.code} (${socketPath})`),
+    );
     socket.on('close', () => silent(`the guest agent's socket has closed (${socketPath})`));
-    socket.on('data', lineSplitter((line) => {
-      // The answer to guest-sync-delimited begins with 0xFF, which is no UTF-8.
-      const message = readMessage(line.replace(/^\uFFFD+/, ''));
-      if (!synchronised) {
-        // What comes before is meant for a client that has gone.
-        if (message.kind !== 'return' || message.value !== sync) return;
-        synchronised = true;
-        onSynchronised();
-        clearTimeout(timer);
-        if (silentOnSuccess.includes(command)) within(answerWithinMs, () => end(() => resolve({})));
-        else if (commandWithinMs !== null) within(commandWithinMs, () => silent(`the guest agent has not answered ${command} within ${commandWithinMs / 1000} seconds`));
-        write(command, args);
-      } else if (message.kind === 'return') {
-        end(() => resolve(message.value));
-      } else if (message.kind === 'error') {
-        const { error }: { error: QmpError } = message;
-        end(() => reject(error));
-      }
-    }));
+    socket.on(
+      'data',
+      lineSplitter((line) => {
+        // The answer to guest-sync-delimited begins with 0xFF, which is no UTF-8.
+        const message = readMessage(line.replace(/^\uFFFD+/, ''));
+        if (!synchronised) {
+          // What comes before is meant for a client that has gone.
+          if (message.kind !== 'return' || message.value !== sync) return;
+          synchronised = true;
+          onSynchronised();
+          clearTimeout(timer);
+          if (silentOnSuccess.includes(command)) within(answerWithinMs, () => end(() => resolve({})));
+          else if (commandWithinMs !== null)
+            within(commandWithinMs, () =>
+              silent(`the guest agent has not answered ${command} within ${commandWithinMs / 1000} seconds`),
+            );
+          write(command, args);
+        } else if (message.kind === 'return') {
+          end(() => resolve(message.value));
+        } else if (message.kind === 'error') {
+          const { error }: { error: QmpError } = message;
+          end(() => reject(error));
+        }
+      }),
+    );
   });
 }

@@ -39,7 +39,10 @@ export class FreezeGuard {
     if (!this.#frozen()) return;
     if (now !== null) return void this.#thaw(now);
     if (this.#timer) clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => void this.#thaw('nobody has thawed it in time'), Math.max(0, deadline - performance.now()));
+    this.#timer = setTimeout(
+      () => void this.#thaw('nobody has thawed it in time'),
+      Math.max(0, deadline - performance.now()),
+    );
   }
 
   stopBegins(): void {
@@ -64,14 +67,24 @@ export class FreezeGuard {
       try {
         const thawed = await askAgent(this.agent, thaws, undefined, thawWithinMs);
         unlinkSync(this.mark);
-        this.log({ event: 'thawed', level: 'warning', message: `the guest was frozen still, and ${because}: thawed (${String(thawed)} file systems)`, facts: { because } });
+        this.log({
+          event: 'thawed',
+          level: 'warning',
+          message: `the guest was frozen still, and ${because}: thawed (${String(thawed)} file systems)`,
+          facts: { because },
+        });
       } catch (error) {
         last = error;
       }
     }
     this.#thawing = false;
     if (this.#frozen() && !this.#closed) {
-      this.log({ event: 'thaw-failed', level: 'error', message: `the guest may still be frozen: ${errorText(last)}`, facts: { because } });
+      this.log({
+        event: 'thaw-failed',
+        level: 'error',
+        message: `the guest may still be frozen: ${errorText(last)}`,
+        facts: { because },
+      });
     }
   }
 }

@@ -89,7 +89,8 @@ export class QmpClient {
     if (this.#closed) return Promise.reject(new MonitorClosed());
     const id = ++this.#lastId;
     const answer = new Promise<unknown>((resolve, reject) => this.#pending.set(id, { resolve, reject }));
-    if (!this.#isOver) this.#unwritten.push(`${JSON.stringify({ execute: command, ...(args && { arguments: args }), id })}\n`);
+    if (!this.#isOver)
+      this.#unwritten.push(`${JSON.stringify({ execute: command, ...(args && { arguments: args }), id })}\n`);
     this.#write();
     return answer;
   }

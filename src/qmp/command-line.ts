@@ -18,13 +18,19 @@ const mebibyte = 2 ** 20;
 
 /** Lines of the human monitor that QMP has a command of the same meaning for, and with it a status (hmp-commands.hx of QEMU). */
 const inQmp: readonly [line: RegExp, command: (...words: string[]) => QmpCommand][] = [
-  [/^(device_del|object_del|netdev_del) (\S+)$/, (name = '', id) => ({ name: name === 'object_del' ? 'object-del' : name, args: { id } })],
+  [
+    /^(device_del|object_del|netdev_del) (\S+)$/,
+    (name = '', id) => ({ name: name === 'object_del' ? 'object-del' : name, args: { id } }),
+  ],
   [/^balloon (\d+)$/, (megabytes) => ({ name: 'balloon', args: { value: Number(megabytes) * mebibyte } })],
   [/^set_link (\S+) (on|off)$/, (name, up) => ({ name: 'set_link', args: { name, up: up === 'on' } })],
   [/^screendump (\S+)$/, (filename) => ({ name: 'screendump', args: { filename } })],
   [/^set_password (\S+) (\S+)$/, (protocol, password) => ({ name: 'set_password', args: { protocol, password } })],
   [/^change vnc password (\S+)$/, (password) => ({ name: 'change-vnc-password', args: { password } })],
-  [/^sendkey (?!.*0x)([a-z0-9_]+(?:-[a-z0-9_]+)*)$/, (keys = '') => ({ name: 'send-key', args: { keys: keys.split('-').map((key) => ({ type: 'qcode', data: key })) } })],
+  [
+    /^sendkey (?!.*0x)([a-z0-9_]+(?:-[a-z0-9_]+)*)$/,
+    (keys = '') => ({ name: 'send-key', args: { keys: keys.split('-').map((key) => ({ type: 'qcode', data: key })) } }),
+  ],
   [/^migrate -d (\S+)$/, (uri) => ({ name: 'migrate', args: { uri } })],
   [/^nmi$/, () => ({ name: 'inject-nmi', args: {} })],
 ];

@@ -14,7 +14,9 @@ async function qmpCommands(monitor: Monitor): Promise<Set<string>> {
 async function isHumanCommand(monitor: Monitor, line: string): Promise<boolean> {
   const [name = ''] = line.trim().split(/\s+/);
   try {
-    return !/^unknown command/.test(String(await monitor.execute('human-monitor-command', { 'command-line': `help ${name}` })));
+    return !/^unknown command/.test(
+      String(await monitor.execute('human-monitor-command', { 'command-line': `help ${name}` })),
+    );
   } catch (error) {
     if (error instanceof QmpError) return true;
     throw error;
@@ -30,7 +32,8 @@ export async function findUnknownCommands(monitor: Monitor, lines: readonly stri
   const known = await qmpCommands(monitor);
   const unknown: string[] = [];
   for (const line of lines) {
-    if (!known.has(qmpCommandFor(line.trim())?.name ?? '') && !(await isHumanCommand(monitor, line))) unknown.push(line);
+    if (!known.has(qmpCommandFor(line.trim())?.name ?? '') && !(await isHumanCommand(monitor, line)))
+      unknown.push(line);
   }
   return unknown;
 }

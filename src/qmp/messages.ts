@@ -56,7 +56,10 @@ export function readMessage(line: string): QmpMessage {
   if ('QMP' in message) return { kind: 'greeting', greeting: message };
   if (typeof message['event'] === 'string') {
     const { timestamp } = message;
-    return { kind: 'event', event: { event: message['event'], data: record(message['data']), ...(timestamp !== undefined && { timestamp }) } };
+    return {
+      kind: 'event',
+      event: { event: message['event'], data: record(message['data']), ...(timestamp !== undefined && { timestamp }) },
+    };
   }
   if ('error' in message) {
     const error = record(message['error']);

@@ -68,12 +68,20 @@ class QmpPeer {
     private readonly client: QmpClient,
   ) {
     const turns = new Turns(socket);
-    socket.on('data', jsonSplitter((text) => turns.add(() => this.#take(text))));
+    socket.on(
+      'data',
+      jsonSplitter((text) => turns.add(() => this.#take(text))),
+    );
     this.#say(client.greeting);
   }
 
   event(event: QmpEvent): void {
-    if (this.#negotiated) this.#say({ timestamp: event.timestamp, event: event.event, ...(Object.keys(event.data).length > 0 && { data: event.data }) });
+    if (this.#negotiated)
+      this.#say({
+        timestamp: event.timestamp,
+        event: event.event,
+        ...(Object.keys(event.data).length > 0 && { data: event.data }),
+      });
   }
 
   #say(message: object): void {
@@ -86,7 +94,8 @@ class QmpPeer {
 
   async #take(text: string): Promise<void> {
     const parsed = readJson(text);
-    if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) return this.#refuse('GenericError', 'JSON parse error', {});
+    if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
+      return this.#refuse('GenericError', 'JSON parse error', {});
     const command = parsed as Command;
     const id = command.id === undefined ? {} : { id: command.id };
     const { execute } = command;
@@ -98,9 +107,13 @@ class QmpPeer {
       this.#negotiated = true;
       return this.#say({ return: {}, ...id });
     }
-    if (hasLongInteger(text)) return this.#refuse('GenericError', 'a number of more than 15 digits cannot be relayed', id);
+    if (hasLongInteger(text))
+      return this.#refuse('GenericError', 'a number of more than 15 digits cannot be relayed', id);
     try {
-      this.#say({ return: await this.client.execute(execute, command.arguments as Record<string, unknown> | undefined), ...id });
+      this.#say({
+        return: await this.client.execute(execute, command.arguments as Record<string, unknown> | undefined),
+        ...id,
+      });
     } catch (error) {
       if (error instanceof QmpError) this.#refuse(error.errorClass, error.desc, id);
       else this.socket.destroy();
@@ -123,7 +136,10 @@ function servePerson(socket: Socket, client: QmpClient): void {
       else socket.destroy();
     }
   };
-  socket.on('data', lineSplitter((line) => turns.add(() => run(line))));
+  socket.on(
+    'data',
+    lineSplitter((line) => turns.add(() => run(line))),
+  );
   socket.write(`QEMU ${major}.${minor}.${micro} monitor - type 'help' for more information\r\n${prompt}`);
 }
 

@@ -39,7 +39,12 @@ function lines(tell: (line: string) => void): { take(chunk: Buffer): void; end()
  * @param isLast true of a line with which a connection is not the hook's any more: neither it nor what follows is told
  * @throws NodeJS.ErrnoException where it cannot listen there
  */
-export async function tapMonitor(monitor: string, path: string, tell: (speaker: Speaker, line: string) => void, isLast: (line: string) => boolean): Promise<Server> {
+export async function tapMonitor(
+  monitor: string,
+  path: string,
+  tell: (speaker: Speaker, line: string) => void,
+  isLast: (line: string) => boolean,
+): Promise<Server> {
   const pass = (from: Socket, to: Socket, said: ReturnType<typeof lines>): void => {
     from.on('data', (chunk: Buffer) => {
       said.take(chunk);

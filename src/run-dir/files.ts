@@ -29,7 +29,9 @@ export const runFiles = {
 
 /** True for the name of a file that a qemu-trap which was killed may have left; the lock is none. */
 export function isRunFile(name: string): boolean {
-  return /^(monitors\.cfg|qemu\.(pid|id)|control\.sock|hook-[A-Za-z0-9]+\.sock|qmp\.sock|monitor\.sock|output-\d+|frozen|resuming|starting|status\.json(\.part)?)$/.test(name);
+  return /^(monitors\.cfg|qemu\.(pid|id)|control\.sock|hook-[A-Za-z0-9]+\.sock|qmp\.sock|monitor\.sock|output-\d+|frozen|resuming|starting|status\.json(\.part)?)$/.test(
+    name,
+  );
 }
 
 /** True for a file that a qemu-trap needs while it takes the lock, and leaves where it is killed meanwhile. */

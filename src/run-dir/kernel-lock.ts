@@ -30,7 +30,11 @@ const notForUs = ['EACCES', 'EPERM', 'EROFS', 'ELOOP', 'EISDIR', 'ENXIO', 'ENOTD
 
 /** flock(1) locks the open file that it inherits, and the lock stays when it has exited (flock(2)). */
 function flock(fd: number): 'held' | 'busy' | 'no-flock' {
-  const { status, error } = spawnSync('flock', ['-n', '3'], { stdio: ['ignore', 'ignore', 'ignore', fd], env: helperEnvironment(process.env), timeout: longestWaitMs });
+  const { status, error } = spawnSync('flock', ['-n', '3'], {
+    stdio: ['ignore', 'ignore', 'ignore', fd],
+    env: helperEnvironment(process.env),
+    timeout: longestWaitMs,
+  });
   // cross-spawn has null there for none.
   if (error) {
     if (['ENOENT', 'EACCES', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return 'no-flock';
@@ -42,7 +46,9 @@ function flock(fd: number): 'held' | 'busy' | 'no-flock' {
 
 function openToLock(path: string, kind: 'file' | 'directory'): number {
   const { O_RDWR, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_DIRECTORY } = constants;
-  return kind === 'directory' ? openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW) : openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
+  return kind === 'directory'
+    ? openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
+    : openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
 }
 
 /** Whether the file at `path` still is the one that was opened: whoever ends may remove a directory that waits to be locked. */
@@ -74,7 +80,8 @@ export function takeKernelLock(path: string, kind: 'file' | 'directory'): LockAt
     try {
       const stats = fstatSync(fd);
       // Another name of a file, which is to be written to, may be anybody's doing (link(2)).
-      const isOurs = stats.uid === process.geteuid?.() && (kind === 'directory' || (stats.isFile() && stats.nlink === 1));
+      const isOurs =
+        stats.uid === process.geteuid?.() && (kind === 'directory' || (stats.isFile() && stats.nlink === 1));
       if (!isOurs) return { kind: 'impossible', why: `${path}: not ours alone` };
       const got = flock(fd);
       if (got === 'no-flock') return { kind: 'impossible', why: 'flock(1) of util-linux is not here' };

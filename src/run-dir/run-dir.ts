@@ -1,4 +1,13 @@
-import { chmodSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmdirSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { createParents } from '../make-directories.js';
@@ -65,7 +74,9 @@ function check(path: string, names: readonly string[]): void {
     }
   }
   if (/["\n\r]/.test(path)) {
-    throw new UsageError(`run directory ${path}: QEMU cannot read a path with a double quote or a line feed: name another with --run-dir`);
+    throw new UsageError(
+      `run directory ${path}: QEMU cannot read a path with a double quote or a line feed: name another with --run-dir`,
+    );
   }
 }
 
@@ -73,7 +84,12 @@ function check(path: string, names: readonly string[]): void {
 function isOwnTemporary(path: string): boolean {
   try {
     const stats = lstatSync(path);
-    return dirname(path) === tmpdir() && basename(path).startsWith(temporaryPrefix) && stats.isDirectory() && stats.uid === process.geteuid?.();
+    return (
+      dirname(path) === tmpdir() &&
+      basename(path).startsWith(temporaryPrefix) &&
+      stats.isDirectory() &&
+      stats.uid === process.geteuid?.()
+    );
   } catch {
     return false;
   }
@@ -93,7 +109,10 @@ function makeTemporary(lastNote: string, made: (directory: string) => void): str
 }
 
 function refuse(path: string, fault: Fault | null): void {
-  if (fault !== null) throw new UsageError(`run directory ${path}: ${fault.what} (mend it: ${fault.mend}, or name another with --run-dir)`);
+  if (fault !== null)
+    throw new UsageError(
+      `run directory ${path}: ${fault.what} (mend it: ${fault.mend}, or name another with --run-dir)`,
+    );
 }
 
 function refusedToCreate(path: string, error: unknown): UsageError {
@@ -142,7 +161,9 @@ function open(path: string, made: (directory: string) => void): void {
 /** @param holder pid and start time, as far as it is known */
 function servedBy(what: string, holder: string): UsageError {
   const who = isIdentityAlive(holder) ? ` (pid ${pidOf(holder)})` : '';
-  return new UsageError(`${what}: served by another qemu-trap already${who}: stop that one, or name another directory with --run-dir or --name`);
+  return new UsageError(
+    `${what}: served by another qemu-trap already${who}: stop that one, or name another directory with --run-dir or --name`,
+  );
 }
 
 /** The identity of a holder, in what it wrote into the file that it locked. */
@@ -154,11 +175,16 @@ function holderIn(note: string): string {
  * Locks the first of `files` that can be locked.
  * @param what is said to be served, where somebody has the lock
  */
-function lockOne(what: string, files: readonly string[], kind: 'file' | 'directory'): { readonly lock: KernelLock } | { readonly why: string } {
+function lockOne(
+  what: string,
+  files: readonly string[],
+  kind: 'file' | 'directory',
+): { readonly lock: KernelLock } | { readonly why: string } {
   let why = '';
   for (const file of files) {
     const attempt = takeKernelLock(file, kind);
-    if (attempt.kind === 'busy') throw servedBy(what, kind === 'file' ? holderIn(attempt.note) : readIdentity(join(file, runFiles.lock)));
+    if (attempt.kind === 'busy')
+      throw servedBy(what, kind === 'file' ? holderIn(attempt.note) : readIdentity(join(file, runFiles.lock)));
     if (attempt.kind === 'held') return attempt;
     why = attempt.why;
   }
@@ -192,7 +218,10 @@ function openAndLockOnce(place: Place, vm: string, names: readonly string[], mad
   const note = (directory: string): void => void made.push(directory);
   if (place.path === null) makeLockDirectories(place.lockFiles);
   else makeWay(place.path, note);
-  const trusted = place.path === null ? place.lockFiles.filter((file) => isDirectory(dirname(file)) && findWayFault(dirname(file)) === null) : place.lockFiles;
+  const trusted =
+    place.path === null
+      ? place.lockFiles.filter((file) => isDirectory(dirname(file)) && findWayFault(dirname(file)) === null)
+      : place.lockFiles;
   const beside = lockOne(place.path === null ? `VM ${vm}` : `run directory ${place.path}`, trusted, 'file');
   let lock = 'lock' in beside ? beside.lock : null;
   try {
@@ -299,18 +328,32 @@ export function openRunDir({ asked, vm, stateDir, env, socketNames }: RunDirCall
   } catch (error) {
     throw error instanceof UsageError
       ? error
-      : refusedBySystem(`run directory${place.path === null ? '' : ` ${place.path}`}: cannot be used`, error, 'name another with --run-dir');
+      : refusedBySystem(
+          `run directory${place.path === null ? '' : ` ${place.path}`}: cannot be used`,
+          error,
+          'name another with --run-dir',
+        );
   }
   const { path, lock, weakLock, predecessor, made } = opened;
   const mine = identify(process.pid);
   // By their names, for a directory cannot be listed where no descriptor is left.
-  const names = new Set<string>([runFiles.monitorsConfig, runFiles.qemu, runFiles.qemuPid, runFiles.frozen, ...socketNames]);
+  const names = new Set<string>([
+    runFiles.monitorsConfig,
+    runFiles.qemu,
+    runFiles.qemuPid,
+    runFiles.frozen,
+    ...socketNames,
+  ]);
   const drop = (name: string): void => quietly(() => unlinkSync(join(path, name)));
   const clear = (but?: string): void => {
     const dropThese = (some: Iterable<string>): void => [...some].filter((name) => name !== but).forEach(drop);
     dropThese(names);
     quietly(() => dropThese(readdirSync(path).filter(isRunFile)));
-    quietly(() => dropThese(readdirSync(path).filter((name) => isLockingFile(name) && !isIdentityAlive(readIdentity(join(path, name))))));
+    quietly(() =>
+      dropThese(
+        readdirSync(path).filter((name) => isLockingFile(name) && !isIdentityAlive(readIdentity(join(path, name)))),
+      ),
+    );
   };
   const isOurs = (): boolean => {
     try {

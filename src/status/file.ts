@@ -37,18 +37,36 @@ export function monotonicMs(): number {
   return Number(process.hrtime.bigint()) / 1e6;
 }
 
-const waits = { 'start': 'qemu', 'script': 'hook', 'command': 'guest', 'wait': 'guest' } as const;
+const waits = { start: 'qemu', script: 'hook', command: 'guest', wait: 'guest' } as const;
 
 /** What is being waited for, the shutdown first; its times on the clock of the state. */
 export function servingOf({ stop, end, runs }: State): Serving[] {
-  const all: Serving[] = [...runs.values()].map((run) => ({ signal: run.rule.signal, waitsFor: waits[run.link], since: run.since, until: run.deadline, next: 'none' }));
+  const all: Serving[] = [...runs.values()].map((run) => ({
+    signal: run.rule.signal,
+    waitsFor: waits[run.link],
+    since: run.since,
+    until: run.deadline,
+    next: 'none',
+  }));
   if (stop === null) return all;
   const { since } = stop;
   all.unshift(
     end === null
-      // A hook that has pressed the button, and stays to press it again, waits for the guest as well.
-      ? { signal: stop.rule.signal, waitsFor: stop.powerdown ? 'guest' : waits[stop.link], since, until: stop.deadline, next: stop.rule.defaultAction }
-      : { signal: stop.rule.signal, waitsFor: end.killed ? 'kill' : 'quit', since, until: end.killed ? null : end.killAt, next: end.killed ? 'none' : 'kill' },
+      ? // A hook that has pressed the button, and stays to press it again, waits for the guest as well.
+        {
+          signal: stop.rule.signal,
+          waitsFor: stop.powerdown ? 'guest' : waits[stop.link],
+          since,
+          until: stop.deadline,
+          next: stop.rule.defaultAction,
+        }
+      : {
+          signal: stop.rule.signal,
+          waitsFor: end.killed ? 'kill' : 'quit',
+          since,
+          until: end.killed ? null : end.killAt,
+          next: end.killed ? 'none' : 'kill',
+        },
   );
   return all;
 }
@@ -92,8 +110,18 @@ export class StatusFile {
     if (this.#state === null && this.#warning === null) return;
     const ahead = monotonicMs() - performance.now();
     const shift = (time: number): number => Math.round(time + ahead);
-    const serving = (this.#state === null ? [] : servingOf(this.#state)).map((each) => ({ ...each, since: shift(each.since), until: each.until === null ? null : shift(each.until) }));
-    const status: VmStatus = { vm: this.vm, guest: this.#state?.evidence.runState ?? unknownRunState, serving, history: this.history, warning: this.#warning };
+    const serving = (this.#state === null ? [] : servingOf(this.#state)).map((each) => ({
+      ...each,
+      since: shift(each.since),
+      until: each.until === null ? null : shift(each.until),
+    }));
+    const status: VmStatus = {
+      vm: this.vm,
+      guest: this.#state?.evidence.runState ?? unknownRunState,
+      serving,
+      history: this.history,
+      warning: this.#warning,
+    };
     const text = `${JSON.stringify(status)}\n`;
     if (text === this.#written) return;
     const path = this.file(runFiles.status);
@@ -114,7 +142,13 @@ export function readStatus(path: string): VmStatus | null {
     const status = JSON.parse(readSmallFile(path, longestBytes) ?? 'null') as Partial<VmStatus> | null;
     const { vm, guest, serving, history, warning } = status ?? {};
     if (typeof vm !== 'string' || typeof guest !== 'string' || !Array.isArray(serving)) return null;
-    return { vm, guest, serving: serving.filter(isServing), history: typeof history === 'string' ? history : null, warning: typeof warning === 'string' ? warning : null };
+    return {
+      vm,
+      guest,
+      serving: serving.filter(isServing),
+      history: typeof history === 'string' ? history : null,
+      warning: typeof warning === 'string' ? warning : null,
+    };
   } catch {
     return null;
   }
@@ -122,5 +156,11 @@ export function readStatus(path: string): VmStatus | null {
 
 function isServing(each: unknown): each is Serving {
   const { signal, waitsFor, since, until, next } = (each ?? {}) as Partial<Record<keyof Serving, unknown>>;
-  return typeof signal === 'string' && typeof waitsFor === 'string' && typeof next === 'string' && typeof since === 'number' && (typeof until === 'number' || until === null);
+  return (
+    typeof signal === 'string' &&
+    typeof waitsFor === 'string' &&
+    typeof next === 'string' &&
+    typeof since === 'number' &&
+    (typeof until === 'number' || until === null)
+  );
 }

@@ -72,7 +72,9 @@ function placesOfQemus(): string[] {
 
 function look(runDir: string, uid: number): FoundVm | null {
   const holder = readSmallFile(join(runDir, runFiles.lock), longestIdentity) ?? '';
-  const qemu = readSmallFile(join(runDir, runFiles.qemu), longestIdentity) ?? oldIdentity(readSmallFile(join(runDir, runFiles.qemuPid), longestIdentity) ?? '');
+  const qemu =
+    readSmallFile(join(runDir, runFiles.qemu), longestIdentity) ??
+    oldIdentity(readSmallFile(join(runDir, runFiles.qemuPid), longestIdentity) ?? '');
   const served = isIdentityAlive(holder);
   const runs = isIdentityAlive(qemu);
   if (!served && !runs) return null;

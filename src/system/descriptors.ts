@@ -65,7 +65,10 @@ function listOpen(): number[] {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw error;
   }
-  return names.map(Number).filter((fd) => fd >= lowest && isOpen(fd)).sort((a, b) => a - b);
+  return names
+    .map(Number)
+    .filter((fd) => fd >= lowest && isOpen(fd))
+    .sort((a, b) => a - b);
 }
 
 /** The channel of a parent that is Node too: this Node speaks on it itself. */

@@ -50,7 +50,8 @@ function write(socket: Socket, data: Buffer, done: Done): void {
  */
 export function keepReadable(socket: Socket): void {
   Object.assign(socket, {
-    _write: (chunk: Buffer | string, encoding: BufferEncoding, done: Done) => write(socket, typeof chunk === 'string' ? Buffer.from(chunk, encoding) : chunk, done),
+    _write: (chunk: Buffer | string, encoding: BufferEncoding, done: Done) =>
+      write(socket, typeof chunk === 'string' ? Buffer.from(chunk, encoding) : chunk, done),
     _writev: null,
   });
 }

@@ -1,4 +1,9 @@
-import type { ChildProcess, SpawnOptions, SpawnSyncOptionsWithStringEncoding, SpawnSyncReturns } from 'node:child_process';
+import type {
+  ChildProcess,
+  SpawnOptions,
+  SpawnSyncOptionsWithStringEncoding,
+  SpawnSyncReturns,
+} from 'node:child_process';
 import type { Socket } from 'node:net';
 import crossSpawn from 'cross-spawn';
 import { hiding, type Stdio } from './descriptors.js';
@@ -12,7 +17,12 @@ export interface SpawnCall extends Omit<SpawnOptions, 'stdio'> {
 }
 
 /** Starts QEMU: what the descriptors of `stdio` do not name, and Node has not marked, it inherits. */
-export function spawnQemu(command: string, args: readonly string[], options: SpawnCall, hidden: readonly number[]): ChildProcess {
+export function spawnQemu(
+  command: string,
+  args: readonly string[],
+  options: SpawnCall,
+  hidden: readonly number[],
+): ChildProcess {
   return crossSpawn(command, [...args], { ...options, stdio: hiding(options.stdio, hidden) });
 }
 
@@ -25,6 +35,10 @@ export function spawn(command: string, args: readonly string[], options: SpawnCa
 }
 
 /** The same, waited for. */
-export function spawnSync(command: string, args: readonly string[], options: Omit<SpawnSyncOptionsWithStringEncoding, 'stdio' | 'encoding'> & { readonly stdio: readonly Stdio[] }): SpawnSyncReturns<string> {
+export function spawnSync(
+  command: string,
+  args: readonly string[],
+  options: Omit<SpawnSyncOptionsWithStringEncoding, 'stdio' | 'encoding'> & { readonly stdio: readonly Stdio[] },
+): SpawnSyncReturns<string> {
   return crossSpawn.sync(command, [...args], { ...options, stdio: hiding(options.stdio), encoding: 'utf8' });
 }

@@ -49,7 +49,12 @@ const beenHere = 0x5a;
 export function bootSector(temper: Temper = 'obedient'): Buffer {
   const asm = new Assembler(0x7c00);
   asm.cli().xorAxAx().movDsAx().movSsAx().movSp(0x7c00).sti();
-  if (temper === 'slow') asm.movCx(3 * ticksPerSecond).label('doze').hlt().loop('doze');
+  if (temper === 'slow')
+    asm
+      .movCx(3 * ticksPerSecond)
+      .label('doze')
+      .hlt()
+      .loop('doze');
   asm.movAl(acpiEnable).outAl(smiCommand);
   asm.movDx(pm1Enable).movAx(powerButton).outDxAx();
   asm.movSi('up').call('print');
@@ -60,7 +65,11 @@ export function bootSector(temper: Temper = 'obedient'): Buffer {
     asm.movDx(pm1Control).movAx(suspendToMemory).outDxAx();
   }
   asm.label('wait').hlt();
-  asm.movDx(pm1Status).inAxDx().testAh(powerButton >> 8).jz('wait');
+  asm
+    .movDx(pm1Status)
+    .inAxDx()
+    .testAh(powerButton >> 8)
+    .jz('wait');
   asm.movAx(powerButton).outDxAx();
   asm.movSi('pressed').call('print');
   if (temper === 'stubborn') asm.jmp('wait');
@@ -72,7 +81,12 @@ export function bootSector(temper: Temper = 'obedient'): Buffer {
     asm.movDx(0xcf9).movAl(0x06).outDxAl();
     asm.label('gone').hlt().jmp('gone');
   }
-  if (temper === 'lingering') asm.movCx(2 * ticksPerSecond).label('linger').hlt().loop('linger');
+  if (temper === 'lingering')
+    asm
+      .movCx(2 * ticksPerSecond)
+      .label('linger')
+      .hlt()
+      .loop('linger');
   asm.label('off').movSi('bye').call('print');
   asm.movDx(pm1Control).movAx(softOff).outDxAx();
   asm.label('end').hlt().jmp('end');

@@ -40,8 +40,19 @@ function throwAwayGuest(dir: string): string[] {
   const image = join(dir, 'guest.img');
   writeFileSync(image, bootSector());
   return [
-    'qemu-system-x86_64', '-M', 'pc', '-m', '16', '-display', 'none', '-net', 'none',
-    '-serial', `unix:${optValue(join(dir, 'serial'))}`, '-drive', `file=${optValue(image)},format=raw,snapshot=on`,
+    'qemu-system-x86_64',
+    '-M',
+    'pc',
+    '-m',
+    '16',
+    '-display',
+    'none',
+    '-net',
+    'none',
+    '-serial',
+    `unix:${optValue(join(dir, 'serial'))}`,
+    '-drive',
+    `file=${optValue(image)},format=raw,snapshot=on`,
   ];
 }
 
@@ -70,7 +81,10 @@ function tried(asked: string, book: RuleBook): Rule {
   const parsed = parseSignal(asked);
   if ('error' in parsed) throw new UsageError(`--try ${asked}: ${parsed.error}`);
   const rule = ruleFor(parsed.signal, book);
-  if (isIgnored(rule)) throw new UsageError(`--try ${asked}: no rule and no hook is for ${parsed.signal}: write one with --new-hook ${parsed.signal}, or name its directory with --hooks`);
+  if (isIgnored(rule))
+    throw new UsageError(
+      `--try ${asked}: no rule and no hook is for ${parsed.signal}: write one with --new-hook ${parsed.signal}, or name its directory with --hooks`,
+    );
   return rule;
 }
 
@@ -86,14 +100,20 @@ const notSnapshotted = ['blockdev', 'fsdev', 'virtfs'];
 /** The user's own command line, with what keeps its disks as they are. */
 function withSnapshot(qemu: readonly string[]): string[] {
   const written = notSnapshotted.find((name) => qemu.some((word) => isOption(word, name)));
-  if (written !== undefined || qemu.some((word) => /(^|,)snapshot=off\b/.test(word))) throw new UsageError(`--try: -snapshot does not keep what ${written === undefined ? 'snapshot=off' : `-${written}`} names as it is: leave it out, or name the disk with -drive`);
+  if (written !== undefined || qemu.some((word) => /(^|,)snapshot=off\b/.test(word)))
+    throw new UsageError(
+      `--try: -snapshot does not keep what ${written === undefined ? 'snapshot=off' : `-${written}`} names as it is: leave it out, or name the disk with -drive`,
+    );
   return [...qemu, '-snapshot'];
 }
 
 /** Refuses a temporary directory whose sockets would be too long, before anything is made. */
 function requireShortPath(dir: string): void {
   const longest = join(dir, 'run', runFiles.hook('SIGVTALRM'));
-  if (Buffer.byteLength(longest) > longestSocketPath) throw new UsageError(`--try: sockets under ${tmpdir()} would have paths that are too long: name a shorter directory in TMPDIR`);
+  if (Buffer.byteLength(longest) > longestSocketPath)
+    throw new UsageError(
+      `--try: sockets under ${tmpdir()} would have paths that are too long: name a shorter directory in TMPDIR`,
+    );
 }
 
 /** Settled when the user at the terminal has pressed Enter; at once where nobody is there. */
@@ -127,7 +147,13 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
   let said = { hook: 0, QEMU: 0 };
   // Ends the VM whatever the user's own hooks and rules make of it.
   const ender = signal === 'SIGQUIT' ? 'SIGINT' : 'SIGQUIT';
-  const specs = new Map(book.specs).set(ender, { signal: ender, script: undefined, monitorCommand: 'quit', defaultAction: 'quit', timeoutMs: endsWithinMs });
+  const specs = new Map(book.specs).set(ender, {
+    signal: ender,
+    script: undefined,
+    monitorCommand: 'quit',
+    defaultAction: 'quit',
+    timeoutMs: endsWithinMs,
+  });
 
   const send = (): void => {
     if (isSent) return;
@@ -140,15 +166,35 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
     timeline.tell('you', `kill -${ender.slice('SIG'.length)} ${process.pid}: ${why}`);
     process.kill(process.pid, ender);
   };
-  const patience = setTimeout(() => quit(`the guest has not said that it is up within ${upWithinMs / 1000} s`), upWithinMs);
+  const patience = setTimeout(
+    () => quit(`the guest has not said that it is up within ${upWithinMs / 1000} s`),
+    upWithinMs,
+  );
   // A user at the terminal says when the guest is up.
   if (!isOurs && atTerminal) clearTimeout(patience);
 
-  const onEvent = ({ event, message, time, ...facts }: LogEvent & { readonly time: string; readonly signal?: string; readonly outcome?: string; readonly cause?: string; readonly end?: string }): void => {
+  const onEvent = ({
+    event,
+    message,
+    time,
+    ...facts
+  }: LogEvent & {
+    readonly time: string;
+    readonly signal?: string;
+    readonly outcome?: string;
+    readonly cause?: string;
+    readonly end?: string;
+  }): void => {
     const at = Date.parse(time);
     if (facts.signal === signal) {
       if (event === 'hook-end') hookEnd = facts.outcome ?? null;
-      if (event === 'next-link' || event === 'failed' || event === 'command-timeout' || (event === 'default-action' && facts.cause === 'deadline')) isMissed = true;
+      if (
+        event === 'next-link' ||
+        event === 'failed' ||
+        event === 'command-timeout' ||
+        (event === 'default-action' && facts.cause === 'deadline')
+      )
+        isMissed = true;
     }
     if (event === 'exit') end = facts.end ?? null;
     timeline.tell(event === 'hook-output' ? 'hook' : 'qemu-trap', message, at);
@@ -156,16 +202,25 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
     if (atTerminal) timeline.tell('qemu-trap', `press Enter when the guest is up: ${signal} comes then`);
     void enterPressed().then(send);
   };
-  const log = openLog({ format: 'json', priorities: false, vm: 'try' }, (line) => onEvent(JSON.parse(line.toString()) as Parameters<typeof onEvent>[0]));
+  const log = openLog({ format: 'json', priorities: false, vm: 'try' }, (line) =>
+    onEvent(JSON.parse(line.toString()) as Parameters<typeof onEvent>[0]),
+  );
 
   const tap = async (monitors: Monitors): Promise<Monitors> => {
     const path = join(dir, 'fd3');
-    servers.push(await tapMonitor(monitors.hooks.get(signal) ?? monitors.lateHooks, path, (speaker, line) => {
-      // The next connection is made when this one's hook has ended.
-      if (ranOn) return;
-      said = { ...said, [speaker]: said[speaker] + 1 };
-      timeline.tell(speaker === 'hook' ? 'fd 3  >' : 'fd 3  <', line);
-    }, (line) => line.includes(ownSpeech)));
+    servers.push(
+      await tapMonitor(
+        monitors.hooks.get(signal) ?? monitors.lateHooks,
+        path,
+        (speaker, line) => {
+          // The next connection is made when this one's hook has ended.
+          if (ranOn) return;
+          said = { ...said, [speaker]: said[speaker] + 1 };
+          timeline.tell(speaker === 'hook' ? 'fd 3  >' : 'fd 3  <', line);
+        },
+        (line) => line.includes(ownSpeech),
+      ),
+    );
     return { ...monitors, hooks: new Map([...monitors.hooks, [signal, path]]) };
   };
 
@@ -177,21 +232,41 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
         createInterface(socket.on('error', () => undefined)).on('line', (line) => {
           timeline.tell('guest', line.trim().replace(/^guest: /, ''));
           if (line.includes(guestSays.up)) send();
-        }));
+        }),
+      );
       await new Promise<void>((resolve) => serial.listen(join(dir, 'serial'), resolve));
       servers.push(serial);
     } else if (atTerminal && usesTerminal(config.qemu)) {
-      throw new UsageError('--try: the guest has the terminal, where Enter is to be pressed: leave -nographic and stdio out');
+      throw new UsageError(
+        '--try: the guest has the terminal, where Enter is to be pressed: leave -nographic and stdio out',
+      );
     }
-    print(`${signal}: ${rule.script?.path ?? rule.monitorCommand ?? 'no hook'}, ${isOurs ? 'with a throw-away guest that hears nothing but its power button' : 'with the QEMU named, and -snapshot'}\n\n`);
+    print(
+      `${signal}: ${rule.script?.path ?? rule.monitorCommand ?? 'no hook'}, ${isOurs ? 'with a throw-away guest that hears nothing but its power button' : 'with the QEMU named, and -snapshot'}\n\n`,
+    );
     await supervise({
-      config: { ...config, mode: 'run', qemu, name: 'try', runDir: join(dir, 'run'), stateDir: join(dir, 'state'), onDeath: 'kill', readyFd: null },
-      vm: 'try', book: { ...book, specs }, log, tap, isRehearsal: true,
-      followers: [new Watcher(signal, () => {
-        if (ranOn) return;
-        ranOn = true;
-        setTimeout(() => quit('the rehearsal is over'), aftermathMs);
-      })],
+      config: {
+        ...config,
+        mode: 'run',
+        qemu,
+        name: 'try',
+        runDir: join(dir, 'run'),
+        stateDir: join(dir, 'state'),
+        onDeath: 'kill',
+        readyFd: null,
+      },
+      vm: 'try',
+      book: { ...book, specs },
+      log,
+      tap,
+      isRehearsal: true,
+      followers: [
+        new Watcher(signal, () => {
+          if (ranOn) return;
+          ranOn = true;
+          setTimeout(() => quit('the rehearsal is over'), aftermathMs);
+        }),
+      ],
     });
     log.flush();
     timeline.flush();
@@ -200,7 +275,9 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
     const isToCutOff = builtinRule(signal).monitorCommand === null && rule.defaultAction !== 'none';
     const didItsPart = !isMissed && (rule.script === null || ['done', 'ended', 'not-now'].includes(hookEnd ?? ''));
     const guest = wentByItself ? 'The guest shut itself down.' : ranOn ? 'The guest ran on.' : 'The guest was cut off.';
-    print(`\n${isSent ? `${hookWords(rule, didItsPart, hookEnd)}${guest} Over file descriptor 3 went ${said.hook} lines to QEMU and ${said.QEMU} from it.` : 'QEMU ended before the signal was sent: nothing was tried.'}\n`);
+    print(
+      `\n${isSent ? `${hookWords(rule, didItsPart, hookEnd)}${guest} Over file descriptor 3 went ${said.hook} lines to QEMU and ${said.QEMU} from it.` : 'QEMU ended before the signal was sent: nothing was tried.'}\n`,
+    );
     return isSent && didItsPart && (wentByItself || ranOn || isToCutOff) ? 0 : exitStatuses.failed;
   } finally {
     clearTimeout(patience);

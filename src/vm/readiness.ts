@@ -19,7 +19,10 @@ export class ReadyDescriptor {
 
   constructor(readonly number: number) {
     try {
-      this.#own = openSync(`/proc/self/fd/${number}`, constants.O_WRONLY | constants.O_APPEND | constants.O_NONBLOCK | constants.O_NOCTTY);
+      this.#own = openSync(
+        `/proc/self/fd/${number}`,
+        constants.O_WRONLY | constants.O_APPEND | constants.O_NONBLOCK | constants.O_NOCTTY,
+      );
     } catch {
       // A socket, or a pipe of another user's: it stays as it is, and a child does the writing.
       return;
@@ -46,7 +49,9 @@ export class ReadyDescriptor {
         setTimeout(() => this.#write(fd, until, failed), retryEveryMs);
         return;
       }
-      failed((error as NodeJS.ErrnoException).code === 'EAGAIN' ? 'it is full, and nothing reads from it' : errorText(error));
+      failed(
+        (error as NodeJS.ErrnoException).code === 'EAGAIN' ? 'it is full, and nothing reads from it' : errorText(error),
+      );
     }
     closeSync(fd);
   }

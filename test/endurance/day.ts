@@ -1,5 +1,18 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, closeSync, constants, copyFileSync, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  constants,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -41,11 +54,11 @@ export function findPowers(): Powers {
 }
 
 const hooks: Readonly<Record<Exclude<Plan['hook'], 'bundled' | 'in-process'>, string>> = {
-  'presses': '#!/bin/sh\nwhile qmp system_powerdown; do sleep 0.5; done\n',
-  'forgets': '#!/bin/sh\nprintf \'{"execute":"qmp_capabilities"}\\n{"execute":"system_powerdown"}\\n\' >&3\n',
-  'slow': '#!/bin/sh\nsleep 1\nqmp system_powerdown\nexec qmp --wait SHUTDOWN\n',
-  'fails': '#!/bin/sh\nexit 3\n',
-  'hangs': '#!/bin/sh\nsleep 600\n',
+  presses: '#!/bin/sh\nwhile qmp system_powerdown; do sleep 0.5; done\n',
+  forgets: '#!/bin/sh\nprintf \'{"execute":"qmp_capabilities"}\\n{"execute":"system_powerdown"}\\n\' >&3\n',
+  slow: '#!/bin/sh\nsleep 1\nqmp system_powerdown\nexec qmp --wait SHUTDOWN\n',
+  fails: '#!/bin/sh\nexit 3\n',
+  hangs: '#!/bin/sh\nsleep 600\n',
   'hangs-deaf': '#!/bin/sh\ntrap "" TERM INT HUP\nsleep 600 & sleep 600\n',
   'leaves-children': '#!/bin/sh\nsetsid sleep 600 &\n(sleep 600 &)\nqmp system_powerdown\n',
 };
@@ -92,7 +105,14 @@ class Day {
     this.#program = plan.asUser ? this.lab.ownCopy() : underTest;
     if (plan.hook !== 'bundled' && plan.hook !== 'in-process') this.lab.hook(plan.stop, hooks[plan.hook]);
     this.#command = this.lab.guest(plan.temper);
-    if (plan.asUser) for (const path of [this.lab.dir, base, this.lab.hooks, ...readdirSync(this.lab.hooks).map((name) => join(this.lab.hooks, name))]) chownSync(path, this.#uid, this.#uid);
+    if (plan.asUser)
+      for (const path of [
+        this.lab.dir,
+        base,
+        this.lab.hooks,
+        ...readdirSync(this.lab.hooks).map((name) => join(this.lab.hooks, name)),
+      ])
+        chownSync(path, this.#uid, this.#uid);
     chmodSync(this.lab.dir, 0o755);
     this.#setClock(0);
     // Where the other user may reach it.
@@ -101,7 +121,9 @@ class Day {
   }
 
   get #asUser(): string[] {
-    return this.plan.asUser ? ['setpriv', '--reuid', String(this.#uid), '--regid', String(this.#uid), '--clear-groups'] : [];
+    return this.plan.asUser
+      ? ['setpriv', '--reuid', String(this.#uid), '--regid', String(this.#uid), '--clear-groups']
+      : [];
   }
 
   get #clock(): string {
@@ -133,9 +155,27 @@ class Day {
       program: this.#program,
       through: [...this.#asUser, ...closed],
       stdio: ['ignore', 'ignore', fd],
-      options: ['--run-dir', this.runDir, '--hooks', this.lab.hooks, '--on-death', plan.onDeath, '--timeout', String(timeoutMs(this.plan) / 1000), '--kill-after', String(killAfterMs / 1000), '--press', '1', ...rule],
+      options: [
+        '--run-dir',
+        this.runDir,
+        '--hooks',
+        this.lab.hooks,
+        '--on-death',
+        plan.onDeath,
+        '--timeout',
+        String(timeoutMs(this.plan) / 1000),
+        '--kill-after',
+        String(killAfterMs / 1000),
+        '--press',
+        '1',
+        ...rule,
+      ],
       command: this.#command,
-      env: { HOME: '/nowhere', ...(plan.ownClock && powers.clock !== null && { LD_PRELOAD: this.lab.file('clock.so'), ENDURANCE_CLOCK: this.#clock }) },
+      env: {
+        HOME: '/nowhere',
+        ...(plan.ownClock &&
+          powers.clock !== null && { LD_PRELOAD: this.lab.file('clock.so'), ENDURANCE_CLOCK: this.#clock }),
+      },
     });
     // Nobody reads it: what does not fit into the pipe is qemu-trap's to lose.
     if (stderr === 'unread') trap.child.stderr?.removeAllListeners('data').pause();
@@ -205,13 +245,27 @@ class Day {
         remove(this.lab.hooks);
         return done();
       case 'remove-socket': {
-        const sockets = existsSync(this.runDir) ? readdirSync(this.runDir).filter((name) => name.endsWith('.sock')) : [];
+        const sockets = existsSync(this.runDir)
+          ? readdirSync(this.runDir).filter((name) => name.endsWith('.sock'))
+          : [];
         if (sockets.length === 0) return;
         rmSync(join(this.runDir, random.one(sockets)), { force: true });
         return done();
       }
       case 'storm':
-        for (let i = 0; i < 2_000; i++) this.#send(trap.pid, random.one(['SIGUSR1', 'SIGUSR2', 'SIGWINCH', 'SIGALRM', 'SIGCONT', 'SIGPROF', ...(fault.from === 'stop' ? [this.plan.stop] : [])]));
+        for (let i = 0; i < 2_000; i++)
+          this.#send(
+            trap.pid,
+            random.one([
+              'SIGUSR1',
+              'SIGUSR2',
+              'SIGWINCH',
+              'SIGALRM',
+              'SIGCONT',
+              'SIGPROF',
+              ...(fault.from === 'stop' ? [this.plan.stop] : []),
+            ]),
+          );
         return done();
       case 'rubbish':
       case 'hold-monitors':
@@ -264,8 +318,14 @@ class Day {
       socket.on('error', () => undefined);
       socket.resume();
       // No letters to the human monitor: one alone may be a command there, such as s for stop.
-      const byte = (): number => (name === 'monitor.sock' && random.chance(0.95) ? 128 + random.below(128) : name === 'monitor.sock' ? 0x0a : random.below(256));
-      if (talks) for (let i = 0; i < 20; i++) socket.write(Buffer.from(Array.from({ length: 1 + random.below(3_000) }, byte)));
+      const byte = (): number =>
+        name === 'monitor.sock' && random.chance(0.95)
+          ? 128 + random.below(128)
+          : name === 'monitor.sock'
+            ? 0x0a
+            : random.below(256);
+      if (talks)
+        for (let i = 0; i < 20; i++) socket.write(Buffer.from(Array.from({ length: 1 + random.below(3_000) }, byte)));
       this.#undo.push(() => socket.destroy());
       done();
     }
@@ -294,14 +354,17 @@ interface Ended {
 
 function endOf(trap: Trap): Promise<Ended> {
   return new Promise((resolve) => {
-    if (trap.child.exitCode !== null || trap.child.signalCode !== null) resolve({ code: trap.child.exitCode, signal: trap.child.signalCode });
+    if (trap.child.exitCode !== null || trap.child.signalCode !== null)
+      resolve({ code: trap.child.exitCode, signal: trap.child.signalCode });
     else trap.child.once('exit', (code, signal) => resolve({ code, signal }));
   });
 }
 
 function within<T>(ms: number, what: Promise<T>): Promise<T | null> {
   let timer: NodeJS.Timeout;
-  return Promise.race([what, new Promise<null>((resolve) => (timer = setTimeout(() => resolve(null), ms)))]).finally(() => clearTimeout(timer));
+  return Promise.race([what, new Promise<null>((resolve) => (timer = setTimeout(() => resolve(null), ms)))]).finally(
+    () => clearTimeout(timer),
+  );
 }
 
 async function quietly<T>(what: Promise<T>): Promise<T | null> {
@@ -316,7 +379,8 @@ async function quietly<T>(what: Promise<T>): Promise<T | null> {
 export async function live(plan: Plan, powers: Powers, lane: number, underTest = program): Promise<Judgement> {
   const day = new Day(plan, powers, lane, underTest);
   const complaints: Judgement['complaints'][number][] = [];
-  const complain = (kind: Judgement['complaints'][number]['kind'], what: string): void => void complaints.push({ kind, what });
+  const complain = (kind: Judgement['complaints'][number]['kind'], what: string): void =>
+    void complaints.push({ kind, what });
   let outcome = '';
   let pressed = false;
   const logs: string[] = [];
@@ -326,13 +390,19 @@ export async function live(plan: Plan, powers: Powers, lane: number, underTest =
     let over = false;
     void ended.then(() => (over = true));
     const at = (from: Fault['from']): Promise<unknown>[] =>
-      plan.faults.filter((fault) => fault.from === from).map(async (fault) => {
-        await within(fault.after, ended);
-        await day.inject(fault, trap);
-      });
+      plan.faults
+        .filter((fault) => fault.from === from)
+        .map(async (fault) => {
+          await within(fault.after, ended);
+          await day.inject(fault, trap);
+        });
     const early = at('start');
 
-    if (plan.stopAt === 'up') await within(patienceMs, quietly(until('the guest is up', () => over || day.serial.includes(guestSays.up), patienceMs)));
+    if (plan.stopAt === 'up')
+      await within(
+        patienceMs,
+        quietly(until('the guest is up', () => over || day.serial.includes(guestSays.up), patienceMs)),
+      );
     else await within(plan.stopAt, ended);
     const wasUp = day.serial.includes(guestSays.up);
     try {
@@ -348,9 +418,17 @@ export async function live(plan: Plan, powers: Powers, lane: number, underTest =
     const bye = serial.includes(guestSays.bye);
     pressed = serial.includes(guestSays.pressed);
     // Its last words may still be on their way.
-    if (plan.stderr === 'read') await quietly(until('its last line is here', () => trap.events('exit').length > 0 || end === null || end.code === 125 || end.signal, 3_000));
+    if (plan.stderr === 'read')
+      await quietly(
+        until(
+          'its last line is here',
+          () => trap.events('exit').length > 0 || end === null || end.code === 125 || end.signal,
+          3_000,
+        ),
+      );
     logs.push(trap.stderr);
-    const last: LogLine | undefined = plan.stderr === 'read' ? trap.log.filter(({ event }) => event === 'exit').at(-1) : undefined;
+    const last: LogLine | undefined =
+      plan.stderr === 'read' ? trap.log.filter(({ event }) => event === 'exit').at(-1) : undefined;
 
     if (end === null) {
       complain('hang', `not ended ${(timeoutMs(plan) + killAfterMs + slackMs) / 1000} s after ${plan.stop}`);
@@ -390,14 +468,18 @@ function judge({ plan, has, end, bye, pressed, wasUp, serial, last, complain, st
   }
   if (end.code === 125 || (end.code !== 0 && serial === '')) {
     // A start that a fault made impossible: then no guest may have been there to lose.
-    const mayFail = has('fill-disk', 'few-files', 'few-processes', 'remove-run-dir', 'kill-qemu', 'hang-qemu', 'quit') || (end.code === 125 && has('remove-hooks'));
+    const mayFail =
+      has('fill-disk', 'few-files', 'few-processes', 'remove-run-dir', 'kill-qemu', 'hang-qemu', 'quit') ||
+      (end.code === 125 && has('remove-hooks'));
     if (serial !== '') complain('lost', `status ${end.code} with a guest that ran:\n${stderr}`);
-    else if (!mayFail && end.code !== 124) complain('untrue', `status ${end.code}, and nothing stood in the way of a start:\n${stderr}`);
+    else if (!mayFail && end.code !== 124)
+      complain('untrue', `status ${end.code}, and nothing stood in the way of a start:\n${stderr}`);
     return;
   }
   const heldUp = has('kill-qemu', 'hang-qemu', 'quit');
   const willing = plan.temper !== 'stubborn';
-  if (last !== undefined && last['status'] !== end.code) complain('untrue', `status ${end.code}, and the last line says ${String(last['status'])}`);
+  if (last !== undefined && last['status'] !== end.code)
+    complain('untrue', `status ${end.code}, and the last line says ${String(last['status'])}`);
   if (plan.stderr === 'read' && last === undefined) complain('untrue', `no last line:\n${stderr}`);
   if (bye) {
     if (end.code !== 0 && !heldUp) complain('untrue', `the guest went by itself, and the status is ${end.code}`);
@@ -406,13 +488,20 @@ function judge({ plan, has, end, bye, pressed, wasUp, serial, last, complain, st
   if (end.code === 0) {
     // Nobody was there to be lost: told to quit before the guest's first instruction.
     const verdict = String(last?.['cause'] ?? last?.['verdict'] ?? '');
-    if (serial !== '' || (last !== undefined && !['never-ran', 'clean'].includes(verdict))) complain('untrue', `status 0, and the guest never said goodbye (${verdict})`);
+    if (serial !== '' || (last !== undefined && !['never-ran', 'clean'].includes(verdict)))
+      complain('untrue', `status 0, and the guest never said goodbye (${verdict})`);
     return;
   }
-  if (willing && !heldUp) complain('lost', `the guest was cut off with status ${end.code}${pressed ? ' after it had heard its button' : ' and never heard its button'}`);
-  if (!willing && !pressed && !heldUp && serial !== '') complain('lost', `a stubborn guest never heard its button (status ${end.code})`);
+  if (willing && !heldUp)
+    complain(
+      'lost',
+      `the guest was cut off with status ${end.code}${pressed ? ' after it had heard its button' : ' and never heard its button'}`,
+    );
+  if (!willing && !pressed && !heldUp && serial !== '')
+    complain('lost', `a stubborn guest never heard its button (status ${end.code})`);
   if (![124, 137].includes(end.code as number)) complain('untrue', `status ${end.code}, where 124 or 137 is the truth`);
-  if (end.code === 137 && !has('kill-qemu', 'hang-qemu', 'stop-qemu', 'stop-trap')) complain('untrue', 'SIGKILL was needed, and QEMU was free to quit');
+  if (end.code === 137 && !has('kill-qemu', 'hang-qemu', 'stop-qemu', 'stop-trap'))
+    complain('untrue', 'SIGKILL was needed, and QEMU was free to quit');
 }
 
 async function leavesNothing(day: Day, has: Evidence['has'], complain: Evidence['complain']): Promise<void> {
@@ -438,10 +527,17 @@ async function afterwards(day: Day, plan: Plan, complain: Evidence['complain'], 
   const ended = endOf(next);
   let over = false;
   void ended.then(() => (over = true));
-  await quietly(until('the next one has its guest', () => over || (next.events('ready').length > 0 && day.serial.includes(guestSays.up)), patienceMs));
+  await quietly(
+    until(
+      'the next one has its guest',
+      () => over || (next.events('ready').length > 0 && day.serial.includes(guestSays.up)),
+      patienceMs,
+    ),
+  );
   if (day.processes().qemu.length > 1) complain('leftover', `two QEMUs on one disk: ${day.processes().qemu.join(' ')}`);
   const took = next.events('takeover').length > 0;
-  if (kept.length > 0 && !took && !over && kept.some(isAlive)) complain('lost', `QEMU ${kept.join(' ')} was kept, and is not taken over`);
+  if (kept.length > 0 && !took && !over && kept.some(isAlive))
+    complain('lost', `QEMU ${kept.join(' ')} was kept, and is not taken over`);
   try {
     process.kill(next.pid, 'SIGTERM');
   } catch {
@@ -451,7 +547,11 @@ async function afterwards(day: Day, plan: Plan, complain: Evidence['complain'], 
   logs.push(next.stderr);
   const bye = day.serial.includes(guestSays.bye) || before.includes(guestSays.bye);
   if (end === null) complain('hang', 'the next qemu-trap has not ended');
-  else if (plan.temper === 'stubborn' ? end.code !== 124 : end.code !== 0 || !bye) complain('lost', `after a SIGKILL of qemu-trap, the next one ended with ${end.signal ?? end.code}${bye ? '' : ', and the guest never said goodbye'}:\n${next.stderr}`);
+  else if (plan.temper === 'stubborn' ? end.code !== 124 : end.code !== 0 || !bye)
+    complain(
+      'lost',
+      `after a SIGKILL of qemu-trap, the next one ended with ${end.signal ?? end.code}${bye ? '' : ', and the guest never said goodbye'}:\n${next.stderr}`,
+    );
   await leavesNothing(day, () => false, complain);
   return `killed, then ${took ? 'taken over' : 'anew'}, ${end?.signal ?? end?.code ?? 'hang'}`;
 }

@@ -22,7 +22,10 @@ export interface LongLife {
 }
 
 function privateMemory(pid: number): number {
-  return [...read(`/proc/${pid}/smaps_rollup`).matchAll(/^Private_(?:Clean|Dirty): +(\d+) kB$/gm)].reduce((sum, match) => sum + Number(match[1]), 0);
+  return [...read(`/proc/${pid}/smaps_rollup`).matchAll(/^Private_(?:Clean|Dirty): +(\d+) kB$/gm)].reduce(
+    (sum, match) => sum + Number(match[1]),
+    0,
+  );
 }
 
 /** Resets a living guest `times` times, one after the other, with a sample at each tenth of them. */
@@ -54,7 +57,12 @@ export async function liveLong(way: LongLife['way'], times: number): Promise<Lon
           wake = () => (clearTimeout(timer), resolve());
         });
       }
-      if (sent % Math.ceil(times / 10) === 0) samples.push({ signals: sent, memory: privateMemory(trap.pid), descriptors: readdirSync(`/proc/${trap.pid}/fd`).length });
+      if (sent % Math.ceil(times / 10) === 0)
+        samples.push({
+          signals: sent,
+          memory: privateMemory(trap.pid),
+          descriptors: readdirSync(`/proc/${trap.pid}/fd`).length,
+        });
     }
     const before = read(lab.serial).split(guestSays.up).length;
     trap.kill('SIGHUP');
@@ -80,19 +88,25 @@ const settledAfter = 500;
  */
 export function complaintsOf({ samples, status, saidBye, leftovers }: LongLife): string[] {
   const half = Math.floor(samples.length / 2);
-  const most = (what: 'memory' | 'descriptors', some: readonly Sample[]): number => Math.max(...some.map((sample) => sample[what]));
+  const most = (what: 'memory' | 'descriptors', some: readonly Sample[]): number =>
+    Math.max(...some.map((sample) => sample[what]));
   const [first, second] = [samples.slice(0, half), samples.slice(half)];
   const complaints: string[] = [];
   const [before, after] = [most('memory', first), most('memory', second)];
   if (after > mostMemory) complaints.push(`memory is ${after} KiB`);
-  if ((samples[half]?.signals ?? 0) > settledAfter && after > before * 1.1 + 1_024) complaints.push(`memory grew from ${before} to ${after} KiB in the second half`);
-  if (most('descriptors', second) > most('descriptors', first) + 2) complaints.push(`descriptors grew from ${most('descriptors', first)} to ${most('descriptors', second)}`);
-  if (status !== 0 || !saidBye) complaints.push(`status ${status}${saidBye ? '' : ', and the guest never said goodbye'}`);
+  if ((samples[half]?.signals ?? 0) > settledAfter && after > before * 1.1 + 1_024)
+    complaints.push(`memory grew from ${before} to ${after} KiB in the second half`);
+  if (most('descriptors', second) > most('descriptors', first) + 2)
+    complaints.push(`descriptors grew from ${most('descriptors', first)} to ${most('descriptors', second)}`);
+  if (status !== 0 || !saidBye)
+    complaints.push(`status ${status}${saidBye ? '' : ', and the guest never said goodbye'}`);
   if (leftovers > 0) complaints.push(`${leftovers} processes are left`);
   return complaints;
 }
 
 export function wordLongLife({ way, samples }: LongLife): string {
-  const rows = samples.map(({ signals, memory, descriptors }) => `${signals}: ${memory} KiB, ${descriptors} descriptors`);
+  const rows = samples.map(
+    ({ signals, memory, descriptors }) => `${signals}: ${memory} KiB, ${descriptors} descriptors`,
+  );
   return `resets of a living guest, ${way}:\n  ${rows.join('\n  ')}`;
 }

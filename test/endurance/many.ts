@@ -17,7 +17,13 @@ export interface Tally {
  * @param loud every stderr is read
  * @param tell takes one line a day, and more where there is something to complain of
  */
-export async function liveMany(seed: number, numbers: readonly number[], lanes: number, loud: boolean, tell: (text: string) => void): Promise<Tally> {
+export async function liveMany(
+  seed: number,
+  numbers: readonly number[],
+  lanes: number,
+  loud: boolean,
+  tell: (text: string) => void,
+): Promise<Tally> {
   const powers = findPowers();
   const injected = new Map<FaultKind, number>(faultKinds.map((kind) => [kind, 0]));
   const outcomes = new Map<string, number>();
@@ -43,7 +49,16 @@ export async function liveMany(seed: number, numbers: readonly number[], lanes: 
       }
     }),
   );
-  return { days: numbers.length, pressed, injected, outcomes, lost: count.lost, hangs: count.hang, leftovers: count.leftover, untrue: count.untrue };
+  return {
+    days: numbers.length,
+    pressed,
+    injected,
+    outcomes,
+    lost: count.lost,
+    hangs: count.hang,
+    leftovers: count.leftover,
+    untrue: count.untrue,
+  };
 }
 
 export function wordTally(seed: number, tally: Tally): string {
@@ -53,6 +68,9 @@ export function wordTally(seed: number, tally: Tally): string {
     `seed ${seed}: ${tally.days} runs, ${total} faults injected; in ${tally.pressed} runs the guest heard its button`,
     `guests lost: ${tally.lost}; hangs: ${tally.hangs}; leftovers: ${tally.leftovers}; untrue statuses or last lines: ${tally.untrue}`,
     `faults: ${faults.map(([kind, times]) => `${kind} ${times}`).join(', ')}`,
-    `outcomes: ${[...tally.outcomes].sort((a, b) => b[1] - a[1]).map(([what, times]) => `${what}: ${times}`).join('; ')}`,
+    `outcomes: ${[...tally.outcomes]
+      .sort((a, b) => b[1] - a[1])
+      .map(([what, times]) => `${what}: ${times}`)
+      .join('; ')}`,
   ].join('\n');
 }

@@ -15,9 +15,25 @@ export interface Powers {
 }
 
 export const faultKinds = [
-  'kill-hook', 'stop-hook', 'stop-trap', 'kill-trap', 'stop-qemu', 'kill-qemu', 'hang-qemu',
-  'fill-disk', 'few-files', 'few-processes', 'remove-run-dir', 'remove-hooks', 'remove-socket',
-  'storm', 'rubbish', 'hold-monitors', 'set-clock', 'second-stop', 'quit',
+  'kill-hook',
+  'stop-hook',
+  'stop-trap',
+  'kill-trap',
+  'stop-qemu',
+  'kill-qemu',
+  'hang-qemu',
+  'fill-disk',
+  'few-files',
+  'few-processes',
+  'remove-run-dir',
+  'remove-hooks',
+  'remove-socket',
+  'storm',
+  'rubbish',
+  'hold-monitors',
+  'set-clock',
+  'second-stop',
+  'quit',
 ] as const;
 export type FaultKind = (typeof faultKinds)[number];
 
@@ -32,7 +48,16 @@ export interface Fault {
   readonly seed: number;
 }
 
-export type HookKind = 'bundled' | 'in-process' | 'presses' | 'forgets' | 'slow' | 'fails' | 'hangs' | 'hangs-deaf' | 'leaves-children';
+export type HookKind =
+  | 'bundled'
+  | 'in-process'
+  | 'presses'
+  | 'forgets'
+  | 'slow'
+  | 'fails'
+  | 'hangs'
+  | 'hangs-deaf'
+  | 'leaves-children';
 export type StderrKind = 'read' | 'unread' | 'closed' | 'full';
 
 export interface Plan {
@@ -96,7 +121,16 @@ function canBe(kind: FaultKind, plan: Omit<Plan, 'faults'>, others: readonly Fau
       return plan.ownClock;
     case 'kill-trap':
       // Where the run directory has gone the next start cannot know of a guest that was kept.
-      return !has('remove-run-dir', 'remove-socket', 'fill-disk', 'few-files', 'few-processes', 'kill-trap', 'hang-qemu', 'kill-qemu');
+      return !has(
+        'remove-run-dir',
+        'remove-socket',
+        'fill-disk',
+        'few-files',
+        'few-processes',
+        'kill-trap',
+        'hang-qemu',
+        'kill-qemu',
+      );
     case 'remove-run-dir':
     case 'remove-socket':
     case 'few-files':
@@ -121,7 +155,18 @@ export function makePlan(seed: number, number: number, powers: Powers): Plan {
     seed,
     onDeath: random.one(['kill', 'keep']),
     temper: random.one(['obedient', 'obedient', 'obedient', 'obedient', 'lingering', 'stubborn']),
-    hook: random.one(['bundled', 'bundled', 'in-process', 'presses', 'forgets', 'slow', 'fails', 'hangs', 'hangs-deaf', 'leaves-children']),
+    hook: random.one([
+      'bundled',
+      'bundled',
+      'in-process',
+      'presses',
+      'forgets',
+      'slow',
+      'fails',
+      'hangs',
+      'hangs-deaf',
+      'leaves-children',
+    ]),
     stderr: random.one(['read', 'read', 'read', 'unread', 'closed', 'full']),
     asUser: powers.root && random.chance(0.3),
     smallDisk: powers.mount && random.chance(0.3),
@@ -149,7 +194,12 @@ export function makePlan(seed: number, number: number, powers: Powers): Plan {
 
 /** A plan in one line. */
 export function wordPlan(plan: Plan): string {
-  const marks = [plan.asUser && 'user', plan.smallDisk && 'small-disk', plan.ownClock && 'own-clock', plan.stderr !== 'read' && `stderr-${plan.stderr}`].filter(Boolean);
+  const marks = [
+    plan.asUser && 'user',
+    plan.smallDisk && 'small-disk',
+    plan.ownClock && 'own-clock',
+    plan.stderr !== 'read' && `stderr-${plan.stderr}`,
+  ].filter(Boolean);
   const faults = plan.faults.map(({ kind, from, after }) => `${kind}@${from}+${after}`);
   return `#${plan.number} ${plan.onDeath} ${plan.temper} hook=${plan.hook} ${plan.stop}@${plan.stopAt}${plan.stopAt === 'up' ? '' : 'ms'} ${[...marks, ...faults].join(' ')}`.trimEnd();
 }

@@ -12,13 +12,35 @@ const uefi = ['-bios', '/usr/share/qemu-efi-aarch64/QEMU_EFI.fd'];
 
 function start(lab: Lab, linux: Linux, firmware: readonly string[], options: readonly string[]): Trap {
   const command = [
-    'qemu-system-aarch64', '-M', 'virt', '-cpu', 'cortex-a57', '-m', '512', '-display', 'none', '-nodefaults', ...firmware,
-    '-kernel', '.cache/linux-guest-arm64/vmlinuz', '-initrd', '.cache/linux-guest-arm64/initramfs.gz',
+    'qemu-system-aarch64',
+    '-M',
+    'virt',
+    '-cpu',
+    'cortex-a57',
+    '-m',
+    '512',
+    '-display',
+    'none',
+    '-nodefaults',
+    ...firmware,
+    '-kernel',
+    '.cache/linux-guest-arm64/vmlinuz',
+    '-initrd',
+    '.cache/linux-guest-arm64/initramfs.gz',
   ].map((word) => (word.startsWith('.cache') ? `${process.cwd()}/${word}` : word));
   return lab.start({
     command: [
-      ...command, '-append', 'console=ttyAMA0 quiet', '-chardev', `file,id=serial,path=${linux.serial},append=on`, '-serial', 'chardev:serial',
-      '-drive', `id=disk,file=${linux.disk},format=raw,if=none`, '-device', 'virtio-blk-pci,drive=disk',
+      ...command,
+      '-append',
+      'console=ttyAMA0 quiet',
+      '-chardev',
+      `file,id=serial,path=${linux.serial},append=on`,
+      '-serial',
+      'chardev:serial',
+      '-drive',
+      `id=disk,file=${linux.disk},format=raw,if=none`,
+      '-device',
+      'virtio-blk-pci,drive=disk',
     ],
     options,
   });

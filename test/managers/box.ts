@@ -23,7 +23,11 @@ export function whyNoBox(): string | false {
 export type Init = 'tini' | 'systemd';
 
 /** Runs a command in a box of its own. */
-export function runBox(init: Init, command: readonly string[], env: NodeJS.ProcessEnv = {}): { status: number | null; stdout: string; stderr: string } {
+export function runBox(
+  init: Init,
+  command: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): { status: number | null; stdout: string; stderr: string } {
   return spawnSync('bash', ['test/managers/box.sh', init, `${managers}/root`, ...command], {
     encoding: 'utf8',
     env: { ...process.env, BOX_SECONDS: String(longestSeconds), ...env },

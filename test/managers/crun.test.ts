@@ -41,17 +41,29 @@ function configure(args: readonly string[]): void {
   const settings = (name: string): string => must(`. /etc/qemu-trap/web.conf && printf %s "$${name}"`);
   config.process.args = args;
   config.process.terminal = false;
-  config.process.env = [`PATH=${process.env['PATH']}`, 'VM=web', ...['QEMU_OPTIONS', 'QEMU_TRAP_OPTIONS'].map((name) => `${name}=${settings(name)}`)];
+  config.process.env = [
+    `PATH=${process.env['PATH']}`,
+    'VM=web',
+    ...['QEMU_OPTIONS', 'QEMU_TRAP_OPTIONS'].map((name) => `${name}=${settings(name)}`),
+  ];
   delete config.process.rlimits;
   delete config.linux.resources;
   config.root = { path: `${bundle}/rootfs`, readonly: false };
   const node = dirname(process.execPath);
   const mine = [resolve('.'), '/tmp', ...(node.startsWith('/usr/') ? [] : [node])];
-  config.mounts = [...(config.mounts as Mount[]).filter(({ destination }) => destination !== '/sys/fs/cgroup'), ...mine.map(bind), { destination: '/run', type: 'tmpfs', source: 'tmpfs' }];
+  config.mounts = [
+    ...(config.mounts as Mount[]).filter(({ destination }) => destination !== '/sys/fs/cgroup'),
+    ...mine.map(bind),
+    { destination: '/run', type: 'tmpfs', source: 'tmpfs' },
+  ];
   writeFileSync(`${bundle}/config.json`, JSON.stringify(config));
 }
 
-function container(name: string, args: readonly string[], afterwards: (vm: Vm, start: (options: string) => Promise<void>) => void): void {
+function container(
+  name: string,
+  args: readonly string[],
+  afterwards: (vm: Vm, start: (options: string) => Promise<void>) => void,
+): void {
   const manager: Manager = {
     name,
     logs: () => [log],
@@ -67,7 +79,10 @@ function container(name: string, args: readonly string[], afterwards: (vm: Vm, s
     impatient: () => undefined,
     patient: () => assert.equal(read(statusFile), '137\n'),
     // As every engine does.
-    stopOrKill: () => void must(`crun kill web ${stopSignal}; sleep 1; crun kill web KILL; while ! [ -s ${statusFile} ]; do sleep 0.1; done`),
+    stopOrKill: () =>
+      void must(
+        `crun kill web ${stopSignal}; sleep 1; crun kill web KILL; while ! [ -s ${statusFile} ]; do sleep 0.1; done`,
+      ),
     afterCrash: 'stays down',
     // Every process of it gets the signal, QEMU too: as from a host that goes down.
     shutDown: () => void sh(`crun kill --all web ${stopSignal}`),
@@ -92,16 +107,25 @@ function container(name: string, args: readonly string[], afterwards: (vm: Vm, s
 
 /** The processes that the hook below leaves, as /proc/PID/stat has their state. */
 function orphans(): string[] {
-  return readdirSync('/proc').map((pid) => /^\d+ \(sleep\) (.)/.exec(read(`/proc/${pid}/stat`))?.[1] ?? '').filter((state) => state !== '');
+  return readdirSync('/proc')
+    .map((pid) => /^\d+ \(sleep\) (.)/.exec(read(`/proc/${pid}/stat`))?.[1] ?? '')
+    .filter((state) => state !== '');
 }
 
 const hook = `${folder}/orphans`;
 const born = `${folder}/born`;
 
-function testOrphans(name: string, first: 'reaps' | 'does not reap'): (vm: Vm, start: (options: string) => Promise<void>) => void {
+function testOrphans(
+  name: string,
+  first: 'reaps' | 'does not reap',
+): (vm: Vm, start: (options: string) => Promise<void>) => void {
   return (vm, start) => {
     test(`${name}: what a hook has left is ended${first === 'reaps' ? ' and reaped' : ', and stays a zombie: the README asks for an init'}`, async () => {
-      writeFileSync(hook, `#!/bin/sh\n(setsid sh -c 'echo >${born}; exec sleep 600' &)\nuntil [ -e ${born} ]; do :; done\n`, { mode: 0o755 });
+      writeFileSync(
+        hook,
+        `#!/bin/sh\n(setsid sh -c 'echo >${born}; exec sleep 600' &)\nuntil [ -e ${born} ]; do :; done\n`,
+        { mode: 0o755 },
+      );
       for (const old of [born, log]) rmSync(old, { force: true });
       await start(`--signal USR1,script=${hook}`);
       process.kill(vm.traps[0] as number, 'SIGUSR1');
@@ -123,5 +147,9 @@ boxed('tini', 'crun', () => {
     must(`mount --bind / ${bundle}/rootfs`);
   });
   container('crun with tini', entryPoint, testOrphans('crun with tini', 'reaps'));
-  container('crun, qemu-trap as process 1', entryPoint.slice(2), testOrphans('crun, qemu-trap as process 1', 'does not reap'));
+  container(
+    'crun, qemu-trap as process 1',
+    entryPoint.slice(2),
+    testOrphans('crun, qemu-trap as process 1', 'does not reap'),
+  );
 });

@@ -20,7 +20,9 @@ boxed('systemd', 'the Debian package', () => {
   const unit = 'qemu-trap@web';
   const install = (version: string): void => {
     must(`QEMU_TRAP_DEB_VERSION=${version} sh ${resolve('deb/build.sh')} ${dir}`);
-    must(`DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends ${dir}/qemu-trap_${version}_all.deb`);
+    must(
+      `DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends ${dir}/qemu-trap_${version}_all.deb`,
+    );
   };
   const start = async (): Promise<void> => {
     vm.configure();
@@ -32,11 +34,19 @@ boxed('systemd', 'the Debian package', () => {
     install('0.1.0');
     assert.equal(must('qemu-trap --version').trim(), JSON.parse(readFileSync('package.json', 'utf8')).version);
     assert.equal(must('command -v qemu-trap').trim(), '/usr/bin/qemu-trap');
-    for (const page of ['qemu-trap', 'qemu-trap-hooks']) assert.match(must(`man -w ${page}`), /^\/usr\/share\/man\/man[17]\//);
-    for (const path of ['/usr/share/bash-completion/completions/qemu-trap', '/usr/share/zsh/vendor-completions/_qemu-trap', '/usr/share/fish/vendor_completions.d/qemu-trap.fish']) assert.ok(existsSync(path), path);
+    for (const page of ['qemu-trap', 'qemu-trap-hooks'])
+      assert.match(must(`man -w ${page}`), /^\/usr\/share\/man\/man[17]\//);
+    for (const path of [
+      '/usr/share/bash-completion/completions/qemu-trap',
+      '/usr/share/zsh/vendor-completions/_qemu-trap',
+      '/usr/share/fish/vendor_completions.d/qemu-trap.fish',
+    ])
+      assert.ok(existsSync(path), path);
     assert.equal(must('dpkg --verify qemu-trap'), '');
     // The systemd of a box does not look where Debian has units: all that the host has would be started.
-    must('mkdir -p /etc/systemd/system && ln -s /usr/lib/systemd/system/qemu-trap@.service /etc/systemd/system/ && systemctl daemon-reload');
+    must(
+      'mkdir -p /etc/systemd/system && ln -s /usr/lib/systemd/system/qemu-trap@.service /etc/systemd/system/ && systemctl daemon-reload',
+    );
     assert.match(must('systemctl cat qemu-trap@web'), /^ExecStart=\/usr\/bin\/qemu-trap /m);
     assert.equal(must("dpkg-query -W -f '${Conffiles}' qemu-trap").trim().split(' ')[0], '/etc/qemu-trap/hooks/README');
     const { status, output } = sh('cd / && qemu-trap --check');
@@ -47,7 +57,10 @@ boxed('systemd', 'the Debian package', () => {
   test('its unit runs a VM, with a hook from /etc/qemu-trap/hooks, and shuts it down', async () => {
     // The guest's disk and its serial line lie in /tmp here, and its snapshot in /var/tmp: the unit has its own of both.
     must('mkdir -p /etc/systemd/system/qemu-trap@.service.d');
-    writeFileSync('/etc/systemd/system/qemu-trap@.service.d/test.conf', `[Service]\nStandardError=append:${log}\nPrivateTmp=no\nReadWritePaths=/tmp /var/tmp\n`);
+    writeFileSync(
+      '/etc/systemd/system/qemu-trap@.service.d/test.conf',
+      `[Service]\nStandardError=append:${log}\nPrivateTmp=no\nReadWritePaths=/tmp /var/tmp\n`,
+    );
     must('systemctl daemon-reload');
     must('qemu-trap --new-hook SIGTERM');
     assert.equal(statSync('/etc/qemu-trap/hooks/SIGTERM').mode & 0o777, 0o755);
@@ -72,7 +85,7 @@ boxed('systemd', 'the Debian package', () => {
     await vm.wasClean();
   });
 
-  test('its removal shuts the VMs down, and keeps hooks; a purge takes the rest, but not what is the administrator\'s', async () => {
+  test("its removal shuts the VMs down, and keeps hooks; a purge takes the rest, but not what is the administrator's", async () => {
     await start();
     must('DEBIAN_FRONTEND=noninteractive apt-get remove -q -y qemu-trap');
     await vm.wasClean();

@@ -49,7 +49,8 @@ boxed('tini', 'nosh', () => {
       impatient: () => undefined,
       patient: () => undefined,
       // It never kills: an administrator does.
-      stopOrKill: () => void must(`service-control --down ${bundles}/web; sleep 1; kill -KILL $(pgrep -o -f bin/qemu-trap)`),
+      stopOrKill: () =>
+        void must(`service-control --down ${bundles}/web; sleep 1; kill -KILL $(pgrep -o -f bin/qemu-trap)`),
       afterCrash: 'restarts',
       shutDown: () => void must('kill -TERM $(pgrep -x service-manager)'),
     });

@@ -10,14 +10,29 @@ boxed('tini', 'OpenRC', () => {
     logs: () => ['/var/log/qemu-trap.web.log'],
     setUp: () => {
       // What OpenRC's own early boot leaves.
-      for (const name of ['starting', 'started', 'stopping', 'inactive', 'wasinactive', 'failed', 'hotplugged', 'daemons', 'options', 'exclusive', 'scheduled', 'tmp']) {
+      for (const name of [
+        'starting',
+        'started',
+        'stopping',
+        'inactive',
+        'wasinactive',
+        'failed',
+        'hotplugged',
+        'daemons',
+        'options',
+        'exclusive',
+        'scheduled',
+        'tmp',
+      ]) {
         mkdirSync(`/run/openrc/${name}`, { recursive: true });
       }
       writeFileSync('/run/openrc/softlevel', 'default');
       // Nothing but this VM is to be stopped at the end.
       for (const level of readdirSync('/etc/runlevels')) must(`find /etc/runlevels/${level} -mindepth 1 -delete`);
       must(`cp ${examples}/openrc/${service} /etc/init.d/`);
-      must('printf "#!/sbin/openrc-run\\ndescription=here\\nstart() { :; }\\nstop() { :; }\\n" >/etc/init.d/localmount && chmod 755 /etc/init.d/localmount');
+      must(
+        'printf "#!/sbin/openrc-run\\ndescription=here\\nstart() { :; }\\nstop() { :; }\\n" >/etc/init.d/localmount && chmod 755 /etc/init.d/localmount',
+      );
       must(`rc-update add ${service} default`);
     },
     start: () => void must(`rc-service ${service} start`),

@@ -16,7 +16,9 @@ boxed('tini', 'supervisord', () => {
       mkdirSync('/var/log/supervisor', { recursive: true });
       must(`cp ${examples}/supervisord/web.conf ${conf}`);
       background('supervisord', '-n', '-c', '/etc/supervisor/supervisord.conf');
-      await until('the VM has started with supervisord', () => sh('supervisorctl status web').output.includes('RUNNING'));
+      await until('the VM has started with supervisord', () =>
+        sh('supervisorctl status web').output.includes('RUNNING'),
+      );
       must('supervisorctl stop web');
     },
     start: () => void must('supervisorctl start web'),
@@ -27,7 +29,8 @@ boxed('tini', 'supervisord', () => {
       writeFileSync(conf, readFileSync(conf, 'utf8').replace(/^stopwaitsecs=.*/m, 'stopwaitsecs=1'));
       must('supervisorctl update && supervisorctl stop web');
     },
-    patient: () => void must(`cp ${examples}/supervisord/web.conf ${conf} && supervisorctl update && supervisorctl stop web`),
+    patient: () =>
+      void must(`cp ${examples}/supervisord/web.conf ${conf} && supervisorctl update && supervisorctl stop web`),
     stopOrKill: () => void must('supervisorctl stop web'),
     afterCrash: 'restarts',
     shutDown: async () => {

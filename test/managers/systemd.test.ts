@@ -71,13 +71,27 @@ boxed('systemd', 'systemd', () => {
     const report = (name: string, ...properties: string[]): string => {
       const out = `/tmp/qemu-trap-check-${name}`;
       const path = must('command -v qemu-trap').trim();
-      writeFileSync(`/etc/systemd/system/check-${name}.service`, ['[Service]', 'Type=oneshot', `ExecStart=${path} --check --timeout 60 --kill-after 10`, 'SuccessExitStatus=125', `StandardOutput=truncate:${out}`, ...properties, ''].join('\n'));
+      writeFileSync(
+        `/etc/systemd/system/check-${name}.service`,
+        [
+          '[Service]',
+          'Type=oneshot',
+          `ExecStart=${path} --check --timeout 60 --kill-after 10`,
+          'SuccessExitStatus=125',
+          `StandardOutput=truncate:${out}`,
+          ...properties,
+          '',
+        ].join('\n'),
+      );
       must(`systemctl daemon-reload && systemctl start check-${name}`);
       const text = read(out);
       rmSync(out, { force: true });
       return text;
     };
-    assert.match(report('short', 'TimeoutStopSec=30'), /^check-short\.service: systemd ends it by SIGKILL after TimeoutStopSec=30s, and a shutdown may take 70 s; mend it: TimeoutStopSec=80 in check-short\.service/m);
+    assert.match(
+      report('short', 'TimeoutStopSec=30'),
+      /^check-short\.service: systemd ends it by SIGKILL after TimeoutStopSec=30s, and a shutdown may take 70 s; mend it: TimeoutStopSec=80 in check-short\.service/m,
+    );
     assert.match(report('long', 'TimeoutStopSec=71'), /no faults\n$/);
     assert.match(report('extended', 'TimeoutStopSec=30', 'NotifyAccess=all'), /no faults\n$/);
   });
@@ -85,7 +99,11 @@ boxed('systemd', 'systemd', () => {
   test('systemd: a stop time that is too short, and that no notification extends, is said at the start', async () => {
     dropIn('short', 'TimeoutStopSec=20', 'Type=exec', 'NotifyAccess=none');
     await start();
-    await until(`the log says so:\n${vm.log}`, () => vm.log.includes('warning: qemu-trap@web.service: systemd ends it by SIGKILL after TimeoutStopSec=20s, and a shutdown may take 70 s; mend it: TimeoutStopSec=80'));
+    await until(`the log says so:\n${vm.log}`, () =>
+      vm.log.includes(
+        'warning: qemu-trap@web.service: systemd ends it by SIGKILL after TimeoutStopSec=20s, and a shutdown may take 70 s; mend it: TimeoutStopSec=80',
+      ),
+    );
     await stopsCleanly();
     undo('short');
     const before = vm.log.length;
@@ -98,11 +116,17 @@ boxed('systemd', 'systemd', () => {
     background('/lib/systemd/systemd-journald');
     await until('journald listens', () => existsSync('/run/systemd/journal/stdout'));
     dropIn('test', 'StandardError=journal', 'PrivateTmp=no', 'ReadWritePaths=/tmp /var/tmp');
-    const journal = (): { message: string; priority: string }[] => sh(`journalctl -o json -u ${unit}`).output.trim().split('\n').filter((line) => line.startsWith('{')).map((line) => {
-      const entry = JSON.parse(line) as Record<string, string>;
-      return { message: entry['MESSAGE'] ?? '', priority: entry['PRIORITY'] ?? '' };
-    });
-    const said = (what: RegExp): Promise<{ priority: string }> => until(`the journal says ${what}`, () => journal().find(({ message }) => what.test(message)));
+    const journal = (): { message: string; priority: string }[] =>
+      sh(`journalctl -o json -u ${unit}`)
+        .output.trim()
+        .split('\n')
+        .filter((line) => line.startsWith('{'))
+        .map((line) => {
+          const entry = JSON.parse(line) as Record<string, string>;
+          return { message: entry['MESSAGE'] ?? '', priority: entry['PRIORITY'] ?? '' };
+        });
+    const said = (what: RegExp): Promise<{ priority: string }> =>
+      until(`the journal says ${what}`, () => journal().find(({ message }) => what.test(message)));
     await start('stubborn', '--timeout 1');
     must(`systemctl stop ${unit}`);
     assert.equal((await said(/^qemu-trap: web: the VM runs$/)).priority, '6');
@@ -113,7 +137,10 @@ boxed('systemd', 'systemd', () => {
     assert.equal(property('Result'), 'success');
     await vm.gone();
     assert.equal((await said(/^\{.*"event":"exit".*\}$/)).priority, '6');
-    assert.deepEqual(journal().filter(({ message }) => message.startsWith('<')), []);
+    assert.deepEqual(
+      journal().filter(({ message }) => message.startsWith('<')),
+      [],
+    );
     setUp(log);
   });
 
@@ -167,7 +194,10 @@ boxed('systemd', 'systemd', () => {
     const killed = property('MainPID');
     process.kill(Number(killed), 'SIGKILL');
     await until('restarted', () => property('MainPID') !== killed && property('StatusText') === 'running');
-    assert.match(vm.log, /QEMU started \(pid (\d+)\)\n.*the VM runs\n.*QEMU taken over \(pid \1, .* its guest is running\)\n.*the VM runs\n$/);
+    assert.match(
+      vm.log,
+      /QEMU started \(pid (\d+)\)\n.*the VM runs\n.*QEMU taken over \(pid \1, .* its guest is running\)\n.*the VM runs\n$/,
+    );
     await stopsCleanly();
     undo('mode');
   });

@@ -14,7 +14,10 @@ export const examples = resolve('examples');
 
 /** Runs one line of a shell to its end. */
 export function sh(line: string): { status: number | null; output: string } {
-  const { status, stdout } = spawnSync('sh', ['-c', `exec 2>&1; ${line}`], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  const { status, stdout } = spawnSync('sh', ['-c', `exec 2>&1; ${line}`], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   return { status, output: stdout };
 }
 
@@ -78,16 +81,29 @@ export class Vm {
 
   /** The living QEMUs of it. */
   get qemus(): number[] {
-    return readdirSync('/proc').map(Number).filter((pid) => pid > 1 && /(^|\/)qemu-system-x86_64$/.test(words(pid)[0] ?? '') && isAlive(pid));
+    return readdirSync('/proc')
+      .map(Number)
+      .filter((pid) => pid > 1 && /(^|\/)qemu-system-x86_64$/.test(words(pid)[0] ?? '') && isAlive(pid));
   }
 
   /** The living qemu-traps of it. */
   get traps(): number[] {
-    return readdirSync('/proc').map(Number).filter((pid) => pid > 0 && /(^|\/)qemu-trap$/.test(words(pid)[1] ?? '') && /(^|\/)node$/.test(words(pid)[0] ?? '') && isAlive(pid));
+    return readdirSync('/proc')
+      .map(Number)
+      .filter(
+        (pid) =>
+          pid > 0 &&
+          /(^|\/)qemu-trap$/.test(words(pid)[1] ?? '') &&
+          /(^|\/)node$/.test(words(pid)[0] ?? '') &&
+          isAlive(pid),
+      );
   }
 
   async gone(): Promise<void> {
-    await until(`nothing of the VM is left; the log:\n${this.log}`, () => this.qemus.length === 0 && this.traps.length === 0);
+    await until(
+      `nothing of the VM is left; the log:\n${this.log}`,
+      () => this.qemus.length === 0 && this.traps.length === 0,
+    );
     assert.ok(!existsSync('/run/qemu-trap/web'), 'the run directory is gone');
   }
 
