@@ -175,7 +175,9 @@ export async function manyAtOnce(guests: number, rounds: number): Promise<readon
       await stopped;
       over.add(name, Math.max(...(await Promise.all(vms.map((vm) => vm.over())))) - sent);
     });
-  const signalAll = async (vms: readonly Vm[]): Promise<void> => vms.forEach(({ keeper }) => keeper.stop());
+  const signalAll = async (vms: readonly Vm[]): Promise<void> => {
+    for (const { keeper } of vms) keeper.stop();
+  };
   const libvirtGuests = (): Promise<unknown> => {
     // Its list of what ran at the last stop: where that is still there, it stops nothing.
     rmSync('/var/lib/libvirt/libvirt-guests', { force: true });

@@ -1,5 +1,5 @@
 import { figure, median, type Table } from './table.js';
-import { escape, picture } from '../demo/svg.js';
+import { escapeText, picture } from '../demo/svg.js';
 
 /** How the titles begin of the tables that are drawn, one below the other. */
 const drawn: readonly string[] = [
@@ -27,12 +27,12 @@ function panel({ title, unit, rows }: Table, top: number): string[] {
     const width = Math.max(2, (value / most) * bar);
     const colour = name.startsWith('qemu-trap') ? '#2563a8' : '#9aa5b1';
     return [
-      `<text x="${left - 10}" y="${y + 14}" text-anchor="end">${escape(name)}</text>`,
+      `<text x="${left - 10}" y="${y + 14}" text-anchor="end">${escapeText(name)}</text>`,
       `<rect x="${left}" y="${y}" width="${width.toFixed(1)}" height="${row - 6}" fill="${colour}"/>`,
       `<text x="${(left + width + 6).toFixed(1)}" y="${y + 14}">${figure(value)} ${unit} (${(value / first).toFixed(2)})</text>`,
     ];
   });
-  return [`<text x="10" y="${top + 22}" font-weight="bold">${escape(title)}</text>`, ...bars];
+  return [`<text x="10" y="${top + 22}" font-weight="bold">${escapeText(title)}</text>`, ...bars];
 }
 
 export function draw(tables: readonly Table[]): string {

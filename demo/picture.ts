@@ -1,5 +1,5 @@
 import type { Moment } from '../src/try/timeline.js';
-import { escape, picture } from './svg.js';
+import { escapeText, picture } from './svg.js';
 
 /** One run of the demo: what it shows, and what happened. */
 export interface Scene {
@@ -41,17 +41,17 @@ function scene({ title, moments, outcome, isGood }: Scene, top: number): string[
     return [
       `<text x="${times}" y="${y + 4}" text-anchor="end" fill="#475569">${at.toFixed(0)} ms</text>`,
       `<circle cx="${laneOf(who)}" cy="${y}" r="6" fill="${colours[who] ?? '#64748b'}"/>`,
-      `<text x="${words}" y="${y + 4}"><tspan font-weight="bold" fill="${colours[who] ?? '#64748b'}">${escape(who)}</tspan>  ${escape(what)}</text>`,
+      `<text x="${words}" y="${y + 4}"><tspan font-weight="bold" fill="${colours[who] ?? '#64748b'}">${escapeText(who)}</tspan>  ${escapeText(what)}</text>`,
     ].join('');
   });
   return [
-    `<text x="16" y="${top + 20}" font-weight="bold" font-size="15">${escape(title)}</text>`,
+    `<text x="16" y="${top + 20}" font-weight="bold" font-size="15">${escapeText(title)}</text>`,
     ...actors.map(
       (who) =>
         `<line x1="${laneOf(who)}" y1="${first - 10}" x2="${laneOf(who)}" y2="${last + 10}" stroke="#e2e8f0" stroke-width="2"/>`,
     ),
     ...drawn,
-    `<text x="16" y="${last + 34}" font-weight="bold" fill="${isGood ? '#15803d' : '#b91c1c'}">${escape(outcome)}</text>`,
+    `<text x="16" y="${last + 34}" font-weight="bold" fill="${isGood ? '#15803d' : '#b91c1c'}">${escapeText(outcome)}</text>`,
   ];
 }
 

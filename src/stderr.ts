@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, type Stats, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import { isatty } from 'node:tty';
@@ -43,7 +43,7 @@ export interface Stderr {
  * reader that has stopped would stop the event loop and with it every deadline.
  */
 export function openStderr(): Stderr {
-  let stats;
+  let stats: Stats;
   try {
     stats = fstatSync(2);
   } catch {

@@ -80,7 +80,7 @@ test('--status tells the signal in progress, what is waited for, the time left, 
   const [row] = rowsOf(lab, web);
   assert.equal(row?.['running'], false);
   assert.deepEqual([row?.['stops'], row?.['cut_off'], row?.['clean']], [1, 1, 0]);
-  assert.equal((row?.['last'] as RunRecord).status, 124);
+  assert.equal((row?.['last'] as RunRecord | undefined)?.status, 124);
   const { stdout } = ask(['--state-dir', lab.file('state'), web]);
   assert.match(stdout, new RegExp(`^${web} +- +- +stopped +- +- +- +\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d quit, `, 'm'));
   assert.match(stdout, new RegExp(`^${web}: last end: SIGTERM: forced end: the wait was cut short`, 'm'));

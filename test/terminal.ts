@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import type { TestContext } from 'node:test';
 import { shellQuote } from '../src/ownership.js';
-import { Lab, isAlive, program, read } from './lab.js';
+import { type Lab, isAlive, program, read } from './lab.js';
 
 export interface TerminalOptions {
   readonly options?: readonly string[];

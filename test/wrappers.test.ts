@@ -369,7 +369,7 @@ test('--check: a command that is no QEMU, one that changes the user, and timeout
     ],
     [['ip', 'netns', 'exec', 'x', 'setpriv', '--reuid', 'kvm'], /QEMU's setpriv/, 125],
     [['setpriv', '--no-new-privs'], /note: QEMU's setpriv: it is no QEMU by its name/, 0],
-    [[], /^(?![^]*no QEMU by its name)/, 0],
+    [[], /^(?![\s\S]*no QEMU by its name)/, 0],
   ] as const) {
     const { stdout, status: got } = spawnSync(
       process.execPath,

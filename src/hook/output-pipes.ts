@@ -102,7 +102,9 @@ export class OutputPipes {
       child.on('exit', () => resolve());
     });
     return making.then(
-      () => paths.forEach((path) => this.#open(path)),
+      () => {
+        for (const path of paths) this.#open(path);
+      },
       () => undefined,
     );
   }

@@ -137,7 +137,9 @@ export function runHook(call: HookCall): HookRun {
     const closed = outputs.map((stream) =>
       stream.closed ? undefined : new Promise<void>((resolve) => stream.once('close', () => resolve())),
     );
-    const timer = setTimeout(() => outputs.forEach((stream) => stream.destroy()), lastOutputMs);
+    const timer = setTimeout(() => {
+      for (const stream of outputs) stream.destroy();
+    }, lastOutputMs);
     await Promise.all(closed);
     clearTimeout(timer);
     call.onOutput(Buffer.alloc(0));

@@ -177,9 +177,9 @@ boxed('systemd', 'systemd', () => {
 
   test('systemd, another user than root: it is ready, says how it is, and stops cleanly', async () => {
     dropIn('user', 'User=nobody', 'Group=nogroup');
-    must('chmod 1777 /tmp && chmod 755 ' + vm.dir + ' && chown -R nobody ' + vm.dir);
+    must(`chmod 1777 /tmp && chmod 755 ${vm.dir} && chown -R nobody ${vm.dir}`);
     vm.configure();
-    must('chown -R nobody ' + vm.dir);
+    must(`chown -R nobody ${vm.dir}`);
     must(`systemctl start ${unit}`);
     await vm.says('up');
     await until('running', () => property('StatusText') === 'running');
