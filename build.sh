@@ -6,12 +6,12 @@ cd "$(dirname "$0")"
 tsc
 rm -rf dist
 bundle='esbuild --bundle --platform=node --target=node18 --log-level=warning --out-extension:.js=.cjs'
-$bundle qga=src/qga/cli.ts --format=cjs --outdir=dist
+$bundle qga=src/guest-agent/qga-command.ts --format=cjs --outdir=dist
 # esbuild splits modules of ECMAScript only; Node loads those of CommonJS sooner.
 parts=$(mktemp -d)
 trap 'rm -rf "$parts"' EXIT
 $bundle qemu-trap=src/cli.ts --format=esm --splitting --outdir="$parts"
 esbuild "$parts"/*.cjs --platform=node --target=node18 --format=cjs --supported:dynamic-import=false --log-level=warning --outdir=dist --out-extension:.js=.cjs
 chmod 755 dist/qemu-trap.cjs
-esbuild man/make.ts --bundle --platform=node --target=node18 --format=esm --packages=external --log-level=warning --outfile=node_modules/.cache/make-man.mjs
+esbuild packaging/manual/make.ts --bundle --platform=node --target=node18 --format=esm --packages=external --log-level=warning --outfile=node_modules/.cache/make-man.mjs
 node node_modules/.cache/make-man.mjs dist

@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { bootSector, guestSays } from '../src/try/guest.js';
+import { bootSector, guestSays } from '../src/commands/try/guest.js';
 import { QmpClient } from '../src/qmp/client.js';
 import type { QmpEvent } from '../src/qmp/messages.js';
 import { until } from '../test/lab.js';

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join, relative, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import minimist from 'minimist';
-import { bootSector, guestSays } from '../src/try/guest.js';
-import { Timeline, type Moment } from '../src/try/timeline.js';
+import { bootSector, guestSays } from '../src/commands/try/guest.js';
+import { Timeline, type Moment } from '../src/commands/try/timeline.js';
 import { draw } from './picture.js';
 
 /*

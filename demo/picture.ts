@@ -1,4 +1,4 @@
-import type { Moment } from '../src/try/timeline.js';
+import type { Moment } from '../src/commands/try/timeline.js';
 import { escapeText, picture } from './svg.js';
 
 /** One run of the demo: what it shows, and what happened. */

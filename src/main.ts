@@ -1,18 +1,18 @@
 import { closeSync, openSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { version } from '../package.json';
-import { parseArgs, type Config } from './args.js';
+import { parseArgs, type Config } from './options/parse.js';
 import { status } from './outcome/exit-status.js';
-import { openLiveLine } from './live-line.js';
-import { openLog, type Log } from './log.js';
-import { vmName } from './qemu/command-line.js';
-import { plainJson, plainText } from './plain-text.js';
-import type { RuleBook } from './rules.js';
-import { isJournal, openStderr } from './stderr.js';
-import { standIn, supervise } from './supervise.js';
-import { reachQemu } from './takeover.js';
-import { untrap } from './trap.js';
-import { isSystemError, refusedBySystem, UsageError } from './usage-error.js';
+import { openLiveLine } from './status/live-line.js';
+import { openLog, type Log } from './log/log.js';
+import { vmName } from './qemu/argv.js';
+import { plainJson, plainText } from './log/plain-text.js';
+import type { RuleBook } from './rules/resolve.js';
+import { isJournal, openStderr } from './log/stderr.js';
+import { standIn, supervise } from './vm/supervise.js';
+import { reachQemu } from './vm/takeover.js';
+import { untrap } from './signals/trap.js';
+import { isSystemError, refusedBySystem, UsageError } from './system/usage-error.js';
 
 const defaultHooksDir = '/etc/qemu-trap/hooks';
 /** How long a slow reader of stderr has for the last line, when nothing else is left to be done. */
@@ -71,7 +71,7 @@ async function useTool(mode: Exclude<Config['mode'], 'run' | 'attach'>, config: 
     print(`${version}\n`);
     return 0;
   }
-  const tools = await import('./tools.js');
+  const tools = await import('./commands/index.js');
   switch (mode) {
     case 'help':
       print(tools.usage);

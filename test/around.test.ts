@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { recall, type RunRecord } from '../src/history.js';
+import { recall, type RunRecord } from '../src/status/history.js';
 import { Lab, isAlive, read, until } from './lab.js';
 
 /*

@@ -4,8 +4,8 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { createConnection, createServer } from 'node:net';
 import { basename } from 'node:path';
 import { test } from 'node:test';
-import { shellQuote } from '../src/ownership.js';
-import type { Temper } from '../src/try/guest.js';
+import { shellQuote } from '../src/system/permissions.js';
+import type { Temper } from '../src/commands/try/guest.js';
 import { execute, isAlive, Lab, monitor, read, until, type Trap } from './lab.js';
 
 /** A QEMU that somebody else started, with one QMP monitor. */

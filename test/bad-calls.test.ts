@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { usage } from '../src/usage.js';
+import { usage } from '../src/options/help.js';
 import { Lab, program } from './lab.js';
 
 interface Result {

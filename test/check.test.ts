@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { parseSpan } from '../src/notify/stop-time.js';
-import { trappableSignals } from '../src/signals.js';
+import { parseSpan } from '../src/service-manager/stop-time.js';
+import { trappableSignals } from '../src/signals/names.js';
 import { Lab, program } from './lab.js';
 
 function check(...options: string[]) {

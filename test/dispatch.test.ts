@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { initialState, nextTick, step, type Action, type Input, type State } from '../src/dispatch.js';
+import { initialState, nextTick, step, type Action, type Input, type State } from '../src/dispatch/step.js';
 import type { EndCause } from '../src/outcome/end-cause.js';
 import { isExiting, type QemuEvent } from '../src/outcome/evidence.js';
 import type { HookOutcome } from '../src/outcome/hook-outcome.js';
 import { runStates, uselessToWait } from '../src/outcome/run-state.js';
-import type { Rule } from '../src/rules.js';
-import type { DefaultAction, SignalName } from '../src/signals.js';
+import type { Rule } from '../src/rules/resolve.js';
+import type { DefaultAction, SignalName } from '../src/signals/names.js';
 
 /*
  * The core alone: random days of signals, hooks, guests and clocks, and what must hold on each of them.

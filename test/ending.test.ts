@@ -3,7 +3,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { test, type TestContext } from 'node:test';
-import { recall } from '../src/history.js';
+import { recall } from '../src/status/history.js';
 import { execute, Lab, monitor, program, read, runState, until, type StartOptions, type Trap } from './lab.js';
 
 /*

@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { Duplex, PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { vmName } from '../src/qemu/command-line.js';
+import { vmName } from '../src/qemu/argv.js';
 import { QmpClient } from '../src/qmp/client.js';
 import { jsonSplitter, readJson } from '../src/qmp/json-splitter.js';
 import { MonitorClosed, QmpError, type QmpEvent } from '../src/qmp/messages.js';

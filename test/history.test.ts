@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { recall, type RunRecord, type RunStart } from '../src/history.js';
+import { recall, type RunRecord, type RunStart } from '../src/status/history.js';
 import { Lab, program, read, until } from './lab.js';
 
 /*

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { openLog } from '../src/log.js';
+import { openLog } from '../src/log/log.js';
 
 /** The messages that a hook's output makes in JSON, cut into chunks at these places. */
 function messages(text: Buffer, cuts: readonly number[]): string[] {

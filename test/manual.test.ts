@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { test } from 'node:test';
-import { options } from '../src/options.js';
-import { usage } from '../src/usage.js';
+import { options } from '../src/options/table.js';
+import { usage } from '../src/options/help.js';
 import { baitRunDir, Lab, program } from './lab.js';
 
 /*

@@ -57,7 +57,7 @@ test('shellcheck passes on every hook, on the examples, on the qmp command and o
     'test/managers/fetch.sh',
     'test/managers/box.sh',
     '.ci/run',
-    ...['build.sh', 'postinst', 'prerm', 'postrm'].map((name) => `deb/${name}`),
+    ...['build.sh', 'postinst', 'prerm', 'postrm'].map((name) => `packaging/deb/${name}`),
     ...exampleScripts,
   ];
   execFileSync('shellcheck', scripts, { stdio: 'inherit' });

@@ -3,7 +3,7 @@ import { PassThrough, Duplex } from 'node:stream';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { QmpClient } from '../src/qmp/client.js';
-import { isHumanError, qmpCommandFor } from '../src/qmp/command-line.js';
+import { isHumanError, qmpCommandFor } from '../src/qmp/monitor-command.js';
 import { lineSplitter } from '../src/qmp/lines.js';
 import { MonitorClosed, QmpError, readMessage, type QmpEvent } from '../src/qmp/messages.js';
 

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { Lab, monitor, read, runState } from './lab.js';
 
 /*
- * qemu-trap goes the way of a signal once, behind a SIGURG to itself, before one counts (VmRun of src/vm-run.ts). Nobody
+ * qemu-trap goes the way of a signal once, behind a SIGURG to itself, before one counts (VmRun of src/vm/vm.ts). Nobody
  * is to see it.
  */
 

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { shellQuote } from '../src/ownership.js';
-import { guestSays } from '../src/try/guest.js';
+import { shellQuote } from '../src/system/permissions.js';
+import { guestSays } from '../src/commands/try/guest.js';
 import { isAlive, Lab, program, read, until } from './lab.js';
 import { atTerminal, stdioGuest } from './terminal.js';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { summarize, type RunRecord } from '../src/history.js';
+import { summarize, type RunRecord } from '../src/status/history.js';
 import { baitRunDir, Lab, program, until } from './lab.js';
 
 type Row = Record<string, unknown> & { readonly serving: readonly Record<string, unknown>[] };

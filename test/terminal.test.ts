@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { wordLive } from '../src/live-line.js';
-import { usesTerminal } from '../src/qemu/command-line.js';
-import { guestSays } from '../src/try/guest.js';
+import { wordLive } from '../src/status/live-line.js';
+import { usesTerminal } from '../src/qemu/argv.js';
+import { guestSays } from '../src/commands/try/guest.js';
 import { Lab, until } from './lab.js';
 import { atTerminal, stdioGuest } from './terminal.js';
 

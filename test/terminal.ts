@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import type { TestContext } from 'node:test';
-import { shellQuote } from '../src/ownership.js';
+import { shellQuote } from '../src/system/permissions.js';
 import { type Lab, isAlive, program, read } from './lab.js';
 
 export interface TerminalOptions {

@@ -14,8 +14,8 @@ import {
 } from 'node:fs';
 import { resolve } from 'node:path';
 import { test } from 'node:test';
-import { openLog } from '../src/log.js';
-import { plainJson, plainText } from '../src/plain-text.js';
+import { openLog } from '../src/log/log.js';
+import { plainJson, plainText } from '../src/log/plain-text.js';
 import { baitRunDir, isAlive, Lab, program, read, until } from './lab.js';
 
 /*

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { chmodSync, chownSync, copyFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { bootSector } from '../src/try/guest.js';
+import { bootSector } from '../src/commands/try/guest.js';
 import { isAlive, Lab, monitor, program, read, until, type StartOptions, type Trap } from './lab.js';
 
 /*

@@ -10,8 +10,8 @@ import {
   readProcess,
   variable,
   type Process,
-} from '../proc.js';
-import { findInPath } from '../search-path.js';
+} from '../system/processes.js';
+import { findInPath } from '../system/search-path.js';
 import { spawn } from '../system/spawn.js';
 import { cookieVariable, ownCookies, pidVariable, runDirVariable } from './environment.js';
 

@@ -1,6 +1,6 @@
 import { realpathSync } from 'node:fs';
 import { basename } from 'node:path';
-import { readHead } from '../small-file.js';
+import { readHead } from '../system/small-file.js';
 import { isDirectoryOfSteps, stepsIn } from './steps.js';
 import type { HookFile } from './find.js';
 

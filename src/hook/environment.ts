@@ -1,5 +1,5 @@
 import { dirname } from 'node:path';
-import type { SignalName } from '../signals.js';
+import type { SignalName } from '../signals/names.js';
 
 /** What a hook is told, besides what qemu-trap's own environment says. */
 export interface HookFacts {

@@ -1,6 +1,6 @@
 import { lstatSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { hookNames, type SignalName } from '../signals.js';
+import { hookNames, type SignalName } from '../signals/names.js';
 
 /** Where hooks are looked up. */
 export interface HookDirs {

@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
-import { shellQuote, type Fault } from '../ownership.js';
-import { findInPath, isExecutable } from '../search-path.js';
-import { readHead } from '../small-file.js';
+import { shellQuote, type Fault } from '../system/permissions.js';
+import { findInPath, isExecutable } from '../system/search-path.js';
+import { readHead } from '../system/small-file.js';
 
 /** What the kernel reads of a script to find its interpreter (BINPRM_BUF_SIZE; execve(2)). */
 const headBytes = 256;

@@ -10,7 +10,7 @@ import {
   type Stats,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { findWayFault, openToOthers, openToReplacing, shellQuote, type Fault } from '../ownership.js';
+import { findWayFault, openToOthers, openToReplacing, shellQuote, type Fault } from '../system/permissions.js';
 
 export type TrustResult = { readonly trusted: true } | ({ readonly trusted: false } & Fault);
 

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
-import { ageMs, commandLine, identify, isIdentityAlive, readProcess } from '../proc.js';
-import { UsageError } from '../usage-error.js';
-import { dialMonitor } from './dial.js';
+import { ageMs, commandLine, identify, isIdentityAlive, readProcess } from '../system/processes.js';
+import { UsageError } from '../system/usage-error.js';
+import { dialMonitor } from '../qmp/dial.js';
 import { keepReadable } from '../system/node-internals.js';
 import { unknownExit, wakeStopped, type Qemu, type QemuExit } from './process.js';
 import { findServer } from './socket-owner.js';

@@ -1,5 +1,5 @@
 import type { QmpClient } from '../qmp/client.js';
-import type { CommandResult } from '../qmp/command-line.js';
+import type { CommandResult } from '../qmp/monitor-command.js';
 import { goesOnBy, isRunning } from '../outcome/run-state.js';
 import { QmpError } from '../qmp/messages.js';
 

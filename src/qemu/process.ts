@@ -1,12 +1,12 @@
 import type { ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import { hasMoreRights, identify, isIdentityAlive, isStopped, readProcess } from '../proc.js';
+import { hasMoreRights, identify, isIdentityAlive, isStopped, readProcess } from '../system/processes.js';
 import { keepReadable } from '../system/node-internals.js';
 import { spawnQemu } from '../system/spawn.js';
-import { within } from '../within.js';
-import { dialMonitor } from './dial.js';
-import type { LaunchPlan } from './launch.js';
+import { within } from '../system/settled-within.js';
+import { dialMonitor } from '../qmp/dial.js';
+import type { LaunchPlan } from './launch-plan.js';
 import { findByConfig, findOwner, findStarted, readsConfig, startedVariable } from './socket-owner.js';
 
 export interface QemuExit {

@@ -1,6 +1,13 @@
 import { readFileSync, readdirSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { commandLine, descriptorTarget, hasInEnvironment, listProcesses, readProcess, variable } from '../proc.js';
+import {
+  commandLine,
+  descriptorTarget,
+  hasInEnvironment,
+  listProcesses,
+  readProcess,
+  variable,
+} from '../system/processes.js';
 
 /** State of a socket in /proc/net/unix (proc(5)) that is one end of a connection; a listening one has another. */
 const connected = '03';

@@ -1,5 +1,5 @@
 import type { QmpClient } from './client.js';
-import { qmpCommandFor } from './command-line.js';
+import { qmpCommandFor } from './monitor-command.js';
 import { QmpError } from './messages.js';
 
 type Monitor = Pick<QmpClient, 'execute'>;

@@ -1,4 +1,4 @@
-import type { SignalName } from '../signals.js';
+import type { SignalName } from '../signals/names.js';
 
 /** The names of what qemu-trap puts into a run directory. */
 export const runFiles = {

@@ -1,8 +1,8 @@
 import { linkSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { shortDigest } from '../digest.js';
-import { identify, isIdentityAlive, readIdentity } from '../proc.js';
-import { UsageError } from '../usage-error.js';
+import { shortDigest } from '../system/short-hash.js';
+import { identify, isIdentityAlive, readIdentity } from '../system/processes.js';
+import { UsageError } from '../system/usage-error.js';
 import { runFiles } from './files.js';
 
 /*

@@ -1,4 +1,4 @@
-import { shortDigest } from '../digest.js';
+import { shortDigest } from '../system/short-hash.js';
 
 const longestDefaultName = 60;
 

@@ -1,5 +1,5 @@
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
-import { identify, oldIdentity, readIdentity } from '../proc.js';
+import { identify, oldIdentity, readIdentity } from '../system/processes.js';
 import { runFiles } from './files.js';
 import type { RunDir } from './run-dir.js';
 

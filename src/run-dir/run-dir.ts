@@ -10,12 +10,12 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
-import { createParents } from '../make-directories.js';
-import { findWayFault, openToOthers, type Fault } from '../ownership.js';
-import { identify, isIdentityAlive, pidOf, readIdentity } from '../proc.js';
-import { longestSocketPath } from '../socket-path.js';
-import { stateDirectory } from '../state-directory.js';
-import { refusedBySystem, UsageError } from '../usage-error.js';
+import { createParents } from '../system/make-directories.js';
+import { findWayFault, openToOthers, type Fault } from '../system/permissions.js';
+import { identify, isIdentityAlive, pidOf, readIdentity } from '../system/processes.js';
+import { longestSocketPath } from '../system/socket-path.js';
+import { stateDirectory } from '../system/state-directory.js';
+import { refusedBySystem, UsageError } from '../system/usage-error.js';
 import { isLockingFile, isRunFile, runFiles } from './files.js';
 import { takeKernelLock, type KernelLock } from './kernel-lock.js';
 import { takeLinkedLock } from './linked-lock.js';

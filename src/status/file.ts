@@ -1,9 +1,9 @@
 import { renameSync, writeFileSync } from 'node:fs';
-import type { State } from '../dispatch.js';
+import type { State } from '../dispatch/step.js';
 import { unknownRunState } from '../outcome/run-state.js';
 import { runFiles } from '../run-dir/files.js';
-import type { DefaultAction, SignalName } from '../signals.js';
-import { readSmallFile } from '../small-file.js';
+import type { DefaultAction, SignalName } from '../signals/names.js';
+import { readSmallFile } from '../system/small-file.js';
 
 /*
  * How a VM is, in a file of its run directory, for `qemu-trap --status`. Its times are of the monotonic clock of the

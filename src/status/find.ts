@@ -1,10 +1,18 @@
 import { lstatSync, readdirSync, realpathSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { recall, type RunRecord } from '../history.js';
-import { ageMs, commandLine, isIdentityAlive, listProcesses, oldIdentity, pidOf, readProcess } from '../proc.js';
+import { recall, type RunRecord } from './history.js';
+import {
+  ageMs,
+  commandLine,
+  isIdentityAlive,
+  listProcesses,
+  oldIdentity,
+  pidOf,
+  readProcess,
+} from '../system/processes.js';
 import { runFiles } from '../run-dir/files.js';
-import { readSmallFile } from '../small-file.js';
+import { readSmallFile } from '../system/small-file.js';
 import { readStatus, type VmStatus } from './file.js';
 
 /** More than a pid and a start time have. */

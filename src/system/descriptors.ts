@@ -1,5 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync, readdirSync } from 'node:fs';
-import { descriptorTarget } from '../proc.js';
+import { descriptorTarget } from './processes.js';
 
 /*
  * The descriptors that qemu-trap was started with, from 3 up. They are QEMU's: it gets each under its own number, as a

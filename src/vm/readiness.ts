@@ -2,7 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { closeInherited } from '../system/descriptors.js';
 import { spawn } from '../system/spawn.js';
-import { errorText } from '../usage-error.js';
+import { errorText } from '../system/usage-error.js';
 
 /** How long a full pipe has to be read from, in milliseconds. */
 const readWithinMs = 10_000;

@@ -16,7 +16,7 @@ import {
 import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { guestSays } from '../../src/try/guest.js';
+import { guestSays } from '../../src/commands/try/guest.js';
 import { isAlive, Lab, program, read, until, type LogLine, type Trap } from '../lab.js';
 import { Random, type Fault, type Plan, type Powers } from './plan.js';
 

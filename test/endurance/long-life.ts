@@ -1,5 +1,5 @@
 import { readdirSync } from 'node:fs';
-import { guestSays } from '../../src/try/guest.js';
+import { guestSays } from '../../src/commands/try/guest.js';
 import { Lab, read, until } from '../lab.js';
 
 /*

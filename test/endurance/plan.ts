@@ -1,4 +1,4 @@
-import type { Temper } from '../../src/try/guest.js';
+import type { Temper } from '../../src/commands/try/guest.js';
 
 /*
  * What goes wrong on one bad day of a VM: drawn from a seed, so that a day can be lived again.

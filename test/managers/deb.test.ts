@@ -19,7 +19,7 @@ boxed('systemd', 'the Debian package', () => {
   after(() => vm.remove());
   const unit = 'qemu-trap@web';
   const install = (version: string): void => {
-    must(`QEMU_TRAP_DEB_VERSION=${version} sh ${resolve('deb/build.sh')} ${dir}`);
+    must(`QEMU_TRAP_DEB_VERSION=${version} sh ${resolve('packaging/deb/build.sh')} ${dir}`);
     must(
       `DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends ${dir}/qemu-trap_${version}_all.deb`,
     );

@@ -3,7 +3,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { after, test } from 'node:test';
-import { bootSector, guestSays, type Temper } from '../../src/try/guest.js';
+import { bootSector, guestSays, type Temper } from '../../src/commands/try/guest.js';
 import { isAlive, program, read, until } from '../lab.js';
 
 /*

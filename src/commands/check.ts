@@ -1,0 +1,216 @@
+import { basename } from 'node:path';
+import type { Config } from '../options/parse.js';
+import { columns } from '../system/text-table.js';
+import { findFaults } from '../rules/hook-faults.js';
+import { longestStopMs } from '../hook/lifecycle.js';
+import { describeHook, type Description } from '../hook/describe.js';
+import { arounds, findAround, type HookFile } from '../hook/find.js';
+import { isDirectoryOfSteps, stepsIn } from '../hook/steps.js';
+import { findStopTimeFault } from '../service-manager/stop-time.js';
+import { askQemu } from '../qemu/ask-qemu.js';
+import { cautionsOf } from './qemu-warnings.js';
+import { requireQemu } from '../qemu/helpers.js';
+import { shownCommand } from '../qmp/monitor-command.js';
+import { findUnknownCommands } from '../qmp/known-commands.js';
+import {
+  allRules,
+  describeUnknownCommand,
+  isIgnored,
+  ruleFor,
+  userCommands,
+  type Rule,
+  type RuleBook,
+} from '../rules/resolve.js';
+import { UsageError } from '../system/usage-error.js';
+
+/** What `--check` prints, and whether there is any fault. */
+export interface CheckReport {
+  readonly text: string;
+  readonly faulty: boolean;
+}
+
+/** What an administrator should mend or know; a fault costs a clean shutdown or a hook, a note does not. */
+interface Finding {
+  readonly severity: 'fault' | 'note';
+  readonly event: 'hook-fault' | 'qemu-caution' | 'stop-time' | 'unknown-command';
+  readonly message: string;
+  readonly mend: string;
+  readonly facts: Readonly<Record<string, string>>;
+}
+
+/** A hook's path; of a directory, with the steps in braces, as a shell would expand them. */
+function wordScript(script: HookFile): string {
+  return isDirectoryOfSteps(script) ? `${script.path}/{${stepNames(script).join(',')}}` : script.path;
+}
+
+function stepNames(script: HookFile): string[] {
+  return stepsIn(script).run.map(({ path }) => basename(path));
+}
+
+function row(rule: Rule): readonly string[] {
+  return [
+    rule.signal,
+    rule.script === null ? '-' : wordScript(rule.script),
+    rule.monitorCommand ?? '-',
+    isIgnored(rule) ? '-' : String(rule.timeoutMs / 1000),
+    rule.defaultAction,
+    isIgnored(rule) ? 'ignored' : rule.source,
+  ];
+}
+
+/** A hook that something would run, once whoever names it. */
+interface Listed extends Description {
+  readonly path: string;
+  readonly from: 'bundled' | 'hooks directory' | 'option';
+  readonly runs: readonly string[];
+}
+
+function listHooks(rules: readonly Rule[], book: RuleBook): Listed[] {
+  const hooks = new Map<string, { readonly file: HookFile; readonly runs: string[] }>();
+  const add = (file: HookFile, runsOn: string): void => {
+    const known = hooks.get(file.path);
+    if (known) known.runs.push(runsOn);
+    else hooks.set(file.path, { file, runs: [runsOn] });
+  };
+  for (const which of arounds) for (const file of findAround(which, book.dirs).slice(0, 1)) add(file, which);
+  for (const { script, signal } of rules) if (script !== null) add(script, signal);
+  const { user } = book.dirs;
+  return [...hooks.values()].map(({ file, runs }) => ({
+    path: file.path,
+    from: file.ours ? 'bundled' : user !== null && file.path.startsWith(`${user}/`) ? 'hooks directory' : 'option',
+    runs,
+    ...describeHook(file),
+  }));
+}
+
+function qemuFindings({ qemu, onDeath }: Config, book: RuleBook, env: NodeJS.ProcessEnv): Finding[] {
+  if (qemu.length === 0) return [];
+  const { script } = ruleFor('SIGTERM', book);
+  const needsButton = script === null || (script.ours && basename(script.path) === 'powerdown');
+  const findings: Finding[] = cautionsOf(qemu, onDeath, needsButton).map(({ words, what, mend, isFault }) => ({
+    severity: isFault ? 'fault' : 'note',
+    event: 'qemu-caution',
+    message: `QEMU's ${words}: ${what}; mend it: ${mend}`,
+    mend,
+    facts: { words },
+  }));
+  try {
+    requireQemu(qemu[0] ?? '', env);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    findings.unshift({
+      severity: 'fault',
+      event: 'qemu-caution',
+      message: error.message,
+      mend: error.message.replace(/^.*: /, ''),
+      facts: { words: qemu[0] ?? '' },
+    });
+  }
+  return findings;
+}
+
+/** Whether the service manager waits as long as qemu-trap may need. */
+async function stopTimeFindings(config: Config, book: RuleBook, env: NodeJS.ProcessEnv): Promise<Finding[]> {
+  const fault = await findStopTimeFault(longestStopMs(config, book), env);
+  return fault === null
+    ? []
+    : [
+        {
+          severity: 'fault',
+          event: 'stop-time',
+          message: fault.message,
+          mend: fault.mend,
+          facts: { unit: fault.unit },
+        },
+      ];
+}
+
+/** Commands of rules that QEMU does not know; without a QEMU there is nobody to ask. */
+async function commandFindings({ qemu: [qemu] }: Config, rules: readonly Rule[]): Promise<Finding[]> {
+  const commands = userCommands(rules);
+  if (qemu === undefined || commands.size === 0) return [];
+  const unknown = (await askQemu(qemu, (client) => findUnknownCommands(client, [...commands.keys()]))) ?? [];
+  return unknown.map((command) => {
+    const signal = commands.get(command) as Rule['signal'];
+    const { message, fix } = describeUnknownCommand(signal, shownCommand(command));
+    return {
+      severity: 'fault',
+      event: 'unknown-command',
+      message,
+      mend: fix,
+      facts: { signal, command: shownCommand(command) },
+    };
+  });
+}
+
+/** What ends the VM first, then what does something, then the rest; each as in the order of the signals' numbers. */
+function byWeight(rules: readonly Rule[]): Rule[] {
+  const weight = (rule: Rule): number => (isIgnored(rule) ? 2 : rule.defaultAction === 'none' ? 1 : 0);
+  return [...rules].sort((a, b) => weight(a) - weight(b));
+}
+
+/** The dispatch table as it would be, what each hook is, and every fault with its mend. */
+export async function check(config: Config, book: RuleBook, env: NodeJS.ProcessEnv): Promise<CheckReport> {
+  const rules = byWeight(allRules(book));
+  const hooks = listHooks(rules, book);
+  const findings: Finding[] = [
+    ...qemuFindings(config, book, env),
+    ...(await stopTimeFindings(config, book, env)),
+    ...(await commandFindings(config, rules)),
+    ...findFaults(rules, book, env).map(
+      ({ path, message, mend }): Finding => ({
+        severity: 'fault',
+        event: 'hook-fault',
+        message,
+        mend,
+        facts: { hook: path },
+      }),
+    ),
+  ];
+  const faulty = findings.some(({ severity }) => severity === 'fault');
+  return { text: (config.log === 'json' ? asJson : asText)(rules, hooks, findings), faulty };
+}
+
+function asJson(rules: readonly Rule[], hooks: readonly Listed[], findings: readonly Finding[]): string {
+  const lines: object[] = rules.map((rule) => ({
+    event: 'rule',
+    signal: rule.signal,
+    script: rule.script?.path ?? null,
+    ...(rule.script !== null && isDirectoryOfSteps(rule.script) ? { steps: stepNames(rule.script) } : {}),
+    monitorcommand: rule.monitorCommand,
+    timeout: rule.timeoutMs / 1000,
+    default: rule.defaultAction,
+    source: rule.source,
+    ignored: isIgnored(rule),
+  }));
+  for (const { path, runs, from, kind, target, about } of hooks)
+    lines.push({ event: 'hook', hook: path, runs, from, kind, target, about });
+  for (const { event, facts, severity, message, mend } of findings)
+    lines.push({ event, ...facts, severity, message, fix: mend, mend });
+  return lines.map((line) => `${JSON.stringify({ ...line, v: 1 })}\n`).join('');
+}
+
+function asText(rules: readonly Rule[], hooks: readonly Listed[], findings: readonly Finding[]): string {
+  const table = columns([['SIGNAL', 'SCRIPT', 'MONITORCOMMAND', 'TIMEOUT', 'DEFAULT', 'FROM'], ...rules.map(row)]);
+  const described = columns([
+    ['HOOK', 'KIND', 'FROM', 'ABOUT'],
+    ...hooks.map(({ path, from, kind, target, about }) => [
+      target === null ? path : `${path} -> ${target}`,
+      kind,
+      from,
+      about,
+    ]),
+  ]);
+  const of = (severity: Finding['severity']): string[] =>
+    findings.filter((each) => each.severity === severity).map(({ message }) => message);
+  const faults = of('fault');
+  const parts = [
+    table,
+    described,
+    of('note')
+      .map((message) => `note: ${message}`)
+      .join('\n'),
+    faults.length === 0 ? 'no faults' : faults.join('\n'),
+  ];
+  return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
+}

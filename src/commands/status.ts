@@ -1,0 +1,213 @@
+import { basename } from 'node:path';
+import { columns } from '../system/text-table.js';
+import { historyFile, recall, summarize, type RunRecord } from '../status/history.js';
+import { defaultTimeoutSeconds } from '../options/parse.js';
+import { isUnknown } from '../outcome/run-state.js';
+import { wordSeconds } from '../system/duration.js';
+import { hasProc } from '../system/processes.js';
+import { UsageError } from '../system/usage-error.js';
+import { monotonicMs, type Serving } from '../status/file.js';
+import { findVms, ownUid, type FoundVm } from '../status/find.js';
+
+/** What is asked of `--status`. */
+export interface StatusCall {
+  /** None: all that run. */
+  readonly names: readonly string[];
+  readonly runDir: string | null;
+  readonly stateDir: string | null;
+  readonly format: 'text' | 'json';
+}
+
+/** A VM as it is reported: one that runs, or one that has run. */
+interface Reported {
+  readonly name: string;
+  readonly found: FoundVm | null;
+  readonly records: readonly RunRecord[];
+}
+
+const waitsInWords: Readonly<Record<Serving['waitsFor'], string>> = {
+  qemu: 'QEMU starts',
+  hook: 'hook',
+  guest: 'guest',
+  quit: 'QEMU quits',
+  kill: 'SIGKILL',
+};
+
+/** A span of time in its two largest units. */
+function wordSpan(ms: number): string {
+  const seconds = Math.floor(ms / 1000);
+  const [d, h, m, s] = [
+    Math.floor(seconds / 86_400),
+    Math.floor(seconds / 3600) % 24,
+    Math.floor(seconds / 60) % 60,
+    seconds % 60,
+  ];
+  if (d > 0) return `${d} d ${h} h`;
+  if (h > 0) return `${h} h ${m} min`;
+  return m > 0 ? `${m} min ${s} s` : `${s} s`;
+}
+
+/** A name that somebody else may have chosen, fit for a terminal. */
+function plain(text: string): string {
+  return text.replaceAll(/\p{Cc}/gu, '_');
+}
+
+function leftMs({ until }: Serving): number | null {
+  return until === null ? null : Math.max(0, Math.round(until - monotonicMs()));
+}
+
+/** What is in progress; of a qemu-trap that was killed, or a QEMU that has gone, nothing is. */
+function servingOf({ pid, qemuPid, status }: FoundVm): readonly Serving[] {
+  return pid === null || qemuPid === null ? [] : (status?.serving ?? []);
+}
+
+function guestOf(found: FoundVm): string {
+  if (found.qemuPid === null) return found.status === null ? 'not started' : 'gone';
+  return found.status === null || isUnknown(found.status.guest) ? 'starting' : found.status.guest;
+}
+
+function localTime(iso: string): string {
+  const time = new Date(iso);
+  if (Number.isNaN(time.getTime())) return '-';
+  const two = (n: number): string => String(n).padStart(2, '0');
+  return `${time.getFullYear()}-${two(time.getMonth() + 1)}-${two(time.getDate())} ${two(time.getHours())}:${two(time.getMinutes())}`;
+}
+
+function row({ name, found, records }: Reported): readonly string[] {
+  const last = records.at(-1);
+  const lastStop =
+    last === undefined
+      ? '-'
+      : `${localTime(last.time)} ${last.end}${last.ms === null ? '' : `, ${wordSeconds(last.ms)}`}`;
+  if (found === null) return [plain(name), '-', '-', 'stopped', '-', '-', '-', plain(lastStop)];
+  const [first] = servingOf(found);
+  const left = first === undefined ? null : leftMs(first);
+  return [
+    plain(found.uid === ownUid ? name : `${name} (uid ${found.uid})`),
+    String(found.pid ?? '-'),
+    String(found.qemuPid ?? '-'),
+    plain(guestOf(found)),
+    found.uptimeMs === null ? '-' : wordSpan(found.uptimeMs),
+    first === undefined ? '-' : plain(`${first.signal} (${waitsInWords[first.waitsFor] ?? first.waitsFor})`),
+    left === null ? '-' : `${Math.ceil(left / 1000)} s`,
+    plain(lastStop),
+  ];
+}
+
+function times(count: number): string {
+  return count === 1 ? 'once' : `${count} times`;
+}
+
+/** What its qemu-trap has said, which somebody should look after; of another user's nothing is passed on. */
+function warningOf(found: FoundVm | null): string | null {
+  return found === null || found.pid === null || found.uid !== ownUid ? null : (found.status?.warning ?? null);
+}
+
+/** What the history of a VM says, in a line or two. */
+function advice({ name, found, records }: Reported): string[] {
+  const lines: string[] = [];
+  const warning = warningOf(found);
+  if (warning !== null) lines.push(`${name}: ${warning}`);
+  if (found !== null && found.pid !== null) {
+    const [first] = servingOf(found);
+    // Of a shutdown only: without one SIGQUIT would begin it. QEMU itself has those signals blocked.
+    // A pid that another user has written down is nothing to send a signal to.
+    if (first !== undefined && first.next !== 'none' && found.uid === ownUid)
+      lines.push(`${name}: to cut it short: kill -QUIT ${found.pid}`);
+  }
+  if (found !== null && found.pid === null)
+    lines.push(
+      `${name}: its qemu-trap was killed; the next start in ${found.runDir} takes the guest over, and until then no signal is served`,
+    );
+  const last = records.at(-1);
+  if (last === undefined) return lines;
+  // A guest that a killed qemu-trap left running has not ended yet.
+  const runsOn = found !== null && found.pid === null && last.end === 'unknown';
+  if (!runsOn && (found === null || last.verdict !== 'clean')) lines.push(`${name}: last end: ${last.message}`);
+  const {
+    stops: count,
+    clean,
+    cutOff,
+    unknown,
+    slowestMs,
+    late,
+    suggestedTimeout,
+  } = summarize(records, defaultTimeoutSeconds);
+  const how =
+    slowestMs === null
+      ? late > 0
+        ? ', never by the guest itself: does it hear its power button (acpid, logind)'
+        : ''
+      : `, ${clean} by the guest itself, the slowest in ${wordSeconds(slowestMs)}${suggestedTimeout === null ? '' : `; suggested --timeout: ${suggestedTimeout}`}`;
+  lines.push(
+    `${name}: ${count} ${count === 1 ? 'stop' : 'stops'} on a signal${how}; ${cutOff === 0 ? (unknown === 0 ? 'never cut off' : 'not known to be cut off') : `cut off ${times(cutOff)}`}${unknown === 0 ? '' : `; how it ended is not known ${times(unknown)}`}`,
+  );
+  return lines.map(plain);
+}
+
+function asObject({ name, found, records }: Reported): object {
+  const { slowestMs, suggestedTimeout, ...counts } = summarize(records, defaultTimeoutSeconds);
+  return {
+    event: 'vm',
+    vm: name,
+    uid: found?.uid ?? ownUid,
+    running: found !== null,
+    pid: found?.pid ?? null,
+    qemu_pid: found?.qemuPid ?? null,
+    guest: found === null ? null : guestOf(found),
+    uptime_ms: found?.uptimeMs === undefined || found.uptimeMs === null ? null : Math.round(found.uptimeMs),
+    run_dir: found?.runDir ?? null,
+    warning: warningOf(found),
+    serving: (found === null ? [] : servingOf(found)).map((each) => ({
+      signal: each.signal,
+      waits_for: each.waitsFor,
+      left_ms: leftMs(each),
+    })),
+    last: records.at(-1) ?? null,
+    stops: counts.stops,
+    clean: counts.clean,
+    cut_off: counts.cutOff,
+    slowest_ms: slowestMs,
+    suggested_timeout: suggestedTimeout,
+    wise_timeout: suggestedTimeout,
+    v: 1,
+  };
+}
+
+/**
+ * What `--status` prints.
+ * @throws {UsageError} for a VM that neither runs nor has run
+ */
+export function report({ names, runDir, stateDir, format }: StatusCall, env: NodeJS.ProcessEnv): string {
+  if (!hasProc())
+    throw new UsageError(
+      '--status: no /proc is mounted here, and without it nobody can tell what runs: mount -t proc proc /proc',
+    );
+  const running = findVms(runDir, env).map((found): Reported => {
+    const name = found.status?.vm ?? basename(found.runDir);
+    return { name, found, records: found.records.length > 0 || found.uid !== ownUid ? found.records : recordsOf(name) };
+  });
+  function recordsOf(name: string): readonly RunRecord[] {
+    const path = historyFile(stateDir, name, env);
+    return path === null ? [] : recall(path);
+  }
+  const all =
+    names.length === 0
+      ? running
+      : names.flatMap((name) => {
+          const found = running.filter((each) => each.name === name);
+          if (found.length > 0) return found;
+          const records = recordsOf(name);
+          if (records.length === 0)
+            throw new UsageError(
+              `${name}: no VM of that name runs under qemu-trap here, and none has: qemu-trap --status lists those that run`,
+            );
+          return [{ name, found: null, records }];
+        });
+  all.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+  if (format === 'json') return all.map((each) => `${JSON.stringify(asObject(each))}\n`).join('');
+  if (all.length === 0) return `no VM${ownUid === 0 ? '' : ' of yours'} runs under qemu-trap here\n`;
+  const table = columns([['NAME', 'PID', 'QEMU', 'GUEST', 'UPTIME', 'SIGNAL', 'LEFT', 'LAST STOP'], ...all.map(row)]);
+  const below = all.flatMap(advice);
+  return `${table}\n${below.length > 0 ? `\n${below.join('\n')}\n` : ''}`;
+}

@@ -1,0 +1,289 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Config } from '../../options/parse.js';
+import type { State } from '../../dispatch/step.js';
+import { status as exitStatuses } from '../../outcome/exit-status.js';
+import { openLog, type LogEvent } from '../../log/log.js';
+import { isOption, usesTerminal } from '../../qemu/argv.js';
+import type { Monitors } from '../../qemu/launch-plan.js';
+import { runFiles } from '../../run-dir/files.js';
+import { tapMonitor } from './tap.js';
+import { isIgnored, ruleFor, type Rule, type RuleBook } from '../../rules/resolve.js';
+import { builtinRule, parseSignal, type SignalName } from '../../signals/names.js';
+import { longestSocketPath } from '../../system/socket-path.js';
+import { supervise } from '../../vm/supervise.js';
+import { atTerminal } from '../../system/terminal.js';
+import { UsageError } from '../../system/usage-error.js';
+import type { Follower } from '../../vm/vm.js';
+import { bootSector, guestSays } from './guest.js';
+import { Timeline } from './timeline.js';
+
+/** How long the guest has to say that it is up, in milliseconds. */
+const upWithinMs = 60_000;
+/** What qemu-trap itself has to say on a hook's monitor when the hook has ended. */
+const ownSpeech = 'qemu-trap-drain';
+/** How long QEMU has to quit at the end, in milliseconds. */
+const endsWithinMs = 10_000;
+/** How long a guest that runs on is looked at: it may have been reset, say. */
+const aftermathMs = 1_000;
+
+/** A value in QEMU's option style (util/qemu-option.c). */
+function optValue(text: string): string {
+  return text.replaceAll(',', ',,');
+}
+
+/** A guest of 512 bytes that hears its power button, and nothing else. */
+function throwAwayGuest(dir: string): string[] {
+  const image = join(dir, 'guest.img');
+  writeFileSync(image, bootSector());
+  return [
+    'qemu-system-x86_64',
+    '-M',
+    'pc',
+    '-m',
+    '16',
+    '-display',
+    'none',
+    '-net',
+    'none',
+    '-serial',
+    `unix:${optValue(join(dir, 'serial'))}`,
+    '-drive',
+    `file=${optValue(image)},format=raw,snapshot=on`,
+  ];
+}
+
+/** Tells when what began on `signal` is over, and the VM runs on. */
+class Watcher implements Follower {
+  #hasBegun = false;
+
+  constructor(
+    private readonly signal: SignalName,
+    private readonly over: () => void,
+  ) {}
+
+  follow({ stop, end, runs }: State): void {
+    const isServed = stop?.rule.signal === this.signal || runs.has(this.signal);
+    if (isServed) this.#hasBegun = true;
+    else if (this.#hasBegun && end === null) this.over();
+  }
+
+  close(): void {
+    // There is nothing to undo.
+  }
+}
+
+/** The rule to be tried. */
+function tried(asked: string, book: RuleBook): Rule {
+  const parsed = parseSignal(asked);
+  if ('error' in parsed) throw new UsageError(`--try ${asked}: ${parsed.error}`);
+  const rule = ruleFor(parsed.signal, book);
+  if (isIgnored(rule))
+    throw new UsageError(
+      `--try ${asked}: no rule and no hook is for ${parsed.signal}: write one with --new-hook ${parsed.signal}, or name its directory with --hooks`,
+    );
+  return rule;
+}
+
+function hookWords({ script }: Rule, didItsPart: boolean, end: string | null): string {
+  if (script === null) return '';
+  if (didItsPart) return 'The hook did its part. ';
+  return end === 'failed' ? 'The hook failed. ' : 'The hook did not do its part. ';
+}
+
+/** Options of QEMU that `-snapshot` does nothing for. */
+const notSnapshotted = ['blockdev', 'fsdev', 'virtfs'];
+
+/** The user's own command line, with what keeps its disks as they are. */
+function withSnapshot(qemu: readonly string[]): string[] {
+  const written = notSnapshotted.find((name) => qemu.some((word) => isOption(word, name)));
+  if (written !== undefined || qemu.some((word) => /(^|,)snapshot=off\b/.test(word)))
+    throw new UsageError(
+      `--try: -snapshot does not keep what ${written === undefined ? 'snapshot=off' : `-${written}`} names as it is: leave it out, or name the disk with -drive`,
+    );
+  return [...qemu, '-snapshot'];
+}
+
+/** Refuses a temporary directory whose sockets would be too long, before anything is made. */
+function requireShortPath(dir: string): void {
+  const longest = join(dir, 'run', runFiles.hook('SIGVTALRM'));
+  if (Buffer.byteLength(longest) > longestSocketPath)
+    throw new UsageError(
+      `--try: sockets under ${tmpdir()} would have paths that are too long: name a shorter directory in TMPDIR`,
+    );
+}
+
+/** Settled when the user at the terminal has pressed Enter; at once where nobody is there. */
+function enterPressed(): Promise<void> {
+  if (!atTerminal) return Promise.resolve();
+  return new Promise((resolve) => process.stdin.once('data', () => resolve()));
+}
+
+/**
+ * Rehearses what a signal does: starts a throw-away guest under qemu-trap, sends the signal, and tells all that
+ * happens, what goes over the hook's file descriptor 3 included.
+ * @param print takes the words for people
+ * @returns 0 where the hook did its part and the guest was not cut off, else 125
+ * @throws {UsageError} where there is nothing to be tried
+ */
+export async function tryOut(config: Config, book: RuleBook, print: (text: string) => void): Promise<number> {
+  const rule = tried(config.tried ?? '', book);
+  const { signal } = rule;
+  const dir = mkdtempSync(join(tmpdir(), 'qemu-trap-try-'));
+  const timeline = new Timeline(print);
+  const servers: Server[] = [];
+  const isOurs = config.qemu.length === 0;
+  let isSent = false;
+  let ranOn = false;
+  /** How the hook ended: the last of its steps. */
+  let hookEnd: string | null = null;
+  /** qemu-trap had to do the hook's part, or the chain has done nothing in its time. */
+  let isMissed = false;
+  /** How QEMU ended, in the words of the hook `end`. */
+  let end: string | null = null;
+  let said = { hook: 0, QEMU: 0 };
+  // Ends the VM whatever the user's own hooks and rules make of it.
+  const ender = signal === 'SIGQUIT' ? 'SIGINT' : 'SIGQUIT';
+  const specs = new Map(book.specs).set(ender, {
+    signal: ender,
+    script: undefined,
+    monitorCommand: 'quit',
+    defaultAction: 'quit',
+    timeoutMs: endsWithinMs,
+  });
+
+  const send = (): void => {
+    if (isSent) return;
+    isSent = true;
+    clearTimeout(patience);
+    timeline.tell('you', `kill -${signal.slice('SIG'.length)} ${process.pid}`);
+    process.kill(process.pid, signal);
+  };
+  const quit = (why: string): void => {
+    timeline.tell('you', `kill -${ender.slice('SIG'.length)} ${process.pid}: ${why}`);
+    process.kill(process.pid, ender);
+  };
+  const patience = setTimeout(
+    () => quit(`the guest has not said that it is up within ${upWithinMs / 1000} s`),
+    upWithinMs,
+  );
+  // A user at the terminal says when the guest is up.
+  if (!isOurs && atTerminal) clearTimeout(patience);
+
+  const onEvent = ({
+    event,
+    message,
+    time,
+    ...facts
+  }: LogEvent & {
+    readonly time: string;
+    readonly signal?: string;
+    readonly outcome?: string;
+    readonly cause?: string;
+    readonly end?: string;
+  }): void => {
+    const at = Date.parse(time);
+    if (facts.signal === signal) {
+      if (event === 'hook-end') hookEnd = facts.outcome ?? null;
+      if (
+        event === 'next-link' ||
+        event === 'failed' ||
+        event === 'command-timeout' ||
+        (event === 'default-action' && facts.cause === 'deadline')
+      )
+        isMissed = true;
+    }
+    if (event === 'exit') end = facts.end ?? null;
+    timeline.tell(event === 'hook-output' ? 'hook' : 'qemu-trap', message, at);
+    if (event !== 'ready' || isOurs) return;
+    if (atTerminal) timeline.tell('qemu-trap', `press Enter when the guest is up: ${signal} comes then`);
+    void enterPressed().then(send);
+  };
+  const log = openLog({ format: 'json', priorities: false, vm: 'try' }, (line) =>
+    onEvent(JSON.parse(line.toString()) as Parameters<typeof onEvent>[0]),
+  );
+
+  const tap = async (monitors: Monitors): Promise<Monitors> => {
+    const path = join(dir, 'fd3');
+    servers.push(
+      await tapMonitor(
+        monitors.hooks.get(signal) ?? monitors.lateHooks,
+        path,
+        (speaker, line) => {
+          // The next connection is made when this one's hook has ended.
+          if (ranOn) return;
+          said = { ...said, [speaker]: said[speaker] + 1 };
+          timeline.tell(speaker === 'hook' ? 'fd 3  >' : 'fd 3  <', line);
+        },
+        (line) => line.includes(ownSpeech),
+      ),
+    );
+    return { ...monitors, hooks: new Map([...monitors.hooks, [signal, path]]) };
+  };
+
+  try {
+    requireShortPath(dir);
+    const qemu = isOurs ? throwAwayGuest(dir) : withSnapshot(config.qemu);
+    if (isOurs) {
+      const serial = createServer((socket) =>
+        createInterface(socket.on('error', () => undefined)).on('line', (line) => {
+          timeline.tell('guest', line.trim().replace(/^guest: /, ''));
+          if (line.includes(guestSays.up)) send();
+        }),
+      );
+      await new Promise<void>((resolve) => serial.listen(join(dir, 'serial'), resolve));
+      servers.push(serial);
+    } else if (atTerminal && usesTerminal(config.qemu)) {
+      throw new UsageError(
+        '--try: the guest has the terminal, where Enter is to be pressed: leave -nographic and stdio out',
+      );
+    }
+    print(
+      `${signal}: ${rule.script?.path ?? rule.monitorCommand ?? 'no hook'}, ${isOurs ? 'with a throw-away guest that hears nothing but its power button' : 'with the QEMU named, and -snapshot'}\n\n`,
+    );
+    await supervise({
+      config: {
+        ...config,
+        mode: 'run',
+        qemu,
+        name: 'try',
+        runDir: join(dir, 'run'),
+        stateDir: join(dir, 'state'),
+        onDeath: 'kill',
+        readyFd: null,
+      },
+      vm: 'try',
+      book: { ...book, specs },
+      log,
+      tap,
+      isRehearsal: true,
+      followers: [
+        new Watcher(signal, () => {
+          if (ranOn) return;
+          ranOn = true;
+          setTimeout(() => quit('the rehearsal is over'), aftermathMs);
+        }),
+      ],
+    });
+    log.flush();
+    timeline.flush();
+    const wentByItself = end === 'guest-shutdown' || end === 'guest-reset';
+    // It means: now, and never mind the guest.
+    const isToCutOff = builtinRule(signal).monitorCommand === null && rule.defaultAction !== 'none';
+    const didItsPart = !isMissed && (rule.script === null || ['done', 'ended', 'not-now'].includes(hookEnd ?? ''));
+    const guest = wentByItself ? 'The guest shut itself down.' : ranOn ? 'The guest ran on.' : 'The guest was cut off.';
+    print(
+      `\n${isSent ? `${hookWords(rule, didItsPart, hookEnd)}${guest} Over file descriptor 3 went ${said.hook} lines to QEMU and ${said.QEMU} from it.` : 'QEMU ended before the signal was sent: nothing was tried.'}\n`,
+    );
+    return isSent && didItsPart && (wentByItself || ranOn || isToCutOff) ? 0 : exitStatuses.failed;
+  } finally {
+    clearTimeout(patience);
+    log.flush();
+    timeline.flush();
+    for (const server of servers) server.close();
+    rmSync(dir, { recursive: true, force: true });
+  }
+}

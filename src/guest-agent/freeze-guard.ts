@@ -1,0 +1,90 @@
+import { existsSync, unlinkSync } from 'node:fs';
+import type { Log } from '../log/log.js';
+import { errorText } from '../system/usage-error.js';
+import { askAgent } from './client.js';
+
+export const freezes: readonly string[] = ['guest-fsfreeze-freeze', 'guest-fsfreeze-freeze-list'];
+export const thaws = 'guest-fsfreeze-thaw';
+
+/** Why: said in the log. */
+export const toShutDown = 'it is to shut down';
+
+/** How long one attempt to thaw may take, in milliseconds: the guest writes out what had to wait. */
+const thawWithinMs = 10_000;
+const retryAfterMs = 1_000;
+/** How often: an agent that hangs is not asked for ever. */
+const attempts = 30;
+
+/**
+ * Sees to it that a guest which a hook has frozen is thawed, whatever became of the hook: at once where the hook
+ * failed, at the deadline of its signal where it ended well, and first of all when a shutdown begins, for a frozen
+ * guest cannot shut itself down.
+ */
+export class FreezeGuard {
+  #timer: NodeJS.Timeout | null = null;
+  #thawing = false;
+  #closed = false;
+
+  constructor(
+    private readonly agent: string | null,
+    private readonly mark: string,
+    private readonly log: Log,
+  ) {}
+
+  /**
+   * @param now why it cannot wait until the deadline, or `null`
+   * @param deadline of the hook's signal, on the clock of `performance.now()`
+   */
+  hookEnded(now: string | null, deadline: number): void {
+    if (!this.#frozen()) return;
+    if (now !== null) return void this.#thaw(now);
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = setTimeout(
+      () => void this.#thaw('nobody has thawed it in time'),
+      Math.max(0, deadline - performance.now()),
+    );
+  }
+
+  stopBegins(): void {
+    if (this.#frozen()) void this.#thaw(toShutDown);
+  }
+
+  close(): void {
+    this.#closed = true;
+    if (this.#timer) clearTimeout(this.#timer);
+  }
+
+  #frozen(): boolean {
+    return this.agent !== null && existsSync(this.mark);
+  }
+
+  async #thaw(because: string): Promise<void> {
+    if (this.#thawing || this.agent === null) return;
+    this.#thawing = true;
+    let last: unknown;
+    for (let attempt = 0; attempt < attempts && this.#frozen() && !this.#closed; attempt++) {
+      if (attempt > 0) await new Promise((resolve) => setTimeout(resolve, retryAfterMs));
+      try {
+        const thawed = await askAgent(this.agent, thaws, undefined, thawWithinMs);
+        unlinkSync(this.mark);
+        this.log({
+          event: 'thawed',
+          level: 'warning',
+          message: `the guest was frozen still, and ${because}: thawed (${String(thawed)} file systems)`,
+          facts: { because },
+        });
+      } catch (error) {
+        last = error;
+      }
+    }
+    this.#thawing = false;
+    if (this.#frozen() && !this.#closed) {
+      this.log({
+        event: 'thaw-failed',
+        level: 'error',
+        message: `the guest may still be frozen: ${errorText(last)}`,
+        facts: { because },
+      });
+    }
+  }
+}

@@ -1,0 +1,180 @@
+import { shortDigest } from '../system/short-hash.js';
+import { readOpts } from './option-syntax.js';
+
+/*
+ * What qemu-trap reads in QEMU's own command line. It changes none of it.
+ */
+
+export function isOption(word: string | undefined, name: string): boolean {
+  return word === `-${name}` || word === `--${name}`;
+}
+
+/** QEMU's `-name NAME`, `-name guest=NAME`; the last one counts, as it does for QEMU. */
+function nameOption(qemu: readonly string[]): string | null {
+  let name: string | null = null;
+  qemu.forEach((word, i) => {
+    const value = qemu[i + 1];
+    if (!isOption(word, 'name') || value === undefined) return;
+    for (const opt of readOpts(value)) if (opt.key === null || opt.key === 'guest') name = opt.value ?? null;
+  });
+  return name;
+}
+
+/** True if QEMU's command line names its VM. */
+export function isNamed(qemu: readonly string[]): boolean {
+  return Boolean(nameOption(qemu));
+}
+
+/** The VM's name: QEMU's own, else one that the same command line has at every start. */
+export function vmName(qemu: readonly string[]): string {
+  return nameOption(qemu) || `qemu-${shortDigest(qemu.join('\0'))}`;
+}
+
+export function daemonizes(qemu: readonly string[]): boolean {
+  return qemu.some((word) => isOption(word, 'daemonize'));
+}
+
+/** True where the guest, or QEMU's monitor, is on the terminal that qemu-trap has too. */
+export function usesTerminal(qemu: readonly string[]): boolean {
+  return qemu.some(
+    (word, i) =>
+      isOption(word, 'nographic') ||
+      isOption(word, 'curses') ||
+      (['serial', 'monitor', 'qmp', 'chardev', 'parallel', 'debugcon', 'display'].some((name) =>
+        isOption(word, name),
+      ) &&
+        /^(mon:|chardev:)?(stdio|curses)\b/.test(qemu[i + 1] ?? '')),
+  );
+}
+
+/** The option by which QEMU's own command line says where its guest comes from, or `null`. */
+export function guestSource(qemu: readonly string[]): '-incoming' | '-loadvm' | null {
+  if (qemu.some((word) => isOption(word, 'incoming'))) return '-incoming';
+  return qemu.some((word) => isOption(word, 'loadvm')) ? '-loadvm' : null;
+}
+
+/** True where `running`, the words that a process was executed with, is this QEMU command line with qemu-trap's own words after it. */
+export function isSameCommand(qemu: readonly string[], running: readonly string[]): boolean {
+  // Without the words of wrappers in front of it.
+  const own = running.slice(0, Math.max(0, running.lastIndexOf('-readconfig')));
+  return (
+    own.length > 0 && own.length <= qemu.length && own.every((word, i) => word === qemu[qemu.length - own.length + i])
+  );
+}
+
+/** True where qemu-trap started it to resume a saved guest. */
+export function wasToResume(running: readonly string[]): boolean {
+  const own = running.slice(running.lastIndexOf('-readconfig'));
+  return own.includes('-incoming');
+}
+
+/** True where QEMU is to wait for `cont` before its guest runs. */
+export function startsPaused(qemu: readonly string[]): boolean {
+  return qemu.some((word) => isOption(word, 'S'));
+}
+
+/** Options of QEMU that take a value, by qemu(1); not all, but those that a command line may well end in. */
+const withValue = [
+  'accel',
+  'add-fd',
+  'append',
+  'audio',
+  'audiodev',
+  'bios',
+  'blockdev',
+  'boot',
+  'cdrom',
+  'chardev',
+  'cpu',
+  'D',
+  'd',
+  'debugcon',
+  'device',
+  'display',
+  'drive',
+  'dtb',
+  'echr',
+  'fda',
+  'fsdev',
+  'fw_cfg',
+  'gdb',
+  'global',
+  'hda',
+  'hdb',
+  'hdc',
+  'hdd',
+  'icount',
+  'incoming',
+  'initrd',
+  'k',
+  'kernel',
+  'loadvm',
+  'M',
+  'm',
+  'machine',
+  'mem-path',
+  'mon',
+  'monitor',
+  'name',
+  'net',
+  'netdev',
+  'nic',
+  'numa',
+  'object',
+  'parallel',
+  'pidfile',
+  'pflash',
+  'qmp',
+  'readconfig',
+  'rtc',
+  'run-with',
+  'runas',
+  'sandbox',
+  'seed',
+  'serial',
+  'set',
+  'smbios',
+  'smp',
+  'spice',
+  'tpmdev',
+  'trace',
+  'uuid',
+  'vga',
+  'virtfs',
+  'vnc',
+  'watchdog-action',
+  'action',
+];
+
+/** The last word, if it is an option whose value is missing: QEMU would take the word after it for that, which is ours. */
+export function unfinishedOption(qemu: readonly string[]): string | null {
+  const last = qemu.length > 1 ? qemu.at(-1) : undefined;
+  const before = qemu.at(-2);
+  // What looks like an option may be a value.
+  if (before !== undefined && withValue.some((name) => isOption(before, name))) return null;
+  return last !== undefined && withValue.some((name) => isOption(last, name)) ? last : null;
+}
+
+/** Options whose value may be a socket that QEMU serves. */
+const serving = ['chardev', 'serial', 'parallel', 'monitor', 'qmp', 'qmp-pretty', 'debugcon', 'gdb'];
+
+/** The socket that QEMU will not start without a client on: a `server` without `wait=off`, which waits by default; `null` if there is none. */
+export function waitsForConnection(qemu: readonly string[]): string | null {
+  const at = qemu.findIndex((word, i) => {
+    if (!serving.some((name) => isOption(word, name))) return false;
+    const opts = readOpts(qemu[i + 1] ?? '');
+    const isOn = (key: string): boolean => opts.some((opt) => opt.key === key && (opt.value ?? 'on') === 'on');
+    const isOff = opts.some(({ key, value }) => (key === 'wait' && value === 'off') || key === 'nowait');
+    return isOn('server') && !isOff;
+  });
+  return at === -1 ? null : `${qemu[at]} ${qemu[at + 1]}`;
+}
+
+/** True where QEMU changes its user after it was started, which clears its parent-death signal (prctl(2)). */
+export function changesUser(qemu: readonly string[]): boolean {
+  return qemu.some(
+    (word, i) =>
+      isOption(word, 'runas') ||
+      (isOption(word, 'run-with') && readOpts(qemu[i + 1] ?? '').some(({ key }) => key === 'user')),
+  );
+}

@@ -1,0 +1,70 @@
+import { readFileSync, statSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { isShortage } from '../system/processes.js';
+import { isExecutable } from '../system/search-path.js';
+import { UsageError } from '../system/usage-error.js';
+import { status } from '../outcome/exit-status.js';
+import type { Helpers } from './launch-plan.js';
+
+type Located = { readonly path: string } | { readonly path: null; readonly because: 'not-found' | 'not-executable' };
+
+/** Finds a program as a shell does: what is there and cannot be executed is not what is not there. */
+function locate(command: string, env: NodeJS.ProcessEnv): Located {
+  const candidates = command.includes('/')
+    ? [command]
+    : (env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin')
+        .split(delimiter)
+        .map((directory) => join(directory || '.', command));
+  let because: 'not-found' | 'not-executable' = 'not-found';
+  for (const path of candidates) {
+    let isFile: boolean;
+    try {
+      isFile = statSync(path).isFile();
+    } catch (error) {
+      // A directory of $PATH that is not for this user has nothing to offer; a path that the user named has.
+      if (command.includes('/') && (error as NodeJS.ErrnoException).code === 'EACCES') because = 'not-executable';
+      continue;
+    }
+    because = 'not-executable';
+    if (isFile && isExecutable(path)) return { path };
+  }
+  return { path: null, because };
+}
+
+/**
+ * Makes sure that there is a QEMU to execute.
+ * @throws {UsageError} with exit status 126 or 127
+ */
+export function requireQemu(command: string, env: NodeJS.ProcessEnv): void {
+  const located = locate(command, env);
+  if (located.path !== null) return;
+  throw located.because === 'not-found'
+    ? new UsageError(`${command}: not found: install QEMU, or name it by its path`, status.notFound)
+    : new UsageError(
+        `${command}: cannot be executed: it must be a program file with its x bit set (chmod +x)`,
+        status.notExecutable,
+      );
+}
+
+/** The path of `program`, where it knows `option`; asking it by a run would cost each start a process. */
+function withOption(program: string, option: string, env: NodeJS.ProcessEnv): string | null {
+  const located = locate(program, env);
+  try {
+    return located.path !== null && readFileSync(located.path).includes(option) ? located.path : null;
+  } catch (error) {
+    // A start without it would be a worse one, and for a passing reason.
+    if (isShortage(error)) throw error;
+    return null;
+  }
+}
+
+/**
+ * The programs that start QEMU as it should be.
+ * @throws NodeJS.ErrnoException for want of a descriptor
+ */
+export function findHelpers(env: NodeJS.ProcessEnv): Helpers {
+  return {
+    env: withOption('env', 'block-signal', env),
+    setpriv: withOption('setpriv', 'pdeathsig', env),
+  };
+}

@@ -1,0 +1,150 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { hookPath } from '../hook/environment.js';
+import { arounds, findAround, findForSignal, libDir, type HookFile } from '../hook/find.js';
+import { findInterpreterFault } from '../hook/interpreter.js';
+import { isDirectoryOfSteps, stepsIn } from '../hook/steps.js';
+import { checkTrust, findDirectoryFault } from '../hook/trust.js';
+import { shellQuote } from '../system/permissions.js';
+import type { Rule, RuleBook } from './resolve.js';
+import { hookNames, parseSignal } from '../signals/names.js';
+
+/** Something about a hook that an administrator should mend; the guest gets its button all the same. */
+export interface HookFault {
+  readonly path: string;
+  readonly message: string;
+  readonly mend: string;
+}
+
+type AddFault = (path: string, what: string, mend: string) => void;
+
+function checkFile({ path, ours }: HookFile, searchPath: string, add: AddFault): boolean {
+  const trust = checkTrust(path, ours);
+  const fault = trust.trusted ? findInterpreterFault(path, searchPath) : trust;
+  if (fault !== null) add(path, fault.what, fault.mend);
+  return fault === null;
+}
+
+/** Names under which other programs look for scripts of the same kind, and what qemu-trap calls those. */
+const lookalikes: Readonly<Record<string, string | null>> = {
+  stop: 'SIGTERM',
+  shutdown: 'SIGTERM',
+  'pre-stop': 'SIGTERM',
+  prestop: 'SIGTERM',
+  'pre-start': 'start',
+  prestart: 'start',
+  'post-stop': 'end',
+  poststop: 'end',
+  stopped: 'end',
+  // Nothing runs when the guest is up.
+  'post-start': null,
+  poststart: null,
+  started: null,
+};
+
+/** Something in capitals that begins with SIG is meant for a signal; what is read as one in any case is, too. */
+function nameFault(name: string): { readonly what: string; readonly better: string | null } | null {
+  if (Object.hasOwn(lookalikes, name)) {
+    const better = lookalikes[name] ?? null;
+    return { what: `nothing runs it by that name${better === null ? '' : `: ${better} is probably meant`}`, better };
+  }
+  const [, stem = '', suffix = ''] = /^([A-Za-z0-9]+)(\.(?:d|sh|bash|py|pl|rb|js|mjs|lua|php))?$/.exec(name) ?? [];
+  if ((arounds as readonly string[]).includes(stem) && suffix !== '' && suffix !== '.d')
+    return { what: `nothing runs it by that name: ${stem} is the name`, better: stem };
+  const parsed = parseSignal(stem);
+  if ('signal' in parsed) {
+    if (['', '.d'].includes(suffix) && hookNames(parsed.signal).includes(stem)) return null;
+    return {
+      what: `it is for no signal by that name: ${parsed.signal} is the name`,
+      better: `${parsed.signal}${suffix === '.d' ? '.d' : ''}`,
+    };
+  }
+  return /^SIG[A-Z0-9]+$/.test(stem) ? { what: `it is for no signal: ${parsed.error}`, better: null } : null;
+}
+
+/** What lies in the hooks directory under a name that looks like a signal's, and is looked for by no signal. */
+function checkNames(directory: string, asked: ReadonlySet<string>, add: AddFault): void {
+  let names: string[];
+  try {
+    names = readdirSync(directory).sort();
+  } catch {
+    return;
+  }
+  for (const name of names) {
+    const path = join(directory, name);
+    const fault = asked.has(path) ? null : nameFault(name);
+    if (fault === null) continue;
+    const isFree = fault.better !== null && !names.includes(fault.better);
+    add(
+      path,
+      fault.what,
+      `mv ${shellQuote(path)} ${shellQuote(isFree ? join(directory, fault.better as string) : `${path}.old`)}`,
+    );
+  }
+}
+
+function checkSteps(directory: HookFile, searchPath: string, add: AddFault): void {
+  const fault = findDirectoryFault(directory.path);
+  if (fault) add(directory.path, fault.what, fault.mend);
+  const { run, passedOver, unreadable } = stepsIn(directory);
+  if (unreadable !== null)
+    add(directory.path, `it cannot be read (${unreadable})`, `chmod 755 ${shellQuote(directory.path)}`);
+  for (const { path, because } of passedOver) {
+    if (because === 'not-executable')
+      add(path, 'it is not executable, and is passed over', `chmod 755 ${shellQuote(path)}`);
+    else
+      add(
+        path,
+        'it is passed over for its name, as run-parts(8) does: letters, digits, - and _ only',
+        `mv ${shellQuote(path)} ${shellQuote(path.replace(/\.[^/]*$/, ''))}`,
+      );
+  }
+  if (unreadable === null && run.length === 0)
+    add(directory.path, 'no executable is in it, and it would do nothing', `rmdir ${shellQuote(directory.path)}`);
+  for (const step of run) checkFile(step, searchPath, add);
+}
+
+/** @returns false where it cannot run at all */
+function checkHook(script: HookFile, searchPath: string, add: AddFault): boolean {
+  if (!isDirectoryOfSteps(script)) return checkFile(script, searchPath, add);
+  checkSteps(script, searchPath, add);
+  return true;
+}
+
+/**
+ * Every fault in the hooks that `rules` name, and in the names in the hooks directory, each file once.
+ * @param env qemu-trap's own
+ */
+export function findFaults(rules: readonly Rule[], book: RuleBook, env: NodeJS.ProcessEnv): HookFault[] {
+  const searchPath = hookPath(libDir(book.dirs), env);
+  const faults = new Map<string, HookFault>();
+  const add: AddFault = (path, what, mend) => {
+    if (!faults.has(path)) faults.set(path, { path, message: `hook ${path}: ${what}; mend it: ${mend}`, mend });
+  };
+  const checkOnlyOne = (what: string, [first, second]: readonly HookFile[]): void => {
+    if (first && second)
+      add(
+        second.path,
+        `${first.path} is for ${what} too, and is the one that counts`,
+        `${isDirectoryOfSteps(second) ? 'rm -r' : 'rm'} ${shellQuote(second.path)}`,
+      );
+  };
+  for (const which of arounds) {
+    const found = findAround(which, book.dirs);
+    checkOnlyOne(which, found);
+    if (found[0]) checkHook(found[0], searchPath, add);
+  }
+  for (const { signal, script, defaultAction } of rules) {
+    checkOnlyOne(signal, findForSignal(signal, book.dirs));
+    if (script !== null && checkHook(script, searchPath, add) && signal === 'SIGTERM' && defaultAction === 'none') {
+      add(
+        script.path,
+        'SIGTERM with default=none never stops this VM, and service managers end by SIGKILL what does not stop',
+        '--signal SIGTERM,script=powerdown',
+      );
+    }
+  }
+  if (book.dirs.user !== null)
+    checkNames(book.dirs.user, new Set(rules.flatMap(({ script }) => (script === null ? [] : [script.path]))), add);
+  return [...faults.values()];
+}

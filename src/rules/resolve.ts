@@ -1,0 +1,105 @@
+import { findForSignal, findScript, hookNamesOf, type HookDirs, type HookFile } from '../hook/find.js';
+import { isDirectoryOfSteps, stepsIn } from '../hook/steps.js';
+import type { SignalSpec } from './spec.js';
+import { builtinRule, trappableSignals, type DefaultAction, type SignalName } from '../signals/names.js';
+
+/** What a signal does: the links of its chain in their order, and what comes when they have not ended QEMU. */
+export interface Rule {
+  readonly signal: SignalName;
+  readonly source: 'option' | 'hooks directory' | 'built-in';
+  readonly script: HookFile | null;
+  readonly monitorCommand: string | null;
+  /** From the signal to the default action, in milliseconds. */
+  readonly timeoutMs: number;
+  readonly defaultAction: DefaultAction;
+}
+
+export interface RuleBook {
+  readonly specs: ReadonlyMap<SignalName, SignalSpec>;
+  readonly dirs: HookDirs;
+  readonly timeoutMs: number;
+}
+
+/*
+ * What leaves its guest running. A rule made of it that names no default action has `none`: a reset on SIGHUP must
+ * not be followed by the power button.
+ */
+const guestRunsOn = {
+  hooks: ['reset', 'reboot', 'pause', 'resume', 'freeze', 'thaw', 'dump'],
+  commands: ['system_reset', 'stop', 'cont', 'system_wakeup', 'inject-nmi', 'nmi'],
+};
+
+function leavesGuestRunning(script: HookFile, dirs: HookDirs): boolean {
+  const files = isDirectoryOfSteps(script) ? stepsIn(script).run : [script];
+  return (
+    files.length > 0 && files.every((file) => hookNamesOf(file, dirs).some((name) => guestRunsOn.hooks.includes(name)))
+  );
+}
+
+/** The rules of all signals, in the order of the table. */
+export function allRules(book: RuleBook): Rule[] {
+  return trappableSignals.map((signal) => ruleFor(signal, book));
+}
+
+/**
+ * The rule that `signal` gets: an option's, else that of a file named for it in the hooks directory, else the
+ * built-in one. What an option's rule does not name, it has from the next in rank.
+ */
+export function ruleFor(signal: SignalName, book: RuleBook): Rule {
+  const builtin = builtinRule(signal);
+  const spec = book.specs.get(signal);
+  const own = findForSignal(signal, book.dirs)[0] ?? null;
+
+  const script =
+    spec?.script !== undefined
+      ? findScript(spec.script, book.dirs)
+      : typeof spec?.monitorCommand === 'string'
+        ? null
+        : (own ?? (builtin.script === null ? null : findScript(builtin.script, book.dirs)));
+  const runsOn =
+    script === null
+      ? guestRunsOn.commands.includes(spec?.monitorCommand?.trim() ?? '')
+      : leavesGuestRunning(script, book.dirs);
+  const defaultAction = spec?.defaultAction ?? (runsOn ? 'none' : builtin.defaultAction);
+  const lastLink = runsOn && defaultAction === 'none' ? null : builtin.monitorCommand;
+  const monitorCommand = spec?.monitorCommand !== undefined ? spec.monitorCommand : lastLink;
+  const chainIsEmpty = script === null && monitorCommand === null;
+
+  return {
+    signal,
+    source: spec ? 'option' : own ? 'hooks directory' : 'built-in',
+    script,
+    monitorCommand,
+    // Where nothing is asked of the guest, there is nothing to wait for.
+    timeoutMs: chainIsEmpty ? 0 : (spec?.timeoutMs ?? book.timeoutMs),
+    defaultAction,
+  };
+}
+
+/** The monitor commands that users have written into rules, each with the first signal that has it. */
+export function userCommands(rules: readonly Rule[]): Map<string, SignalName> {
+  const commands = new Map<string, SignalName>();
+  for (const { signal, monitorCommand } of rules) {
+    if (
+      monitorCommand !== null &&
+      monitorCommand !== builtinRule(signal).monitorCommand &&
+      !commands.has(monitorCommand)
+    )
+      commands.set(monitorCommand, signal);
+  }
+  return commands;
+}
+
+/** What is wrong with a command that QEMU does not know. */
+export function describeUnknownCommand(
+  signal: SignalName,
+  command: string,
+): { readonly message: string; readonly fix: string } {
+  const fix = 'write a command of QMP (query-commands lists them) or of the human monitor (help lists them)';
+  return { fix, message: `--signal ${signal}: QEMU knows no monitor command '${command}': ${fix}` };
+}
+
+/** True where nothing is to be done on the signal at all. */
+export function isIgnored(rule: Rule): boolean {
+  return rule.script === null && rule.monitorCommand === null && rule.defaultAction === 'none';
+}

@@ -1,0 +1,58 @@
+import { readOpts } from '../qemu/option-syntax.js';
+import { parseSeconds } from '../system/duration.js';
+import { parseSignal, type DefaultAction, type SignalName } from '../signals/names.js';
+import { UsageError } from '../system/usage-error.js';
+
+/** A `--signal` rule as the user wrote it; what is not named is `undefined`. */
+export interface SignalSpec {
+  readonly signal: SignalName;
+  readonly script: string | undefined;
+  /** `null`: `monitorcommand=none`. */
+  readonly monitorCommand: string | null | undefined;
+  readonly timeoutMs: number | undefined;
+  readonly defaultAction: DefaultAction | undefined;
+}
+
+const keys = ['script', 'monitorcommand', 'timeout', 'default'] as const;
+type Key = (typeof keys)[number];
+
+function isKey(text: string): text is Key {
+  return (keys as readonly string[]).includes(text);
+}
+
+/**
+ * Reads `SIGNAL[,script=NAME|PATH][,monitorcommand=COMMAND][,timeout=SECONDS][,default=quit|kill|none]`.
+ * @throws {UsageError} one line that names what is wrong, and what would be right
+ */
+export function parseSignalSpec(text: string): SignalSpec {
+  const wrong = (what: string): UsageError => new UsageError(`--signal ${text}: ${what}`);
+  const [first, ...pairs] = readOpts(text);
+  const name = first?.key === null ? first.value : '';
+  if (!name) throw wrong('no signal: begin with one, such as SIGTERM,script=powerdown');
+  const parsed = parseSignal(name);
+  if ('error' in parsed) throw wrong(parsed.error);
+
+  const values = new Map<Key, string>();
+  for (const { key, value } of pairs) {
+    if (key === null || !isKey(key)) {
+      throw wrong(`unknown key '${key}': the keys are ${keys.join(', ')} (a comma within a value is written ,,)`);
+    }
+    if (value === undefined || value === '') throw wrong(`${key} has no value: write ${key}=VALUE`);
+    if (values.has(key)) throw wrong(`${key} is given twice: name it once`);
+    values.set(key, value);
+  }
+
+  const command = values.get('monitorcommand');
+  const timeout = values.get('timeout');
+  const action = values.get('default');
+  if (action !== undefined && action !== 'quit' && action !== 'kill' && action !== 'none') {
+    throw wrong(`default=${action}: write default=quit, default=kill or default=none`);
+  }
+  return {
+    signal: parsed.signal,
+    script: values.get('script'),
+    monitorCommand: command === 'none' ? null : command,
+    timeoutMs: timeout === undefined ? undefined : parseSeconds(timeout, `--signal ${text}`),
+    defaultAction: action,
+  };
+}

@@ -1,0 +1,125 @@
+import type { ChildProcess } from 'node:child_process';
+import type { State } from '../dispatch/step.js';
+import type { Log } from '../log/log.js';
+import { spawn } from '../system/spawn.js';
+import { isUnderWay, wordStatus } from './status-text.js';
+
+/** By how much the service manager's clock is extended, each time (EXTEND_TIMEOUT_USEC of sd_notify(3)). */
+const extendMs = 20_000;
+/** How often: two of three may be lost. */
+const renewMs = 5_000;
+/** How long one notification may take: systemd-notify(1) waits until the manager has read it. */
+const notifyWithinMs = 5_000;
+
+/**
+ * Tells the service manager at `$NOTIFY_SOCKET` how the VM is, in the protocol of sd_notify(3), and keeps it from
+ * ending what still has time. One message is on its way at a time; what changes meanwhile goes into the next.
+ *
+ * Node has no datagram sockets of the unix kind, so systemd-notify(1) sends them. Where there is no such manager,
+ * nothing is spawned and no timer runs.
+ */
+export class ServiceManager {
+  readonly #listens: boolean;
+  readonly #pending = new Map<string, string>();
+  #child: ChildProcess | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #state: State | null = null;
+  #gist = '';
+  #stopping = false;
+  #failed = false;
+
+  /** @param env qemu-trap's own, with `NOTIFY_SOCKET` where there is a manager to notify */
+  constructor(
+    private readonly env: NodeJS.ProcessEnv,
+    private readonly log: Log,
+  ) {
+    this.#listens = Boolean(env['NOTIFY_SOCKET']);
+  }
+
+  /** The guest runs. */
+  ready(): void {
+    this.#send({ READY: '1' });
+  }
+
+  /** Takes the state in after each step; `waits` while qemu-trap waits for what the manager may have a clock on. */
+  follow(state: State, waits: boolean): void {
+    if (!this.#listens) return;
+    this.#state = state;
+    if (isUnderWay(state) && !this.#stopping) {
+      this.#stopping = true;
+      this.#send({ STOPPING: '1' });
+    }
+    if (waits && this.#timer === null) {
+      this.#timer = setInterval(() => this.#extend(), renewMs);
+      this.#extend();
+    } else if (!waits && this.#timer !== null) {
+      clearInterval(this.#timer);
+      this.#timer = null;
+    }
+    this.#tellStatus();
+  }
+
+  close(): void {
+    if (this.#timer) clearInterval(this.#timer);
+    this.#pending.clear();
+    this.#child?.kill('SIGKILL');
+  }
+
+  #extend(): void {
+    this.#send({ EXTEND_TIMEOUT_USEC: String(extendMs * 1000) });
+    this.#tellStatus();
+  }
+
+  #tellStatus(): void {
+    if (this.#state === null) return;
+    const status = wordStatus(this.#state, performance.now());
+    // The clock may have been set meanwhile: that goes along with the next extension, and needs no message of its own.
+    const gist = status.replace(/until [\d:]+$/, '');
+    if (gist === this.#gist && !this.#pending.has('EXTEND_TIMEOUT_USEC')) return;
+    this.#gist = gist;
+    this.#send({ STATUS: status });
+  }
+
+  #send(assignments: Readonly<Record<string, string>>): void {
+    if (!this.#listens) return;
+    for (const [name, value] of Object.entries(assignments)) this.#pending.set(name, value);
+    // All that one step has to say goes into one message, and after what the step does.
+    if (this.#child === null) setImmediate(() => this.#flush());
+  }
+
+  #flush(): void {
+    if (this.#child !== null || this.#pending.size === 0) return;
+    const words = [...this.#pending].map(([name, value]) => `${name}=${value}`);
+    this.#pending.clear();
+    let child: ChildProcess;
+    try {
+      child = spawn('systemd-notify', words, { env: this.env, stdio: ['ignore', 'ignore', 'ignore'] });
+    } catch (error) {
+      return this.#complain(error as NodeJS.ErrnoException);
+    }
+    this.#child = child;
+    const timer = setTimeout(() => child.kill('SIGKILL'), notifyWithinMs);
+    const ended = (): void => {
+      clearTimeout(timer);
+      if (this.#child !== child) return;
+      this.#child = null;
+      this.#flush();
+    };
+    child.on('error', (error: NodeJS.ErrnoException) => {
+      this.#complain(error);
+      ended();
+    });
+    child.on('exit', ended);
+  }
+
+  /** What could not be sent is lost; the next extension tries again, for a process table may be full only now. */
+  #complain(error: NodeJS.ErrnoException): void {
+    if (this.#failed) return;
+    this.#failed = true;
+    this.log({
+      event: 'notify-failed',
+      level: 'warning',
+      message: `the service manager cannot be notified: systemd-notify(1) cannot be run (${error.code ?? error.message})`,
+    });
+  }
+}

@@ -1,0 +1,31 @@
+import type { State } from '../dispatch/step.js';
+import { endCauses } from '../outcome/end-cause.js';
+import { describeRunState } from '../outcome/run-state.js';
+
+/**
+ * What `systemctl status` is to show: how the VM is, in words for people.
+ * @param now on the clock of the state, in milliseconds
+ */
+export function wordStatus({ stop, end, evidence }: State, now: number): string {
+  // A time of day stays true until the next status; a number of seconds does not.
+  const left = (until: number): string => `until ${new Date(Date.now() + until - now).toTimeString().slice(0, 8)}`;
+  if (end !== null) {
+    const because = endCauses[end.cause].words;
+    return end.killed
+      ? `${because}: QEMU is being ended by SIGKILL`
+      : `${because}: QEMU ${end.action === 'none' ? 'exits' : 'is to quit'}, ${left(end.killAt)}`;
+  }
+  if (stop !== null) return `powering down on ${stop.rule.signal}, ${left(stop.deadline)}`;
+  return describeRunState(evidence.runState);
+}
+
+/**
+ * True from where a shutdown cannot be called off any more. Before that a hook may still say "not now" (status 75),
+ * and a manager that was told STOPPING=1 would end the VM all the same.
+ */
+export function isUnderWay({ stop, end }: State): boolean {
+  return (
+    (end !== null && (end.action !== 'none' || stop !== null)) ||
+    (stop !== null && (stop.powerdown || stop.link === 'command' || stop.link === 'wait'))
+  );
+}

@@ -1,0 +1,304 @@
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { createParents } from '../system/make-directories.js';
+import type { EndCause } from '../outcome/end-cause.js';
+import type { EndKind, Verdict } from '../outcome/ending.js';
+import { identify, isIdentityAlive } from '../system/processes.js';
+import { asFileName } from '../run-dir/name.js';
+import type { SignalName } from '../signals/names.js';
+import { readSmallFile } from '../system/small-file.js';
+import { stateDirectory } from '../system/state-directory.js';
+
+/*
+ * How the last runs of a VM ended: a file of JSON lines, which outlives them. A run has two lines with one `run`: the
+ * first when QEMU was started, the second when it has ended. A first line without a second is of a run that goes on, or
+ * whose qemu-trap was killed.
+ */
+
+/** The first line of a run. A qemu-trap that takes the QEMU over writes it once more. */
+export interface RunStart {
+  readonly v: 1;
+  readonly run: string;
+  /** When, as Date has it (ISO 8601). */
+  readonly time: string;
+  readonly vm: string;
+  /** The qemu-trap that serves it, and its QEMU: pid and start time. */
+  readonly trap: string;
+  readonly qemu: string;
+}
+
+/** How a run ended. */
+export interface RunRecord {
+  readonly v?: 1;
+  /** Not in what version 0.1.0 wrote. */
+  readonly run?: string;
+  /** When, as Date has it (ISO 8601). */
+  readonly time: string;
+  readonly vm: string;
+  readonly end: EndKind;
+  readonly verdict: Verdict;
+  /** The guest was cut off; `null`: not known. */
+  readonly cut_off: boolean | null;
+  readonly status: number | null;
+  /** The signal that began the shutdown. */
+  readonly signal: SignalName | null;
+  readonly cause: EndCause | null;
+  /** From the signal to the end, or from the start if there was no signal, in milliseconds. */
+  readonly ms: number | null;
+  /** The timeout of the signal's rule, in milliseconds. */
+  readonly timeout_ms: number | null;
+  /** The last log line. */
+  readonly message: string;
+}
+
+/** So many runs are kept, at least; older ones are forgotten when the file has grown past {@link longestBytes}. */
+const kept = 100;
+const longestBytes = 192 * 1024;
+/** Of those that tell of a QEMU which did not start. */
+const keptFailures = 10;
+/** Of a VM whose name was made of its command line: it has another one with the next change. */
+const keptOfUnnamed = 3;
+
+export function historyFile(asked: string | null, vm: string, env: NodeJS.ProcessEnv): string | null {
+  const directory = stateDirectory(asked, env);
+  return directory === null ? null : join(directory, `${asFileName(vm)}.history`);
+}
+
+function append(path: string, line: RunStart | RunRecord): void {
+  createParents(path, 0o700);
+  const fd = openSync(
+    path,
+    constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK,
+    0o600,
+  );
+  try {
+    const stats = fstatSync(fd);
+    // Of another name it is somebody else's file.
+    if (!stats.isFile() || stats.nlink > 1) throw new Error('it is no file of its own');
+    writeSync(fd, `${endsLine(fd) ? '' : '\n'}${JSON.stringify(line)}\n`);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** False if a power failure has cut the last line short. */
+function endsLine(fd: number): boolean {
+  const { size } = fstatSync(fd);
+  const last = Buffer.alloc(1);
+  return size === 0 || (readSync(fd, last, 0, 1, size - 1) === 1 && last[0] === 0x0a);
+}
+
+/** A line of the file, with what it says. */
+type Line = { readonly text: string } & ({ readonly start: RunStart } | { readonly record: RunRecord });
+
+function readLine(text: string): Line | null {
+  try {
+    const said = JSON.parse(text) as Partial<RunStart & RunRecord> | null;
+    if (typeof said?.vm !== 'string' || typeof said.time !== 'string') return null;
+    if (typeof said.message === 'string' && (typeof said.ms === 'number' || said.ms === null))
+      return { text, record: said as RunRecord };
+    return typeof said.run === 'string' && typeof said.trap === 'string' && typeof said.qemu === 'string'
+      ? { text, start: said as RunStart }
+      : null;
+  } catch {
+    // A line that a power failure has cut short.
+    return null;
+  }
+}
+
+/** What the file says of one run. */
+interface Run {
+  readonly lines: Line[];
+  /** The last one that says so: a qemu-trap that took the QEMU over. */
+  start: RunStart | null;
+  record: RunRecord | null;
+}
+
+/** The runs in the order of what was last written of them. */
+function readRuns(text: string): Run[] {
+  const runs = new Set<Run>();
+  const byName = new Map<string, Run>();
+  for (const each of text.split('\n')) {
+    const line = readLine(each);
+    if (line === null) continue;
+    const name = 'start' in line ? line.start.run : line.record.run;
+    let run = name === undefined ? undefined : byName.get(name);
+    if (run === undefined) {
+      run = { lines: [], start: null, record: null };
+      if (name !== undefined) byName.set(name, run);
+    }
+    runs.delete(run);
+    runs.add(run);
+    run.lines.push(line);
+    if ('start' in line) run.start = line.start;
+    else run.record = line.record;
+  }
+  return [...runs];
+}
+
+/** Writes the file anew with some of its runs: aside and renamed, so that it is whole whatever comes. */
+function rewrite(path: string, keep: (runs: readonly Run[]) => readonly Run[]): void {
+  const runs = keep(readRuns(readFileSync(path, 'utf8')));
+  const part = `${path}.part`;
+  rmSync(part, { force: true });
+  if (runs.length === 0) return rmSync(path);
+  writeFileSync(part, runs.flatMap(({ lines }) => lines.map(({ text }) => `${text}\n`)).join(''), {
+    mode: 0o600,
+    flag: 'wx',
+  });
+  renameSync(part, path);
+}
+
+/** The last `most` runs, without those whose QEMU did not start, but for the last few. */
+function lastRuns(runs: readonly Run[], most: number): readonly Run[] {
+  // A service that is restarted again and again, and does not start, must not drive out what is known of its stops.
+  const failed = runs.filter(({ record }) => record?.end === 'start-failed').slice(0, -keptFailures);
+  return runs.filter((run) => !failed.includes(run)).slice(-most);
+}
+
+/** The record of one run, from its start to its end. */
+export class OpenRecord {
+  /** @param isUnnamed the VM's name was made of its command line */
+  private constructor(
+    private readonly path: string,
+    private readonly vm: string,
+    private readonly isUnnamed: boolean,
+    readonly run: string,
+  ) {}
+
+  static of(path: string, vm: string, isUnnamed: boolean): OpenRecord {
+    return new OpenRecord(path, vm, isUnnamed, `${Date.now().toString(36)}-${process.pid.toString(36)}`);
+  }
+
+  /**
+   * QEMU was started, or taken over: then it goes on with the record of that very QEMU, if there is one.
+   * @throws NodeJS.ErrnoException if it cannot be written
+   */
+  begin(qemuPid: number): OpenRecord {
+    const qemu = identify(qemuPid) ?? '';
+    const left =
+      qemu === ''
+        ? undefined
+        : readFile(this.path).find(({ start, record }) => record === null && start?.qemu === qemu);
+    const record = left?.start ? new OpenRecord(this.path, this.vm, this.isUnnamed, left.start.run) : this;
+    append(this.path, {
+      v: 1,
+      run: record.run,
+      time: new Date().toISOString(),
+      vm: this.vm,
+      trap: identify(process.pid) ?? '',
+      qemu,
+    });
+    return record;
+  }
+
+  /**
+   * The run has ended.
+   * @throws NodeJS.ErrnoException if it cannot be written
+   */
+  end(how: Omit<RunRecord, 'v' | 'run'>): void {
+    append(this.path, { v: 1, run: this.run, ...how });
+    if (this.isUnnamed) rewrite(this.path, (runs) => lastRuns(runs, keptOfUnnamed));
+    else if (statSync(this.path).size > longestBytes) rewrite(this.path, (runs) => lastRuns(runs, kept));
+  }
+
+  /**
+   * It was the run of no guest (`-version`, say): nothing of it is kept.
+   * @throws NodeJS.ErrnoException if it cannot be written
+   */
+  forget(): void {
+    rewrite(this.path, (runs) => runs.filter(({ start, record }) => (start ?? record)?.run !== this.run));
+  }
+}
+
+/** It may be another user's. */
+function readFile(path: string): Run[] {
+  return readRuns(readSmallFile(path, 2 * longestBytes) ?? '');
+}
+
+/** What is known of a run whose qemu-trap was killed. */
+function unknownEnd({ run, time, vm }: RunStart): RunRecord {
+  return {
+    v: 1,
+    run,
+    time,
+    vm,
+    end: 'unknown',
+    verdict: 'unknown',
+    cut_off: null,
+    status: null,
+    signal: null,
+    cause: null,
+    ms: null,
+    timeout_ms: null,
+    message: 'qemu-trap was killed: how this run ended is not known',
+  };
+}
+
+/**
+ * How the runs in a history file ended, the last one last; none if there is no such file, or not for this user. A run
+ * that no living qemu-trap serves, and whose end nobody has written, ended in a way that is not known.
+ */
+export function recall(path: string): RunRecord[] {
+  return readFile(path).flatMap(({ start, record }) => {
+    if (record !== null) return [record];
+    return start === null || isIdentityAlive(start.trap) ? [] : [unknownEnd(start)];
+  });
+}
+
+/** What the stops of a VM say together. */
+export interface Summary {
+  /** Shutdowns on a signal. */
+  readonly stops: number;
+  /** Of these, ended by the guest itself. */
+  readonly clean: number;
+  /** How often the guest was cut off, on a signal or without one. */
+  readonly cutOff: number;
+  /** Runs of which that is not known. */
+  readonly unknown: number;
+  /** The slowest of the clean ones, from its signal, in milliseconds. */
+  readonly slowestMs: number | null;
+  /** How often the guest had not gone by its deadline. */
+  readonly late: number;
+  /** The `--timeout` that these stops speak for, in whole seconds; `null` if they are too few, or never clean. */
+  readonly suggestedTimeout: number | null;
+}
+
+/** Fewer stops than this say nothing of the next one. */
+const leastStops = 5;
+
+/** @param leastSeconds no less is suggested: the default */
+export function summarize(records: readonly RunRecord[], leastSeconds: number): Summary {
+  const asked = records.filter(({ signal, end }) => signal !== null && end !== 'start-failed');
+  const clean = asked.filter(({ end }) => end === 'guest-shutdown' || end === 'guest-reset');
+  const cutOff = records.filter(({ cut_off }) => cut_off === true);
+  // Of a guest that had not gone by its deadline, all that is known is that it takes longer.
+  const late = asked.filter(({ cause }) => cause === 'deadline').map(({ timeout_ms }) => timeout_ms ?? 0);
+  const slowestMs = clean.length === 0 ? null : Math.max(...clean.map(({ ms }) => ms ?? 0));
+  const longest = Math.max(slowestMs ?? 0, ...late);
+  return {
+    stops: asked.length,
+    clean: clean.length,
+    cutOff: cutOff.length,
+    unknown: records.filter(({ cut_off }) => cut_off === null).length,
+    slowestMs,
+    late: late.length,
+    // Twice the slowest is as long as a guest takes on a busier host.
+    suggestedTimeout:
+      slowestMs === null || asked.length < leastStops
+        ? null
+        : Math.max(leastSeconds, Math.ceil((2 * longest) / 5_000) * 5),
+  };
+}

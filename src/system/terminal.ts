@@ -1,0 +1,45 @@
+import { readFileSync } from 'node:fs';
+import { isatty } from 'node:tty';
+import { spawnSync } from './spawn.js';
+
+export const atTerminal = isatty(0);
+
+/**
+ * Whether our controlling terminal has another group in its foreground: by the group, the terminal and its foreground
+ * group of /proc/self/stat (proc(5)). False where none controls us, or it cannot be read.
+ */
+export function isInBackground(): boolean {
+  try {
+    const stat = readFileSync('/proc/self/stat', 'latin1');
+    const [, , group, , terminal, foreground] = stat
+      .slice(stat.lastIndexOf(')') + 2)
+      .split(' ')
+      .map(Number);
+    return terminal !== 0 && foreground !== undefined && foreground > 0 && foreground !== group;
+  } catch {
+    return false;
+  }
+}
+
+/** How long stty(1) may take: in the background of a terminal, SIGTTOU stops it instead of letting it change the modes. */
+const sttyWithinMs = 1_000;
+
+/**
+ * Remembers the terminal's modes, which QEMU changes for `-serial stdio` and cannot set back after SIGKILL.
+ * @returns what sets them back
+ */
+export function rememberTerminal(): () => void {
+  if (!atTerminal) return () => undefined;
+  const modes = spawnSync('stty', ['-g'], {
+    stdio: ['inherit', 'pipe', 'ignore'],
+    timeout: sttyWithinMs,
+    killSignal: 'SIGKILL',
+  }).stdout?.trim();
+  if (!modes) return () => undefined;
+  return () =>
+    void spawnSync('stty', [modes], {
+      stdio: ['inherit', 'ignore', 'ignore'],
+      timeout: sttyWithinMs,
+      killSignal: 'SIGKILL',
+    });
+}
