@@ -7,5 +7,5 @@ import('./main.js').catch((error: Error) => {
   process.stderr.write(
     `qemu-trap: its own program cannot be loaded (${error.message.split('\n', 1)[0]}): raise the limit on open files (ulimit -n), or install it anew\n`,
   );
-  process.exit(125);
+  process.exitCode = 125;
 });

@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { initialState, nextTick, step, type Action, type Input, type State } from '../src/dispatch/step.js';
+import { step } from '../src/dispatch/step.js';
 import type { EndCause } from '../src/outcome/end-cause.js';
 import { isExiting, type QemuEvent } from '../src/outcome/evidence.js';
 import type { HookOutcome } from '../src/outcome/hook-outcome.js';
 import { runStates, uselessToWait } from '../src/outcome/run-state.js';
-import type { Rule } from '../src/rules/resolve.js';
-import type { DefaultAction, SignalName } from '../src/signals/names.js';
+import type { SignalName } from '../src/signals/names.js';
+import type { DefaultAction } from '../src/rules/builtin.js';
+import type { Rule } from '../src/rules/rule.js';
+import type { Action, Input } from '../src/dispatch/messages.js';
+import { type State, initialState, nextTick } from '../src/dispatch/state.js';
 
 /*
  * The core alone: random days of signals, hooks, guests and clocks, and what must hold on each of them.

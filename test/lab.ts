@@ -16,9 +16,9 @@ import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { TestContext } from 'node:test';
-import { identify } from '../src/system/processes.js';
 import { QmpClient } from '../src/qmp/client.js';
 import { bootSector, guestSays, type Temper } from '../src/commands/try/guest.js';
+import { identify } from '../src/system/process-identity.js';
 
 /*
  * Real QEMUs under the real qemu-trap, in a folder of their own; what a test leaves behind is found, and ended by pid.

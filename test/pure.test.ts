@@ -6,12 +6,13 @@ import { noEvidence, readEvent, withEvent, withRunState, type Evidence } from '.
 import { exitStatus } from '../src/outcome/exit-status.js';
 import { hookOutcome } from '../src/outcome/hook-outcome.js';
 import { describeEnding } from '../src/outcome/words.js';
-import { gapAfter, parsePress } from '../src/options/press.js';
+import { parsePress } from '../src/options/press.js';
 import { changesUser, daemonizes, vmName, waitsForConnection } from '../src/qemu/argv.js';
 import { planLaunch } from '../src/qemu/launch-plan.js';
 import { parseSignalSpec } from '../src/rules/spec.js';
 import { parseSignal, trappableSignals } from '../src/signals/names.js';
 import { UsageError } from '../src/system/usage-error.js';
+import { gapAfter } from '../src/dispatch/press-gaps.js';
 
 const qemu = (...options: string[]): string[] => ['qemu-system-x86_64', ...options];
 

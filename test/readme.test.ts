@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
-import { dispatchTable } from '../src/dispatch/step.js';
 import { status } from '../src/outcome/exit-status.js';
-import { builtinRules } from '../src/signals/names.js';
 import { usage } from '../src/options/help.js';
+import { builtinRules } from '../src/rules/builtin.js';
+import { dispatchTable } from '../src/dispatch/table.js';
 
 /*
  * What the README says in tables is what the program has in tables.

@@ -2,7 +2,6 @@ import { basename } from 'node:path';
 import type { Config } from '../options/parse.js';
 import { columns } from '../system/text-table.js';
 import { findFaults } from '../rules/hook-faults.js';
-import { longestStopMs } from '../hook/lifecycle.js';
 import { describeHook, type Description } from '../hook/describe.js';
 import { arounds, findAround, type HookFile } from '../hook/find.js';
 import { isDirectoryOfSteps, stepsIn } from '../hook/steps.js';
@@ -12,16 +11,10 @@ import { cautionsOf } from './qemu-warnings.js';
 import { requireQemu } from '../qemu/helpers.js';
 import { shownCommand } from '../qmp/monitor-command.js';
 import { findUnknownCommands } from '../qmp/known-commands.js';
-import {
-  allRules,
-  describeUnknownCommand,
-  isIgnored,
-  ruleFor,
-  userCommands,
-  type Rule,
-  type RuleBook,
-} from '../rules/resolve.js';
+import { allRules, describeUnknownCommand, ruleFor, userCommands } from '../rules/resolve.js';
 import { UsageError } from '../system/usage-error.js';
+import { type Rule, type RuleBook, isIgnored } from '../rules/rule.js';
+import { longestStopMs } from '../rules/longest-stop.js';
 
 /** What `--check` prints, and whether there is any fault. */
 export interface CheckReport {

@@ -3,8 +3,9 @@ import { join } from 'node:path';
 import { findAround, findForSignal, type HookDirs } from '../hook/find.js';
 import { createParents } from '../system/make-directories.js';
 import { shellQuote } from '../system/permissions.js';
-import { builtinRule, parseSignal, type SignalName } from '../signals/names.js';
+import { type SignalName, parseSignal } from '../signals/names.js';
 import { UsageError } from '../system/usage-error.js';
+import { builtinRule } from '../rules/builtin.js';
 
 const contract = `# qemu-trap runs it as itself. File descriptor 3 is a socket to QEMU's QMP monitor, on which the command qmp speaks
 # (qmp query-status). What this script writes goes to qemu-trap's log. The environment has QEMU_TRAP_VM, the VM's name,

@@ -6,8 +6,9 @@ import { isUnknown } from '../outcome/run-state.js';
 import { wordSeconds } from '../system/duration.js';
 import { hasProc } from '../system/processes.js';
 import { UsageError } from '../system/usage-error.js';
-import { monotonicMs, type Serving } from '../status/file.js';
+import { monotonicMs } from '../status/file.js';
 import { findVms, ownUid, type FoundVm } from '../status/find.js';
+import type { Serving } from '../status/progress.js';
 
 /** What is asked of `--status`. */
 export interface StatusCall {

@@ -1,216 +1,23 @@
 import type { EndCause } from '../outcome/end-cause.js';
-import {
-  guestEnded,
-  isExiting,
-  noEvidence,
-  withEvent,
-  withRunState,
-  type Evidence,
-  type QemuEvent,
-} from '../outcome/evidence.js';
+import { type QemuEvent, guestEnded, isExiting, withEvent, withRunState } from '../outcome/evidence.js';
 import type { HookOutcome } from '../outcome/hook-outcome.js';
 import { goesOnBy, isRunning, uselessToWait } from '../outcome/run-state.js';
-import { gapAfter, type PressGaps } from '../options/press.js';
-import { isIgnored, type Rule } from '../rules/resolve.js';
+import { type Rule, isIgnored } from '../rules/rule.js';
 import type { SignalName } from '../signals/names.js';
+import type { Action, Input, NextLinkReason, Telling } from './messages.js';
+import { gapAfter } from './press-gaps.js';
+import type { End, Run, State, Stop } from './state.js';
+import { type Phase, type SignalClass, dispatchTable } from './table.js';
 
 /*
  * What each signal does in each state, and what follows from it. Pure: facts come in with their time, decisions go
  * out as actions; nothing here waits, reads a clock or touches a process. supervise.ts does what the actions say.
  */
 
-/** What a trapped signal may set off. */
-export type Reaction =
-  /** A shutdown begins: the chain of the rule, then its default action. */
-  | 'begin'
-  /** The chain of the rule runs, and the guest runs on. */
-  | 'run'
-  /** The same signal is being served: one run stands for both. */
-  | 'coalesce'
-  /** A shutdown is under way: the first one's hook and deadline stand. */
-  | 'stands'
-  /** Nothing that keeps the guest running starts while it is being shut down. */
-  | 'refuse'
-  /** The wait of the shutdown is over: its default action comes now. */
-  | 'cut'
-  /** Logged, and no more. */
-  | 'ignore';
-
-/** What kind of a signal came, by its rule. */
-export type SignalClass = 'ends' | 'runs-on' | 'ignored' | 'cut';
-
-/** What is going on when it comes. */
-export type Phase = 'up' | 'same-running' | 'stopping' | 'same-stopping' | 'exiting' | 'ending';
-
-/** The table that design.md states in words; every cell is written out. */
-export const dispatchTable: Readonly<Record<Phase, Readonly<Record<SignalClass, Reaction>>>> = {
-  up: { ends: 'begin', 'runs-on': 'run', ignored: 'ignore', cut: 'begin' },
-  'same-running': { ends: 'begin', 'runs-on': 'coalesce', ignored: 'ignore', cut: 'begin' },
-  stopping: { ends: 'stands', 'runs-on': 'refuse', ignored: 'ignore', cut: 'cut' },
-  'same-stopping': { ends: 'coalesce', 'runs-on': 'refuse', ignored: 'ignore', cut: 'cut' },
-  // QEMU exits by itself, or stays, which its next event tells: a signal that comes in between must not be lost.
-  exiting: { ends: 'begin', 'runs-on': 'refuse', ignored: 'ignore', cut: 'begin' },
-  ending: { ends: 'stands', 'runs-on': 'refuse', ignored: 'ignore', cut: 'cut' },
-};
-
-export type Input =
-  /** `times`: how often it came at once. */
-  | { readonly kind: 'signal'; readonly rule: Rule; readonly times: number; readonly atTerminal: boolean }
-  /** The control monitor answers. */
-  | { readonly kind: 'monitor-up'; readonly runState: string }
-  | { readonly kind: 'run-state'; readonly runState: string }
-  | { readonly kind: 'powerdown' }
-  | { readonly kind: 'qemu'; readonly event: QemuEvent }
-  /** The hook has been reaped; what came of it follows with `hook-end`. */
-  | { readonly kind: 'hook-exit'; readonly signal: SignalName }
-  | { readonly kind: 'hook-end'; readonly signal: SignalName; readonly outcome: HookOutcome }
-  /** `isPress`: of a press of the power button, and not of a command of the rule. */
-  | { readonly kind: 'command-end'; readonly signal: SignalName; readonly ok: boolean; readonly isPress: boolean }
-  /** QEMU has ended: what was counted is told, and nothing is decided any more. */
-  | { readonly kind: 'gone' }
-  | { readonly kind: 'tick' };
-
-/** Why the next stage of a chain takes over. */
-export type NextLinkReason =
-  | 'hook-failed'
-  | 'hook-timeout'
-  | 'command-failed'
-  | 'command-done'
-  | 'reserve'
-  | 'guest-reset';
-
-/** What is told to the log; log.ts words it. */
-export type Telling =
-  | {
-      readonly event: 'shutdown';
-      readonly signal: SignalName;
-      readonly timeoutMs: number;
-      readonly waitsForMonitor: boolean;
-    }
-  | { readonly event: 'stands'; readonly signal: SignalName; readonly first: SignalName }
-  | { readonly event: 'refused'; readonly signal: SignalName; readonly first: SignalName }
-  | { readonly event: 'ignored'; readonly signal: SignalName; readonly times: number }
-  | { readonly event: 'coalesced'; readonly signal: SignalName; readonly times: number }
-  | { readonly event: 'again-to-force' }
-  | { readonly event: 'lost-time'; readonly signal: SignalName; readonly ms: number }
-  | { readonly event: 'dropped'; readonly signal: SignalName }
-  | {
-      readonly event: 'next-link';
-      readonly signal: SignalName;
-      readonly command: string;
-      readonly because: NextLinkReason;
-    }
-  | { readonly event: 'failed'; readonly signal: SignalName }
-  | { readonly event: 'command-timeout'; readonly signal: SignalName }
-  | {
-      readonly event: 'default-action';
-      readonly signal: SignalName;
-      readonly action: 'quit' | 'kill';
-      readonly cause: EndCause;
-    }
-  | { readonly event: 'kill'; readonly cause: EndCause }
-  /** QEMU said that it exits, and neither exits nor stays. */
-  | { readonly event: 'exit-hangs'; readonly afterMs: number }
-  | { readonly event: 'abandoned' };
-
-export type Action =
-  | { readonly do: 'run-hook'; readonly rule: Rule; readonly deadline: number }
-  | { readonly do: 'end-hook'; readonly signal: SignalName }
-  /** Ask QEMU for its run state, and give it in as `run-state`. */
-  | { readonly do: 'ask-run-state' }
-  /** No hook may write to its monitor any more. */
-  | { readonly do: 'silence-hooks' }
-  /** Run the rule's monitor command. */
-  | { readonly do: 'command'; readonly signal: SignalName; readonly command: string }
-  /** Press the power button, of a guest made to hear it; `isRunning`: nothing has to be asked first. */
-  | { readonly do: 'press'; readonly signal: SignalName; readonly isRunning: boolean }
-  /** Let a guest go on that stands still though its button was pressed. */
-  | { readonly do: 'let-go-on'; readonly signal: SignalName }
-  | { readonly do: 'quit' }
-  | { readonly do: 'kill' }
-  /** Not even SIGKILL ended QEMU in time: stop waiting for it. */
-  | { readonly do: 'abandon' }
-  | { readonly do: 'tell'; readonly telling: Telling };
-
-/** What is in progress. `start`: QEMU has still to say how its guest is. `wait`: the chain has done what it could. */
-export type Link = 'start' | 'script' | 'command' | 'wait';
-
-/** One signal's chain on its way. */
-interface Run {
-  readonly rule: Rule;
-  readonly since: number;
-  deadline: number;
-  link: Link;
-  /** How often the same signal came again meanwhile. */
-  again: number;
-  /** The hook has been reaped: what comes now comes after it, and nothing stood for it. */
-  hasExited: boolean;
-  /** The signal has come again since then. */
-  isWantedAgain: boolean;
-}
-
-/** The shutdown: one at a time. */
-interface Stop extends Run {
-  /** From here on the time belongs to the last link. */
-  reserveAt: number;
-  reserveCame: boolean;
-  /** The monitor command of the rule was sent; or it has none, besides the button. */
-  commandSent: boolean;
-  /** qemu-trap has asked for a press; or the rule has no button. */
-  buttonAsked: boolean;
-  /** When the last fact came: a second ago at the most, unless this process stood still. */
-  seenAt: number;
-  /** By how much the deadline was moved for that, in milliseconds. */
-  lostMs: number;
-  /** The button was pressed since the signal, and since the guest's last reset. */
-  powerdown: boolean;
-  /** Presses, by whomever; one of qemu-trap's own counts from its request on. */
-  presses: number;
-  /** qemu-trap has asked for a press that QEMU has not told of yet. */
-  isPressing: boolean;
-  nextPressAt: number;
-  ctrlCAt: number | null;
-  /** Other signals that came meanwhile: told once each. */
-  readonly told: ReadonlySet<SignalName>;
-}
-
-interface End {
-  /** `none`: QEMU has said that it exits (SHUTDOWN), and is left alone. */
-  action: 'none' | 'quit' | 'kill';
-  readonly cause: EndCause;
-  killAt: number;
-  killed: boolean;
-  abandonAt: number;
-}
-
-interface Noise {
-  readonly until: number;
-  readonly more: number;
-}
-
-export interface State {
-  readonly limits: Limits;
-  monitorUp: boolean;
-  evidence: Evidence;
-  stop: Stop | null;
-  end: End | null;
-  readonly runs: Map<SignalName, Run>;
-  /** Ignored signals told of in the last second, with those since that are still to be told. */
-  readonly noise: Map<SignalName, Noise>;
-}
-
-export interface Limits {
-  /** From the default action to SIGKILL, in milliseconds. */
-  readonly killAfterMs: number;
-  readonly pressGaps: PressGaps;
-}
-
 const longestReserveMs = 15_000;
 /** A second Ctrl-C sooner than this after the first is the same person's impatience, not a decision. */
 const ctrlCGapMs = 1_000;
 const quietMs = 1_000;
-/** How often a fact comes in a shutdown, be it only the time. */
-const heartbeatMs = 1_000;
 /** A longer gap is time in which this process, or its whole container, stood still. */
 const longestGapMs = 2_000;
 /** How long a killed process may need to go (its memory is given back, its disks are closed). */
@@ -221,31 +28,6 @@ const powerButton = 'system_powerdown';
 
 function isButton(command: string): boolean {
   return command.trim() === powerButton;
-}
-
-export function initialState(limits: Limits): State {
-  return { limits, monitorUp: false, evidence: noEvidence, stop: null, end: null, runs: new Map(), noise: new Map() };
-}
-
-/** When {@link step} wants a `tick`, on the same clock as its `now`; Infinity where it waits for nothing. */
-export function nextTick(state: State): number {
-  const times: number[] = [];
-  const { stop, end } = state;
-  if (end !== null) times.push(end.killed ? end.abandonAt : end.killAt);
-  else if (stop !== null) {
-    times.push(stop.deadline, stop.nextPressAt, stop.seenAt + heartbeatMs);
-    if (!stop.reserveCame && state.monitorUp) times.push(stop.reserveAt);
-  }
-  for (const run of state.runs.values()) times.push(run.deadline);
-  for (const noise of state.noise.values()) times.push(noise.until);
-  return Math.min(Infinity, ...times);
-}
-
-/** Which link of `signal`'s chain is in progress; `null` where none is. */
-export function linkOf(state: State, signal: SignalName): Link | null {
-  if (state.end !== null) return null;
-  const run = state.stop?.rule.signal === signal ? state.stop : state.runs.get(signal);
-  return run?.link ?? null;
 }
 
 function classOf(rule: Rule, state: State, atTerminal: boolean, now: number): SignalClass {

@@ -1,19 +1,20 @@
-import treeKill from 'tree-kill';
+import { cookieVariable } from '../system/own-environment.js';
 import {
+  type Process,
   anyValueOf,
   exists,
   hasInEnvironment,
-  hasLimit,
   inTicks,
   listProcesses,
   listProcessesSince,
   readProcess,
   variable,
-  type Process,
 } from '../system/processes.js';
 import { findInPath } from '../system/search-path.js';
-import { spawn } from '../system/spawn.js';
-import { cookieVariable, ownCookies, pidVariable, runDirVariable } from './environment.js';
+import { ownCookies, pidVariable, runDirVariable } from './environment.js';
+import { isLastHook, isMarkedOnly } from './process-mark.js';
+
+import treeKill from 'tree-kill';
 
 /** From SIGTERM to SIGKILL of what a hook has left. */
 export const graceMs = 2_000;
@@ -27,43 +28,7 @@ const mostListings = 32;
 /** How long killed processes are waited for: longer than this, the kernel holds them. */
 const goneWithinMs = 5_000;
 
-/**
- * The soft RLIMIT_LOCKS that qemu-trap has, and every process it starts from now on inherits, whatever becomes of its
- * environment. The kernel has not enforced that limit since 2.4.25 (getrlimit(2)): as a mark it costs nothing.
- */
-const markedLimit = 2 ** 40 + Math.floor(Math.random() * 2 ** 40);
-
-/** Marks qemu-trap itself, so that its hooks are. Where prlimit(1) is not there, the cookie has to do. */
-export function markHooksToCome(): void {
-  const child = spawn('prlimit', ['--pid', String(process.pid), `--locks=${markedLimit}:`], {
-    stdio: ['ignore', 'ignore', 'ignore'],
-  });
-  child.on('error', () => undefined);
-}
-
-const markedLimitBytes = Buffer.from(` ${markedLimit} `);
-const anyCookie = anyValueOf(cookieVariable);
 const anyOwnCookie = anyValueOf(cookieVariable, ownCookies);
-
-/** True for a process that comes from a hook of this qemu-trap, and has wiped its environment, or is in its execve(2). */
-function isMarkedOnly(pid: number): boolean {
-  return hasLimit(pid, markedLimitBytes) && hasInEnvironment(pid, anyCookie) === false;
-}
-
-/** The hooks that run now. What is only marked is nobody's in particular: it goes with the last of them. */
-const runningHooks = new Set<number>();
-
-export function hookStarted(pid: number): void {
-  runningHooks.add(pid);
-}
-
-export function hookEnded(pid: number): void {
-  runningHooks.delete(pid);
-}
-
-function isLastHook(hookPid: number): boolean {
-  return [...runningHooks].every((pid) => pid === hookPid);
-}
 
 interface Found {
   /** Its group and session, whoever carries its cookie, and all their descendants. */

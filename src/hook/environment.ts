@@ -1,5 +1,6 @@
 import { dirname } from 'node:path';
 import type { SignalName } from '../signals/names.js';
+import { cookieVariable } from '../system/own-environment.js';
 
 /** What a hook is told, besides what qemu-trap's own environment says. */
 export interface HookFacts {
@@ -39,9 +40,6 @@ export function signalOccasion(
   };
 }
 
-/** The variable that carries the cookie. */
-export const cookieVariable = 'QEMU_TRAP_COOKIE';
-
 export function randomDigits(): string {
   return Math.floor(Math.random() * 2 ** 52)
     .toString(16)
@@ -63,11 +61,6 @@ export function inheritedEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv 
   const inherited = { ...env };
   for (const name of notInherited) delete inherited[name];
   return inherited;
-}
-
-/** The environment of a program that qemu-trap starts for itself: what is left of a hook is ended, and this is not. */
-export function helperEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return { ...env, [cookieVariable]: 'none' };
 }
 
 /** A hook's $PATH: the folder of the `qmp` command, then what qemu-trap itself has. */

@@ -1,15 +1,13 @@
-import type { Config } from '../options/parse.js';
 import type { Log } from '../log/log.js';
 import type { HookOutcome } from '../outcome/hook-outcome.js';
-import { ruleFor, type RuleBook } from '../rules/resolve.js';
 import { wordSeconds } from '../system/duration.js';
+import { within } from '../system/settled-within.js';
+import { errorText } from '../system/usage-error.js';
 import { graceMs } from './descendants.js';
 import type { HookFacts } from './environment.js';
-import { findAround, type Around, type HookDirs, type HookFile } from './find.js';
-import { errorText } from '../system/usage-error.js';
-import { within } from '../system/settled-within.js';
-import { OutputPipes, type OutputPipe } from './output-pipes.js';
-import { runHook, type HookRun } from './process.js';
+import { type Around, type HookDirs, type HookFile, findAround } from './find.js';
+import { type OutputPipe, OutputPipes } from './output-pipes.js';
+import { type HookRun, runHook } from './process.js';
 import { stepsOf } from './steps.js';
 
 /** How long a hook around a run of QEMU has, in milliseconds, all its steps together; what it leaves has its grace besides. */
@@ -28,12 +26,6 @@ export interface AroundCall {
   /** Gives the path of a file in the run directory. */
   readonly file: (name: string) => string;
   readonly log: Log;
-}
-
-/** How long a stop may take from SIGTERM to qemu-trap's own end, in milliseconds. */
-export function longestStopMs(config: Pick<Config, 'killAfterMs'>, book: RuleBook): number {
-  const forEnd = findAround('end', book.dirs).length > 0 ? aroundTimeoutMs.end + graceMs : 0;
-  return ruleFor('SIGTERM', book).timeoutMs + config.killAfterMs + forEnd;
 }
 
 /** A run of the hook `start` or `end`. */

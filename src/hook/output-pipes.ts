@@ -3,7 +3,7 @@ import { Socket } from 'node:net';
 import { runFiles } from '../run-dir/files.js';
 import { spawn } from '../system/spawn.js';
 import { within } from '../system/settled-within.js';
-import { helperEnvironment } from './environment.js';
+import { helperEnvironment } from '../system/own-environment.js';
 
 /*
  * What Node calls a pipe to a child is a socket, and a script that writes to /dev/stderr by that name is refused

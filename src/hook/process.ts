@@ -2,11 +2,12 @@ import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { spawn } from '../system/spawn.js';
 import { hookOutcome, type HookOutcome } from '../outcome/hook-outcome.js';
-import { endDescendants, hookEnded, hookStarted } from './descendants.js';
+import { endDescendants } from './descendants.js';
 import { hookEnvironment, ownCookies, randomDigits, type HookFacts } from './environment.js';
 import { checkTrust, type TrustResult } from './trust.js';
 import type { HookFile } from './find.js';
 import { closePipe, readerOf, type OutputPipe } from './output-pipes.js';
+import { hookEnded, hookStarted } from './process-mark.js';
 
 /** When a hook's output begins to be read, in milliseconds: until then it waits, and the processor is the hook's. */
 const readAfterMs = 3;

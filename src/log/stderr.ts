@@ -2,10 +2,10 @@ import { closeSync, constants, fstatSync, openSync, type Stats, writeSync } from
 import { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import { isatty } from 'node:tty';
-import { helperEnvironment } from '../hook/environment.js';
 import { setBlocking } from '../system/node-internals.js';
 import { spawn } from '../system/spawn.js';
 import { isInBackground } from '../system/terminal.js';
+import { helperEnvironment } from '../system/own-environment.js';
 
 /** Whether stderr leads to journald, which says so in `$JOURNAL_STREAM` (systemd.exec(5)). */
 export function isJournal(env: NodeJS.ProcessEnv): boolean {

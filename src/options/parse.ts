@@ -1,11 +1,12 @@
 import minimist from 'minimist';
 import { options } from './table.js';
-import { parsePress, type PressGaps } from './press.js';
+import { parsePress } from './press.js';
 import { parseSeconds } from '../system/duration.js';
 import { parseSignalSpec, type SignalSpec } from '../rules/spec.js';
 import type { SignalName } from '../signals/names.js';
 import { longestSocketPath } from '../system/socket-path.js';
 import { UsageError } from '../system/usage-error.js';
+import type { PressGaps } from '../dispatch/press-gaps.js';
 
 /** What `--timeout` is if nobody says. */
 export const defaultTimeoutSeconds = 60;

@@ -1,8 +1,6 @@
+import type { PressGaps } from '../dispatch/press-gaps.js';
 import { parseSeconds } from '../system/duration.js';
 import { UsageError } from '../system/usage-error.js';
-
-/** Gaps between presses of the power button, in milliseconds, the last one repeated; empty: one press only. */
-export type PressGaps = readonly number[];
 
 /** Shorter gaps would only keep the monitor busy. */
 const shortestGapMs = 50;
@@ -18,9 +16,4 @@ export function parsePress(text: string): PressGaps {
     if (ms < shortestGapMs) throw new UsageError(`--press: ${gap} s is too short a gap: write 0.05 or more, or once`);
     return ms;
   });
-}
-
-/** The gap after press number `presses` (from 1), in milliseconds; Infinity where no other press is due. */
-export function gapAfter(gaps: PressGaps, presses: number): number {
-  return gaps[Math.min(presses, gaps.length) - 1] ?? Infinity;
 }

@@ -1,4 +1,4 @@
-import { constants } from 'node:os';
+import { signalNumber } from '../signals/names.js';
 import { isOthersChild, wasKilledHere, type Ending } from './ending.js';
 
 /** The exit statuses that are qemu-trap's own; after timeout(1). */
@@ -21,7 +21,7 @@ export function exitStatus(ending: Ending): number {
   if (ending.prevented !== null) return ending.prevented.stop ? 0 : status.failed;
   if (wasKilledHere(ending)) return status.killed;
   if (action === 'quit' && ending.cutOff) return status.forced;
-  if (signal !== null) return 128 + constants.signals[signal];
+  if (signal !== null) return 128 + signalNumber(signal);
   if (code !== null && code !== 0) return code;
   if (end === 'panic' || end === 'watchdog') return status.guestFailed;
   // A QEMU that is nobody's child here and has not said how it goes may have crashed.

@@ -1,13 +1,14 @@
 import type { ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import { hasMoreRights, identify, isIdentityAlive, isStopped, readProcess } from '../system/processes.js';
+import { hasMoreRights, isStopped, readProcess } from '../system/processes.js';
 import { keepReadable } from '../system/node-internals.js';
 import { spawnQemu } from '../system/spawn.js';
 import { within } from '../system/settled-within.js';
 import { dialMonitor } from '../qmp/dial.js';
 import type { LaunchPlan } from './launch-plan.js';
 import { findByConfig, findOwner, findStarted, readsConfig, startedVariable } from './socket-owner.js';
+import { identify, isIdentityAlive } from '../system/process-identity.js';
 
 export interface QemuExit {
   readonly code: number | null;

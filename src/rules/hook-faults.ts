@@ -6,8 +6,8 @@ import { findInterpreterFault } from '../hook/interpreter.js';
 import { isDirectoryOfSteps, stepsIn } from '../hook/steps.js';
 import { checkTrust, findDirectoryFault } from '../hook/trust.js';
 import { shellQuote } from '../system/permissions.js';
-import type { Rule, RuleBook } from './resolve.js';
 import { hookNames, parseSignal } from '../signals/names.js';
+import type { Rule, RuleBook } from './rule.js';
 
 /** Something about a hook that an administrator should mend; the guest gets its button all the same. */
 export interface HookFault {

@@ -1,24 +1,8 @@
-import { findForSignal, findScript, hookNamesOf, type HookDirs, type HookFile } from '../hook/find.js';
+import { type HookDirs, type HookFile, findForSignal, findScript, hookNamesOf } from '../hook/find.js';
 import { isDirectoryOfSteps, stepsIn } from '../hook/steps.js';
-import type { SignalSpec } from './spec.js';
-import { builtinRule, trappableSignals, type DefaultAction, type SignalName } from '../signals/names.js';
-
-/** What a signal does: the links of its chain in their order, and what comes when they have not ended QEMU. */
-export interface Rule {
-  readonly signal: SignalName;
-  readonly source: 'option' | 'hooks directory' | 'built-in';
-  readonly script: HookFile | null;
-  readonly monitorCommand: string | null;
-  /** From the signal to the default action, in milliseconds. */
-  readonly timeoutMs: number;
-  readonly defaultAction: DefaultAction;
-}
-
-export interface RuleBook {
-  readonly specs: ReadonlyMap<SignalName, SignalSpec>;
-  readonly dirs: HookDirs;
-  readonly timeoutMs: number;
-}
+import { type SignalName, trappableSignals } from '../signals/names.js';
+import { builtinRule } from './builtin.js';
+import type { Rule, RuleBook } from './rule.js';
 
 /*
  * What leaves its guest running. A rule made of it that names no default action has `none`: a reset on SIGHUP must
@@ -97,9 +81,4 @@ export function describeUnknownCommand(
 ): { readonly message: string; readonly fix: string } {
   const fix = 'write a command of QMP (query-commands lists them) or of the human monitor (help lists them)';
   return { fix, message: `--signal ${signal}: QEMU knows no monitor command '${command}': ${fix}` };
-}
-
-/** True where nothing is to be done on the signal at all. */
-export function isIgnored(rule: Rule): boolean {
-  return rule.script === null && rule.monitorCommand === null && rule.defaultAction === 'none';
 }

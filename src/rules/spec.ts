@@ -1,7 +1,8 @@
 import { readOpts } from '../qemu/option-syntax.js';
 import { parseSeconds } from '../system/duration.js';
-import { parseSignal, type DefaultAction, type SignalName } from '../signals/names.js';
+import { type SignalName, parseSignal } from '../signals/names.js';
 import { UsageError } from '../system/usage-error.js';
+import type { DefaultAction } from './builtin.js';
 
 /** A `--signal` rule as the user wrote it; what is not named is `undefined`. */
 export interface SignalSpec {

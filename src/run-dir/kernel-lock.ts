@@ -1,6 +1,6 @@
 import { closeSync, constants, fstatSync, ftruncateSync, lstatSync, openSync, readSync, writeSync } from 'node:fs';
-import { helperEnvironment } from '../hook/environment.js';
 import { spawnSync } from '../system/spawn.js';
+import { helperEnvironment } from '../system/own-environment.js';
 
 /*
  * A lock that the kernel holds for as long as this process lives (flock(2)), whatever pid or mount namespace another

@@ -1,9 +1,9 @@
 import { linkSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { shortDigest } from '../system/short-hash.js';
-import { identify, isIdentityAlive, readIdentity } from '../system/processes.js';
 import { UsageError } from '../system/usage-error.js';
 import { runFiles } from './files.js';
+import { identify, isIdentityAlive, readIdentity } from '../system/process-identity.js';
 
 /*
  * A lock by link(2), for a system without flock(1). It tells a holder that is dead by its pid and start time, and so

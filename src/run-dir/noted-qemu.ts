@@ -1,7 +1,7 @@
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
-import { identify, oldIdentity, readIdentity } from '../system/processes.js';
 import { runFiles } from './files.js';
 import type { RunDir } from './run-dir.js';
+import { identify, oldIdentity, readIdentity } from '../system/process-identity.js';
 
 /*
  * Which QEMU runs with a run directory: for scripts, and for whoever takes over.

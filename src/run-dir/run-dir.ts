@@ -11,13 +11,14 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { createParents } from '../system/make-directories.js';
-import { findWayFault, openToOthers, type Fault } from '../system/permissions.js';
-import { identify, isIdentityAlive, pidOf, readIdentity } from '../system/processes.js';
+import { type Fault, findWayFault, openToOthers } from '../system/permissions.js';
+import { identify, isIdentityAlive, pidOf, readIdentity } from '../system/process-identity.js';
+import { quietly } from '../system/quietly.js';
 import { longestSocketPath } from '../system/socket-path.js';
 import { stateDirectory } from '../system/state-directory.js';
-import { refusedBySystem, UsageError } from '../system/usage-error.js';
+import { UsageError, refusedBySystem } from '../system/usage-error.js';
 import { isLockingFile, isRunFile, runFiles } from './files.js';
-import { takeKernelLock, type KernelLock } from './kernel-lock.js';
+import { type KernelLock, takeKernelLock } from './kernel-lock.js';
 import { takeLinkedLock } from './linked-lock.js';
 import { asFileName } from './name.js';
 
@@ -284,14 +285,6 @@ function openAndLock(place: Place, vm: string, names: readonly string[]): Opened
 /** Removes directories that were made here, the last one first, unless somebody has put something into them. */
 function removeMade(made: readonly string[]): void {
   for (const directory of [...made].reverse()) quietly(() => rmdirSync(directory));
-}
-
-function quietly(remove: () => void): void {
-  try {
-    remove();
-  } catch {
-    // Gone already, or not empty: no reason to fail at the end.
-  }
 }
 
 /** False where it cannot be listed, too, for want of a descriptor. */

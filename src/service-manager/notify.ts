@@ -1,8 +1,8 @@
 import type { ChildProcess } from 'node:child_process';
-import type { State } from '../dispatch/step.js';
 import type { Log } from '../log/log.js';
 import { spawn } from '../system/spawn.js';
 import { isUnderWay, wordStatus } from './status-text.js';
+import type { State } from '../dispatch/state.js';
 
 /** By how much the service manager's clock is extended, each time (EXTEND_TIMEOUT_USEC of sd_notify(3)). */
 const extendMs = 20_000;

@@ -1,6 +1,6 @@
-import type { State } from '../dispatch/step.js';
 import { endCauses } from '../outcome/end-cause.js';
 import { describeRunState } from '../outcome/run-state.js';
+import type { State } from '../dispatch/state.js';
 
 /**
  * What `systemctl status` is to show: how the VM is, in words for people.

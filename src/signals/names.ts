@@ -3,43 +3,6 @@ import { constants } from 'node:os';
 /** A signal's name in the long form, as `kill -l` and signal(7) have it. */
 export type SignalName = NodeJS.Signals;
 
-/** What ends QEMU when the chain of a rule has not: see {@link BuiltinRule}. */
-export type DefaultAction = 'quit' | 'kill' | 'none';
-
-/** What a signal does where the user says nothing of it. */
-export interface BuiltinRule {
-  readonly script: string | null;
-  readonly monitorCommand: string | null;
-  readonly defaultAction: DefaultAction;
-  readonly why: string;
-}
-
-const powerdown = { script: 'powerdown', monitorCommand: 'system_powerdown', defaultAction: 'quit' } as const;
-const ignored: BuiltinRule = {
-  script: null,
-  monitorCommand: null,
-  defaultAction: 'none',
-  why: 'nothing was asked of it',
-};
-
-/** The built-in rules; a signal that has no row is logged and ignored. */
-export const builtinRules: Readonly<Partial<Record<SignalName, BuiltinRule>>> = {
-  SIGTERM: { ...powerdown, why: 'every service manager and every host shutdown stops a service with it' },
-  SIGINT: { ...powerdown, why: 'Ctrl-C, and the stop signal of Nomad' },
-  SIGHUP: { ...powerdown, why: 'the terminal has gone; it ends a bare QEMU too' },
-  SIGPWR: { ...powerdown, why: 'power is failing: init and container engines pass it on' },
-  SIGQUIT: {
-    script: null,
-    monitorCommand: null,
-    defaultAction: 'quit',
-    why: 'the way to say: now, and never mind the guest',
-  },
-};
-
-export function builtinRule(signal: SignalName): BuiltinRule {
-  return builtinRules[signal] ?? ignored;
-}
-
 /** Signals that reach nobody's handler, or that must not have one here. */
 const untrappable: Readonly<Partial<Record<SignalName, string>>> = {
   SIGKILL: 'the kernel lets nobody trap it (signal(7))',
@@ -79,6 +42,11 @@ export function parseSignal(text: string): { signal: SignalName } | { error: str
     return { error: `unknown signal '${text}': name one such as SIGTERM or hup (kill -l lists them)` };
   }
   return { signal };
+}
+
+/** As the kernel counts them (signal(7)). */
+export function signalNumber(signal: SignalName): number {
+  return constants.signals[signal];
 }
 
 /** The four spellings under which a hook for `signal` may lie in the hooks directory. */

@@ -1,9 +1,9 @@
 import { renameSync, writeFileSync } from 'node:fs';
-import type { State } from '../dispatch/step.js';
 import { unknownRunState } from '../outcome/run-state.js';
 import { runFiles } from '../run-dir/files.js';
-import type { DefaultAction, SignalName } from '../signals/names.js';
 import { readSmallFile } from '../system/small-file.js';
+import { type Serving, servingOf } from './progress.js';
+import type { State } from '../dispatch/state.js';
 
 /*
  * How a VM is, in a file of its run directory, for `qemu-trap --status`. Its times are of the monotonic clock of the
@@ -22,53 +22,9 @@ export interface VmStatus {
   readonly warning: string | null;
 }
 
-export interface Serving {
-  readonly signal: SignalName;
-  readonly waitsFor: 'qemu' | 'hook' | 'guest' | 'quit' | 'kill';
-  readonly since: number;
-  /** `null`: for as long as it takes. */
-  readonly until: number | null;
-  /** What comes then. */
-  readonly next: DefaultAction;
-}
-
 /** Now, on the clock of the file. */
 export function monotonicMs(): number {
   return Number(process.hrtime.bigint()) / 1e6;
-}
-
-const waits = { start: 'qemu', script: 'hook', command: 'guest', wait: 'guest' } as const;
-
-/** What is being waited for, the shutdown first; its times on the clock of the state. */
-export function servingOf({ stop, end, runs }: State): Serving[] {
-  const all: Serving[] = [...runs.values()].map((run) => ({
-    signal: run.rule.signal,
-    waitsFor: waits[run.link],
-    since: run.since,
-    until: run.deadline,
-    next: 'none',
-  }));
-  if (stop === null) return all;
-  const { since } = stop;
-  all.unshift(
-    end === null
-      ? // A hook that has pressed the button, and stays to press it again, waits for the guest as well.
-        {
-          signal: stop.rule.signal,
-          waitsFor: stop.powerdown ? 'guest' : waits[stop.link],
-          since,
-          until: stop.deadline,
-          next: stop.rule.defaultAction,
-        }
-      : {
-          signal: stop.rule.signal,
-          waitsFor: end.killed ? 'kill' : 'quit',
-          since,
-          until: end.killed ? null : end.killAt,
-          next: end.killed ? 'none' : 'kill',
-        },
-  );
-  return all;
 }
 
 /** After what was done on a signal, in milliseconds: the processor is the hook's, and QEMU's. */

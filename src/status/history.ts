@@ -15,11 +15,11 @@ import { join } from 'node:path';
 import { createParents } from '../system/make-directories.js';
 import type { EndCause } from '../outcome/end-cause.js';
 import type { EndKind, Verdict } from '../outcome/ending.js';
-import { identify, isIdentityAlive } from '../system/processes.js';
 import { asFileName } from '../run-dir/name.js';
 import type { SignalName } from '../signals/names.js';
 import { readSmallFile } from '../system/small-file.js';
 import { stateDirectory } from '../system/state-directory.js';
+import { identify, isIdentityAlive } from '../system/process-identity.js';
 
 /*
  * How the last runs of a VM ended: a file of JSON lines, which outlives them. A run has two lines with one `run`: the

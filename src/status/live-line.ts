@@ -1,8 +1,8 @@
 import { isatty } from 'node:tty';
-import type { State } from '../dispatch/step.js';
 import { usesTerminal } from '../qemu/argv.js';
-import { servingOf, type Serving } from './file.js';
 import type { Author, Stderr } from '../log/stderr.js';
+import { type Serving, servingOf } from './progress.js';
+import type { State } from '../dispatch/state.js';
 
 /** How often it is drawn anew while something is waited for, in milliseconds. */
 const drawEveryMs = 250;

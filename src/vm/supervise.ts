@@ -2,8 +2,8 @@ import { existsSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { onExit } from 'signal-exit';
 import type { Config } from '../options/parse.js';
 import { findFaults } from '../rules/hook-faults.js';
-import { helperEnvironment, inheritedEnvironment } from '../hook/environment.js';
-import { longestStopMs, runAround, type AroundRun } from '../hook/lifecycle.js';
+import { inheritedEnvironment } from '../hook/environment.js';
+import { type AroundRun, runAround } from '../hook/lifecycle.js';
 import { libDir, type Around } from '../hook/find.js';
 import { historyFile, OpenRecord, type RunRecord } from '../status/history.js';
 import type { Log } from '../log/log.js';
@@ -23,7 +23,7 @@ import { noteQemu, noteStarting } from '../run-dir/noted-qemu.js';
 import { openRunDir, type RunDir } from '../run-dir/run-dir.js';
 import { runFiles } from '../run-dir/files.js';
 import { openSavedState, putBack, setAside, stateFile, type SavedState, type StateFile } from './saved-state.js';
-import { allRules, ruleFor, type RuleBook } from '../rules/resolve.js';
+import { allRules, ruleFor } from '../rules/resolve.js';
 import { wordSeconds } from '../system/duration.js';
 import type { SignalName } from '../signals/names.js';
 import { clearedOf, requireOwnGround, takeOver } from './takeover.js';
@@ -36,6 +36,9 @@ import { keep, onTrapped } from '../signals/trap.js';
 import { errorText, refusedBySystem, UsageError } from '../system/usage-error.js';
 import { ReadyDescriptor } from './readiness.js';
 import { VmRun, type Adoption, type Charge, type Follower, type Setting, type Tap } from './vm.js';
+import type { RuleBook } from '../rules/rule.js';
+import { helperEnvironment } from '../system/own-environment.js';
+import { longestStopMs } from '../rules/longest-stop.js';
 
 /** The sockets in the run directory: a hook's own for each signal that has one, and the spare ones. */
 function placeMonitors(hooked: readonly SignalName[], file: (name: string) => string): Monitors {

@@ -3,7 +3,6 @@ import { dirname } from 'node:path';
 import { endLeftBy } from '../hook/descendants.js';
 import { adoptQemu, type AdoptedQemu } from '../qemu/adopt.js';
 import { isSameCommand, wasToResume } from '../qemu/argv.js';
-import { isIdentityAlive, pidOf } from '../system/processes.js';
 import { findStarted } from '../qemu/socket-owner.js';
 import { isStarting, notedQemu } from '../run-dir/noted-qemu.js';
 import { killQuietly, wakeStopped } from '../qemu/process.js';
@@ -14,6 +13,7 @@ import { openSavedState, type StateFile } from './saved-state.js';
 import { trappableSignals, type SignalName } from '../signals/names.js';
 import { errorText, UsageError } from '../system/usage-error.js';
 import type { Adoption, Charge } from './vm.js';
+import { isIdentityAlive, pidOf } from '../system/process-identity.js';
 
 /*
  * The road to a QEMU that this qemu-trap did not start: one that was left running by a qemu-trap which was killed, or

@@ -1,14 +1,14 @@
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Config } from '../options/parse.js';
-import { initialState, linkOf, nextTick, step, type Action, type Input, type State } from '../dispatch/step.js';
-import { isOfTreeWalk, markHooksToCome } from '../hook/descendants.js';
+import { step } from '../dispatch/step.js';
+import { isOfTreeWalk } from '../hook/descendants.js';
 import { inheritedEnvironment, signalOccasion } from '../hook/environment.js';
 import { libDir, type HookFile } from '../hook/find.js';
 import { OutputPipes } from '../hook/output-pipes.js';
 import { readyHook, runHook, type HookCall, type HookRun } from '../hook/process.js';
 import { stepsOf } from '../hook/steps.js';
-import { wordTelling, type Log } from '../log/log.js';
+import type { Log } from '../log/log.js';
 import type { ServiceManager } from '../service-manager/notify.js';
 import { endingOf, type Ending } from '../outcome/ending.js';
 import { guestEnded, isExiting, readEvent } from '../outcome/evidence.js';
@@ -39,15 +39,7 @@ import { runMonitorCommand, shownCommand, type CommandResult } from '../qmp/moni
 import { findUnknownCommands } from '../qmp/known-commands.js';
 import { MonitorClosed, QmpError, type QmpEvent } from '../qmp/messages.js';
 import { Relay } from '../qmp/server.js';
-import {
-  allRules,
-  describeUnknownCommand,
-  isIgnored,
-  ruleFor,
-  userCommands,
-  type Rule,
-  type RuleBook,
-} from '../rules/resolve.js';
+import { allRules, describeUnknownCommand, ruleFor, userCommands } from '../rules/resolve.js';
 import { wordSeconds } from '../system/duration.js';
 import type { SignalName } from '../signals/names.js';
 import { widenSignalPipe } from '../signals/pipe-size.js';
@@ -58,6 +50,11 @@ import { readRest } from '../system/node-internals.js';
 import { errorText } from '../system/usage-error.js';
 import type { ReadyDescriptor } from './readiness.js';
 import { within } from '../system/settled-within.js';
+import { type Rule, type RuleBook, isIgnored } from '../rules/rule.js';
+import { wordTelling } from './log-lines.js';
+import { markHooksToCome } from '../hook/process-mark.js';
+import type { Action, Input } from '../dispatch/messages.js';
+import { type State, initialState, linkOf, nextTick } from '../dispatch/state.js';
 
 /** setTimeout takes no more (Node's documentation of timers). */
 const longestTimeoutMs = 2 ** 31 - 1;

@@ -4,15 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Config } from '../../options/parse.js';
-import type { State } from '../../dispatch/step.js';
 import { status as exitStatuses } from '../../outcome/exit-status.js';
 import { openLog, type LogEvent } from '../../log/log.js';
 import { isOption, usesTerminal } from '../../qemu/argv.js';
 import type { Monitors } from '../../qemu/launch-plan.js';
 import { runFiles } from '../../run-dir/files.js';
 import { tapMonitor } from './tap.js';
-import { isIgnored, ruleFor, type Rule, type RuleBook } from '../../rules/resolve.js';
-import { builtinRule, parseSignal, type SignalName } from '../../signals/names.js';
+import { ruleFor } from '../../rules/resolve.js';
+import { type SignalName, parseSignal } from '../../signals/names.js';
 import { longestSocketPath } from '../../system/socket-path.js';
 import { supervise } from '../../vm/supervise.js';
 import { atTerminal } from '../../system/terminal.js';
@@ -20,6 +19,9 @@ import { UsageError } from '../../system/usage-error.js';
 import type { Follower } from '../../vm/vm.js';
 import { bootSector, guestSays } from './guest.js';
 import { Timeline } from './timeline.js';
+import { builtinRule } from '../../rules/builtin.js';
+import { type Rule, type RuleBook, isIgnored } from '../../rules/rule.js';
+import type { State } from '../../dispatch/state.js';
 
 /** How long the guest has to say that it is up, in milliseconds. */
 const upWithinMs = 60_000;

@@ -1,0 +1,84 @@
+import type { EndCause } from '../outcome/end-cause.js';
+import type { QemuEvent } from '../outcome/evidence.js';
+import type { HookOutcome } from '../outcome/hook-outcome.js';
+import type { Rule } from '../rules/rule.js';
+import type { SignalName } from '../signals/names.js';
+
+export type Input =
+  /** `times`: how often it came at once. */
+  | { readonly kind: 'signal'; readonly rule: Rule; readonly times: number; readonly atTerminal: boolean }
+  /** The control monitor answers. */
+  | { readonly kind: 'monitor-up'; readonly runState: string }
+  | { readonly kind: 'run-state'; readonly runState: string }
+  | { readonly kind: 'powerdown' }
+  | { readonly kind: 'qemu'; readonly event: QemuEvent }
+  /** The hook has been reaped; what came of it follows with `hook-end`. */
+  | { readonly kind: 'hook-exit'; readonly signal: SignalName }
+  | { readonly kind: 'hook-end'; readonly signal: SignalName; readonly outcome: HookOutcome }
+  /** `isPress`: of a press of the power button, and not of a command of the rule. */
+  | { readonly kind: 'command-end'; readonly signal: SignalName; readonly ok: boolean; readonly isPress: boolean }
+  /** QEMU has ended: what was counted is told, and nothing is decided any more. */
+  | { readonly kind: 'gone' }
+  | { readonly kind: 'tick' };
+
+/** Why the next stage of a chain takes over. */
+export type NextLinkReason =
+  | 'hook-failed'
+  | 'hook-timeout'
+  | 'command-failed'
+  | 'command-done'
+  | 'reserve'
+  | 'guest-reset';
+
+/** What is told to the log; log.ts words it. */
+export type Telling =
+  | {
+      readonly event: 'shutdown';
+      readonly signal: SignalName;
+      readonly timeoutMs: number;
+      readonly waitsForMonitor: boolean;
+    }
+  | { readonly event: 'stands'; readonly signal: SignalName; readonly first: SignalName }
+  | { readonly event: 'refused'; readonly signal: SignalName; readonly first: SignalName }
+  | { readonly event: 'ignored'; readonly signal: SignalName; readonly times: number }
+  | { readonly event: 'coalesced'; readonly signal: SignalName; readonly times: number }
+  | { readonly event: 'again-to-force' }
+  | { readonly event: 'lost-time'; readonly signal: SignalName; readonly ms: number }
+  | { readonly event: 'dropped'; readonly signal: SignalName }
+  | {
+      readonly event: 'next-link';
+      readonly signal: SignalName;
+      readonly command: string;
+      readonly because: NextLinkReason;
+    }
+  | { readonly event: 'failed'; readonly signal: SignalName }
+  | { readonly event: 'command-timeout'; readonly signal: SignalName }
+  | {
+      readonly event: 'default-action';
+      readonly signal: SignalName;
+      readonly action: 'quit' | 'kill';
+      readonly cause: EndCause;
+    }
+  | { readonly event: 'kill'; readonly cause: EndCause }
+  /** QEMU said that it exits, and neither exits nor stays. */
+  | { readonly event: 'exit-hangs'; readonly afterMs: number }
+  | { readonly event: 'abandoned' };
+
+export type Action =
+  | { readonly do: 'run-hook'; readonly rule: Rule; readonly deadline: number }
+  | { readonly do: 'end-hook'; readonly signal: SignalName }
+  /** Ask QEMU for its run state, and give it in as `run-state`. */
+  | { readonly do: 'ask-run-state' }
+  /** No hook may write to its monitor any more. */
+  | { readonly do: 'silence-hooks' }
+  /** Run the rule's monitor command. */
+  | { readonly do: 'command'; readonly signal: SignalName; readonly command: string }
+  /** Press the power button, of a guest made to hear it; `isRunning`: nothing has to be asked first. */
+  | { readonly do: 'press'; readonly signal: SignalName; readonly isRunning: boolean }
+  /** Let a guest go on that stands still though its button was pressed. */
+  | { readonly do: 'let-go-on'; readonly signal: SignalName }
+  | { readonly do: 'quit' }
+  | { readonly do: 'kill' }
+  /** Not even SIGKILL ended QEMU in time: stop waiting for it. */
+  | { readonly do: 'abandon' }
+  | { readonly do: 'tell'; readonly telling: Telling };
