@@ -8,11 +8,12 @@ import { openLog, type Log } from './log/log.js';
 import { vmName } from './qemu/argv.js';
 import { plainJson, plainText } from './log/plain-text.js';
 import { isJournal, openStderr } from './log/stderr.js';
-import { standIn, supervise } from './vm/supervise.js';
+import { supervise } from './vm/supervise.js';
 import { reachQemu } from './vm/takeover.js';
 import { untrap } from './signals/trap.js';
 import { isSystemError, refusedBySystem, UsageError } from './system/usage-error.js';
 import type { RuleBook } from './rules/rule.js';
+import { standIn } from './vm/attach.js';
 
 const defaultHooksDir = '/etc/qemu-trap/hooks';
 /** How long a slow reader of stderr has for the last line, when nothing else is left to be done. */

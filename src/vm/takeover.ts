@@ -12,8 +12,8 @@ import { runFiles, signalOfHookFile } from '../run-dir/files.js';
 import { openSavedState, type StateFile } from './saved-state.js';
 import { trappableSignals, type SignalName } from '../signals/names.js';
 import { errorText, UsageError } from '../system/usage-error.js';
-import type { Adoption, Charge } from './vm.js';
 import { isIdentityAlive, pidOf } from '../system/process-identity.js';
+import type { Adoption, Charge } from './context.js';
 
 /*
  * The road to a QEMU that this qemu-trap did not start: one that was left running by a qemu-trap which was killed, or

@@ -1,16 +1,17 @@
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { Socket } from 'node:net';
-import type { Config } from '../options/parse.js';
+import type { Action, Input } from '../dispatch/messages.js';
+import { initialState, linkOf, nextTick } from '../dispatch/state.js';
 import { step } from '../dispatch/step.js';
+import { FreezeGuard, toShutDown } from '../guest-agent/freeze-guard.js';
 import { isOfTreeWalk } from '../hook/descendants.js';
 import { inheritedEnvironment, signalOccasion } from '../hook/environment.js';
-import { libDir, type HookFile } from '../hook/find.js';
+import { type HookFile, libDir } from '../hook/find.js';
 import { OutputPipes } from '../hook/output-pipes.js';
-import { readyHook, runHook, type HookCall, type HookRun } from '../hook/process.js';
+import { markHooksToCome } from '../hook/process-mark.js';
+import { type HookCall, type HookRun, readyHook, runHook } from '../hook/process.js';
 import { stepsOf } from '../hook/steps.js';
-import type { Log } from '../log/log.js';
-import type { ServiceManager } from '../service-manager/notify.js';
-import { endingOf, type Ending } from '../outcome/ending.js';
+import { type Ending, endingOf } from '../outcome/ending.js';
 import { guestEnded, isExiting, readEvent } from '../outcome/evidence.js';
 import type { HookOutcome } from '../outcome/hook-outcome.js';
 import {
@@ -23,38 +24,32 @@ import {
   savingRunState,
   unknownRunState,
 } from '../outcome/run-state.js';
-import { keepSpareDescriptor } from '../system/processes.js';
 import { guestSource, startsPaused, waitsForConnection } from '../qemu/argv.js';
 import { HookMonitors } from '../qemu/hook-connections.js';
-import type { Monitors } from '../qemu/launch-plan.js';
 import { letGoOn, pressPowerButton, queryRunState } from '../qemu/power-button.js';
-import type { Qemu, QemuExit } from '../qemu/process.js';
-import type { RunDir } from '../run-dir/run-dir.js';
-import { runFiles } from '../run-dir/files.js';
-import { noteQemu, noteStarted } from '../run-dir/noted-qemu.js';
-import { abandonSave, type SavedState, type StateFile } from './saved-state.js';
+import type { QemuExit } from '../qemu/process.js';
 import { QmpClient } from '../qmp/client.js';
-import { FreezeGuard, toShutDown } from '../guest-agent/freeze-guard.js';
-import { runMonitorCommand, shownCommand, type CommandResult } from '../qmp/monitor-command.js';
 import { findUnknownCommands } from '../qmp/known-commands.js';
 import { MonitorClosed, QmpError, type QmpEvent } from '../qmp/messages.js';
+import { type CommandResult, runMonitorCommand, shownCommand } from '../qmp/monitor-command.js';
 import { Relay } from '../qmp/server.js';
 import { allRules, describeUnknownCommand, ruleFor, userCommands } from '../rules/resolve.js';
-import { wordSeconds } from '../system/duration.js';
+import { type Rule, isIgnored } from '../rules/rule.js';
+import { runFiles } from '../run-dir/files.js';
+import { noteQemu, noteStarted } from '../run-dir/noted-qemu.js';
 import type { SignalName } from '../signals/names.js';
 import { widenSignalPipe } from '../signals/pipe-size.js';
-import { atTerminal } from '../system/terminal.js';
-import { onTrapped, rehearsalSignal, rehearse, type Trapped } from '../signals/trap.js';
+import { type Trapped, onTrapped, rehearsalSignal, rehearse } from '../signals/trap.js';
 import { releaseInherited } from '../system/descriptors.js';
+import { wordSeconds } from '../system/duration.js';
 import { readRest } from '../system/node-internals.js';
-import { errorText } from '../system/usage-error.js';
-import type { ReadyDescriptor } from './readiness.js';
+import { keepSpareDescriptor } from '../system/processes.js';
 import { within } from '../system/settled-within.js';
-import { type Rule, type RuleBook, isIgnored } from '../rules/rule.js';
+import { atTerminal } from '../system/terminal.js';
+import { errorText } from '../system/usage-error.js';
+import type { Adoption, Charge, Setting, Shutdown } from './context.js';
 import { wordTelling } from './log-lines.js';
-import { markHooksToCome } from '../hook/process-mark.js';
-import type { Action, Input } from '../dispatch/messages.js';
-import { type State, initialState, linkOf, nextTick } from '../dispatch/state.js';
+import { type SavedState, abandonSave } from './saved-state.js';
 
 /** setTimeout takes no more (Node's documentation of timers). */
 const longestTimeoutMs = 2 ** 31 - 1;
@@ -81,66 +76,6 @@ const runStateEvents: readonly string[] = ['STOP', 'RESUME', 'SUSPEND', 'WAKEUP'
 
 /** Settled already: what comes after it comes after the step of the core that led there, and its words. */
 const whatLedHereIsTold = Promise.resolve();
-
-/** A QEMU that this qemu-trap did not start. */
-export interface Adoption {
-  /** How long it has been there, in milliseconds. */
-  readonly ageMs: number;
-  /** The command line that was asked for is not the one it runs with. */
-  readonly isOther: boolean;
-  /** It has one monitor, of somebody else's making: qemu-trap itself shares that out to hooks and scripts. */
-  readonly sharesMonitor: boolean;
-  /** Settled when nothing is left of the hooks of a qemu-trap that served it before, and was killed. */
-  readonly cleared: Promise<void>;
-}
-
-/** A QEMU that runs, and what goes with it. */
-export interface Charge {
-  readonly qemu: Qemu;
-  readonly monitors: Monitors;
-  readonly runDir: RunDir;
-  /** What QEMU was started to resume. */
-  readonly saved: SavedState | null;
-  /** Where QEMU finds that, in the words of `migrate-incoming`, the first that it knows. */
-  readonly incoming: readonly string[];
-  /** `null` where qemu-trap has started it. */
-  readonly adoption: Adoption | null;
-}
-
-/** A shutdown, from its signal on. */
-export interface Shutdown {
-  readonly signal: SignalName;
-  /** On the clock of `performance.now()`. */
-  readonly since: number;
-  readonly timeoutMs: number;
-}
-
-/** Is shown each state, after what it led to has been done. */
-export interface Follower {
-  follow(state: State): void;
-  /** What somebody should look after; `null` when that is over. */
-  warn?(warning: string | null): void;
-  /** QEMU has gone. */
-  close(): void;
-}
-
-/** What a VM is run with, each time its QEMU is started. */
-export interface Setting {
-  readonly config: Config;
-  readonly vm: string;
-  readonly book: RuleBook;
-  readonly log: Log;
-  readonly stateFile: StateFile | null;
-  readonly manager: ServiceManager;
-  readonly ready: ReadyDescriptor | null;
-  readonly followers: readonly Follower[];
-  /** Puts something between hooks and their monitors; `null` where hooks have QEMU's own. */
-  readonly tap: Tap | null;
-  readonly isRehearsal: boolean;
-}
-
-/** @returns the monitors that hooks are to have in the place of these */
-export type Tap = (monitors: Monitors) => Promise<Monitors>;
 
 /** What one file of a hook has to know of the whole. */
 interface StepOfChain {

@@ -16,12 +16,12 @@ import { longestSocketPath } from '../../system/socket-path.js';
 import { supervise } from '../../vm/supervise.js';
 import { atTerminal } from '../../system/terminal.js';
 import { UsageError } from '../../system/usage-error.js';
-import type { Follower } from '../../vm/vm.js';
 import { bootSector, guestSays } from './guest.js';
 import { Timeline } from './timeline.js';
 import { builtinRule } from '../../rules/builtin.js';
 import { type Rule, type RuleBook, isIgnored } from '../../rules/rule.js';
 import type { State } from '../../dispatch/state.js';
+import type { Follower } from '../../vm/context.js';
 
 /** How long the guest has to say that it is up, in milliseconds. */
 const upWithinMs = 60_000;

@@ -1,0 +1,33 @@
+import type { AdoptedQemu } from '../qemu/adopt.js';
+import { runFiles } from '../run-dir/files.js';
+import { noteQemu } from '../run-dir/noted-qemu.js';
+import { checkStateDirectory } from '../system/state-directory.js';
+import type { Adoption, Service } from './context.js';
+import { checkCall, distrustedStateDirectory } from './preflight.js';
+import { clearedOf, requireOwnGround } from './takeover.js';
+import { Watch } from './watch.js';
+import { prepare } from './workspace.js';
+
+/**
+ * Stands in for a QEMU that runs already, to its end.
+ * @returns the exit status
+ * @throws {UsageError} before it is served
+ */
+export async function standIn(service: Service, qemu: AdoptedQemu): Promise<number> {
+  const { config, vm } = service;
+  const ready = checkCall(config, process.env);
+  const distrusted = checkStateDirectory(config.stateDir, process.env);
+  if (distrusted !== null && config.stateDir !== null) throw distrustedStateDirectory(distrusted);
+  const { runDir, monitors } = prepare(config, vm, ready, [], process.env);
+  requireOwnGround(runDir, config.attach ?? '', qemu.pid);
+  // A guest that a hook of a killed one has frozen is still to be thawed.
+  runDir.clear(runFiles.frozen);
+  // So that no other is started in its place.
+  noteQemu(runDir, qemu.pid);
+  const cleared = clearedOf(runDir);
+  const adoption: Adoption = { ageMs: qemu.ageMs, isOther: false, sharesMonitor: true, cleared };
+  const watch = new Watch(service, runDir, null, ready, cleared, distrusted === null);
+  // What it leaves is nothing that whoever comes next would need: that one attaches anew.
+  const { ending } = await watch.over({ qemu, monitors, runDir, saved: null, incoming: [], adoption }, false);
+  return watch.conclude(ending);
+}

@@ -1,0 +1,84 @@
+import type { State } from '../dispatch/state.js';
+import type { Log } from '../log/log.js';
+import type { Config } from '../options/parse.js';
+import type { Monitors } from '../qemu/launch-plan.js';
+import type { Qemu } from '../qemu/process.js';
+import type { RuleBook } from '../rules/rule.js';
+import type { RunDir } from '../run-dir/run-dir.js';
+import type { ServiceManager } from '../service-manager/notify.js';
+import type { SignalName } from '../signals/names.js';
+import type { ReadyDescriptor } from './readiness.js';
+import type { SavedState, StateFile } from './saved-state.js';
+
+/** A QEMU that this qemu-trap did not start. */
+export interface Adoption {
+  /** How long it has been there, in milliseconds. */
+  readonly ageMs: number;
+  /** The command line that was asked for is not the one it runs with. */
+  readonly isOther: boolean;
+  /** It has one monitor, of somebody else's making: qemu-trap itself shares that out to hooks and scripts. */
+  readonly sharesMonitor: boolean;
+  /** Settled when nothing is left of the hooks of a qemu-trap that served it before, and was killed. */
+  readonly cleared: Promise<void>;
+}
+
+/** A QEMU that runs, and what goes with it. */
+export interface Charge {
+  readonly qemu: Qemu;
+  readonly monitors: Monitors;
+  readonly runDir: RunDir;
+  /** What QEMU was started to resume. */
+  readonly saved: SavedState | null;
+  /** Where QEMU finds that, in the words of `migrate-incoming`, the first that it knows. */
+  readonly incoming: readonly string[];
+  /** `null` where qemu-trap has started it. */
+  readonly adoption: Adoption | null;
+}
+
+/** A shutdown, from its signal on. */
+export interface Shutdown {
+  readonly signal: SignalName;
+  /** On the clock of `performance.now()`. */
+  readonly since: number;
+  readonly timeoutMs: number;
+}
+
+/** Is shown each state, after what it led to has been done. */
+export interface Follower {
+  follow(state: State): void;
+  /** What somebody should look after; `null` when that is over. */
+  warn?(warning: string | null): void;
+  /** QEMU has gone. */
+  close(): void;
+}
+
+/** What a VM is run with, each time its QEMU is started. */
+export interface Setting {
+  readonly config: Config;
+  readonly vm: string;
+  readonly book: RuleBook;
+  readonly log: Log;
+  readonly stateFile: StateFile | null;
+  readonly manager: ServiceManager;
+  readonly ready: ReadyDescriptor | null;
+  readonly followers: readonly Follower[];
+  /** Puts something between hooks and their monitors; `null` where hooks have QEMU's own. */
+  readonly tap: Tap | null;
+  readonly isRehearsal: boolean;
+}
+
+/** @returns the monitors that hooks are to have in the place of these */
+export type Tap = (monitors: Monitors) => Promise<Monitors>;
+
+/** What a VM is to be run with. */
+export interface Service {
+  readonly config: Config;
+  readonly vm: string;
+  readonly book: RuleBook;
+  readonly log: Log;
+  /** Besides those that every VM has. */
+  readonly followers: readonly Follower[];
+  readonly tap: Tap | null;
+  /** Of one signal, with a throw-away guest: `start` and `end` are not run. */
+  readonly isRehearsal: boolean;
+}

@@ -1,0 +1,42 @@
+import type { Config } from '../options/parse.js';
+import { daemonizes, unfinishedOption } from '../qemu/argv.js';
+import { requireQemu } from '../qemu/helpers.js';
+import { inheritedDescriptors, isWritable } from '../system/descriptors.js';
+import type { Fault } from '../system/permissions.js';
+import { UsageError } from '../system/usage-error.js';
+import { ReadyDescriptor } from './readiness.js';
+
+/** Refuses what cannot be served. */
+export function checkCall(config: Config, env: NodeJS.ProcessEnv): ReadyDescriptor | null {
+  if (config.mode === 'run') {
+    if (daemonizes(config.qemu)) {
+      throw new UsageError(
+        '-daemonize: qemu-trap must stay the parent of QEMU: leave the option out, your service manager does its work',
+      );
+    }
+    requireQemu(config.qemu[0] ?? '', env);
+    const unfinished = unfinishedOption(config.qemu);
+    if (unfinished !== null)
+      throw new UsageError(`QEMU's ${unfinished}: its value is missing: write it after it, or leave the option out`);
+  }
+  const { readyFd } = config;
+  if (readyFd === null) return null;
+  if (!(inheritedDescriptors().includes(readyFd) && isWritable(readyFd))) {
+    throw new UsageError(
+      `--ready-fd ${readyFd}: no such file descriptor is open for writing: open it in the shell (${readyFd}>FILE), or have the service manager open it`,
+    );
+  }
+  return new ReadyDescriptor(readyFd);
+}
+
+export function distrustedStateDirectory({
+  path,
+  fault,
+}: {
+  readonly path: string;
+  readonly fault: Fault;
+}): UsageError {
+  return new UsageError(
+    `state directory ${path}: ${fault.what} (mend it: ${fault.mend}, or name another with --state-dir)`,
+  );
+}
