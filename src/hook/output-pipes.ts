@@ -53,11 +53,6 @@ export class OutputPipes {
     void this.#refill();
   }
 
-  /** Settled when those to begin with are there, or are not to be had. */
-  async prepared(): Promise<void> {
-    await this.#making;
-  }
-
   /** Takes a pipe back that no hook has had. */
   putBack(pipe: OutputPipe): void {
     if (this.#closed) closePipe(pipe);

@@ -4,7 +4,7 @@ import { spawn } from '../system/spawn.js';
 import { hookOutcome, type HookOutcome } from '../outcome/hook-outcome.js';
 import { endDescendants } from './descendants.js';
 import { hookEnvironment, ownCookies, randomDigits, type HookFacts } from './environment.js';
-import { checkTrust, type TrustResult } from './trust.js';
+import { checkTrust } from './trust.js';
 import type { HookFile } from './find.js';
 import { closePipe, readerOf, type OutputPipe } from './output-pipes.js';
 import { hookEnded, hookStarted } from './process-mark.js';
@@ -53,28 +53,10 @@ function wordSpawnError(error: NodeJS.ErrnoException): string {
   }
 }
 
-/** Nobody else's as long as the host is up; a guess at it would gain nobody anything. */
-function newCookie(): string {
-  return ownCookies + randomDigits();
-}
-
-interface Ready {
-  readonly trust: TrustResult;
-  readonly cookie: string;
-  readonly env: NodeJS.ProcessEnv;
-}
-
-/** What a hook's start needs, found out and put together; nothing is touched. */
-export function readyHook({ file, facts, inherited }: Pick<HookCall, 'file' | 'facts' | 'inherited'>): Ready {
-  const trust = checkTrust(file.path, file.ours);
-  const cookie = newCookie();
-  return { trust, cookie, env: hookEnvironment({ ...facts, hook: file.path, cookie }, inherited) };
-}
-
 /** Runs a hook as the contract says: directly, in a group of its own, the monitor on fd 3, its output to the log. */
 export function runHook(call: HookCall): HookRun {
-  const { path } = call.file;
-  const { output } = call;
+  const { file, output } = call;
+  const { path } = file;
   const notRun = (why: string): HookRun => {
     if (output !== null) closePipe(output);
     return {
@@ -84,9 +66,11 @@ export function runHook(call: HookCall): HookRun {
       end: () => undefined,
     };
   };
-  const { trust, cookie, env } = readyHook(call);
+  const trust = checkTrust(path, file.ours);
   if (!trust.trusted) return notRun(`cannot be trusted: ${trust.what} (mend it: ${trust.mend})`);
 
+  const cookie = ownCookies + randomDigits();
+  const env = hookEnvironment({ ...call.facts, hook: path, cookie }, call.inherited);
   const startedAt = performance.now();
   let child: ReturnType<typeof spawn>;
   try {

@@ -96,11 +96,6 @@ export class HookMonitors {
     return this.takeReady(signal);
   }
 
-  /** Settled when every connection is there, or is not to be had for now. */
-  async prepared(): Promise<void> {
-    await Promise.all(this.#coming.values());
-  }
-
   /** QEMU exits or is told to, or stays after all: meanwhile nothing is said on any of these. */
   hold(isHeld: boolean): void {
     this.#isHeld = isHeld;

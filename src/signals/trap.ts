@@ -6,8 +6,6 @@ export interface Trapped {
   readonly at: number;
   /** How often: what comes in one turn of the event loop is one, as it is for the kernel while a signal is pending. */
   readonly times: number;
-  /** It is qemu-trap's own, and means nothing: see {@link rehearse}. */
-  readonly isRehearsal: boolean;
 }
 
 /*
@@ -16,28 +14,15 @@ export interface Trapped {
 const early = new Map<SignalName, Trapped>();
 /** Leaves a signal to the next listener; of each the first one only. */
 export function keep(trapped: Trapped): void {
-  if (!early.has(trapped.signal) && !trapped.isRehearsal) early.set(trapped.signal, trapped);
+  if (!early.has(trapped.signal)) early.set(trapped.signal, trapped);
 }
 let deliver = keep;
 
 /*
  * Signals that came again in this turn of the loop. In a storm they must cost next to nothing: libuv's signal pipe
- * holds 4,096, and while it is full a SIGTERM is lost.
+ * holds 4,096, and while it is full what comes is lost (uv__signal_handler of libuv).
  */
 const again = new Map<SignalName, number>();
-
-/** Ignored by default (signal(7)), and of no use to anybody but programs with out-of-band data on a socket. */
-export const rehearsalSignal = 'SIGURG';
-let rehearsing = false;
-
-/**
- * Has {@link rehearsalSignal} go the way of a signal, from the kernel to the listener. One that comes from elsewhere at
- * the same time is lost with it: so not where anything is to be done on it.
- */
-export function rehearse(): void {
-  rehearsing = true;
-  process.kill(process.pid, rehearsalSignal);
-}
 
 function trapped(signal: SignalName): void {
   const count = again.get(signal);
@@ -47,9 +32,7 @@ function trapped(signal: SignalName): void {
   }
   const isFirst = again.size === 0;
   again.set(signal, 0);
-  const isRehearsal = rehearsing && signal === rehearsalSignal;
-  if (isRehearsal) rehearsing = false;
-  deliver({ signal, at: performance.now(), times: 1, isRehearsal });
+  deliver({ signal, at: performance.now(), times: 1 });
   if (isFirst) setImmediate(deliverRest);
 }
 
@@ -57,7 +40,7 @@ function deliverRest(): void {
   const rest = [...again];
   again.clear();
   const at = performance.now();
-  for (const [signal, times] of rest) if (times > 0) deliver({ signal, at, times, isRehearsal: false });
+  for (const [signal, times] of rest) if (times > 0) deliver({ signal, at, times });
 }
 
 for (const signal of trappableSignals) {

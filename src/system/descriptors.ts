@@ -20,7 +20,7 @@ const accessMode = constants.O_RDONLY | constants.O_WRONLY | constants.O_RDWR;
  * The flags of open(2), with O_CLOEXEC.
  * @throws NodeJS.ErrnoException if it is not open
  */
-export function flagsOf(fd: number): number {
+function flagsOf(fd: number): number {
   const flags = /^flags:\s*([0-7]+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1];
   return Number.parseInt(flags ?? '0', 8);
 }

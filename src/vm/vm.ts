@@ -1,5 +1,4 @@
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
-import { Socket } from 'node:net';
 import type { Action, Input } from '../dispatch/messages.js';
 import { initialState, linkOf, nextTick } from '../dispatch/state.js';
 import { step } from '../dispatch/step.js';
@@ -9,7 +8,7 @@ import { inheritedEnvironment, signalOccasion } from '../hook/environment.js';
 import { type HookFile, libDir } from '../hook/find.js';
 import { OutputPipes } from '../hook/output-pipes.js';
 import { markHooksToCome } from '../hook/process-mark.js';
-import { type HookCall, type HookRun, readyHook, runHook } from '../hook/process.js';
+import { type HookCall, type HookRun, runHook } from '../hook/process.js';
 import { stepsOf } from '../hook/steps.js';
 import { type Ending, endingOf } from '../outcome/ending.js';
 import { guestEnded, isExiting, readEvent } from '../outcome/evidence.js';
@@ -34,12 +33,11 @@ import { MonitorClosed, QmpError, type QmpEvent } from '../qmp/messages.js';
 import { type CommandResult, runMonitorCommand, shownCommand } from '../qmp/monitor-command.js';
 import { Relay } from '../qmp/server.js';
 import { allRules, describeUnknownCommand, ruleFor, userCommands } from '../rules/resolve.js';
-import { type Rule, isIgnored } from '../rules/rule.js';
+import type { Rule } from '../rules/rule.js';
 import { runFiles } from '../run-dir/files.js';
 import { noteQemu, noteStarted } from '../run-dir/noted-qemu.js';
 import type { SignalName } from '../signals/names.js';
-import { widenSignalPipe } from '../signals/pipe-size.js';
-import { type Trapped, onTrapped, rehearsalSignal, rehearse } from '../signals/trap.js';
+import { type Trapped, onTrapped } from '../signals/trap.js';
 import { releaseInherited } from '../system/descriptors.js';
 import { wordSeconds } from '../system/duration.js';
 import { readRest } from '../system/node-internals.js';
@@ -150,38 +148,8 @@ export class VmRun {
     this.#untrap = onTrapped((trapped) => this.#take(trapped));
   }
 
-  #take({ signal, at, times, isRehearsal }: Trapped): void {
-    if (isRehearsal) this.attempt(() => this.#rehearse());
-    else this.#feed({ kind: 'signal', rule: this.#rule(signal), times, atTerminal }, at);
-  }
-
-  async #prepareToRehearse(): Promise<void> {
-    await Promise.all([this.#hookMonitors?.prepared(), this.#outputPipes?.prepared()]);
-    if (!this.#over && isIgnored(this.#rule(rehearsalSignal))) this.attempt(rehearse);
-  }
-
-  /**
-   * Goes the way from a signal to its action, up to where it would touch anything. V8 compiles a function when it is
-   * first called, and the one signal that counts is the first of its process.
-   */
-  #rehearse(): void {
-    const { state } = step(initialState(this.#state.limits), { kind: 'monitor-up', runState: 'running' }, 0);
-    for (const rule of allRules(this.setting.book)) {
-      const stepped = step(state, { kind: 'signal', rule, times: 1, atTerminal }, 0);
-      for (const action of stepped.actions) if (action.do === 'tell') wordTelling(action.telling);
-      nextTick(stepped.state);
-      const steps = rule.script === null ? { files: [] } : stepsOf(rule.script);
-      if ('files' in steps) for (const file of steps.files) readyHook(this.#callOf(rule.signal, file, 0));
-    }
-    void pressPowerButton({ execute: async () => ({ status: 'running' }) }, true);
-    // Of each, the shortest way out: what is too late, or not there to be run or ended, or of a monitor that has closed.
-    const file = { path: '', ours: false };
-    const call = this.#callOf(rehearsalSignal, file, 0);
-    void this.#runHook({ ...this.#rule(rehearsalSignal), script: null }, 0);
-    void this.#runFile(rehearsalSignal, file, { deadline: 0, tooLate: () => true, isLast: true });
-    runHook({ ...call, monitor: new Socket(), output: null, onOutput: () => undefined });
-    this.#perform({ do: 'end-hook', signal: rehearsalSignal });
-    void this.#command(rehearsalSignal, '', () => Promise.reject(new MonitorClosed()), true);
+  #take({ signal, at, times }: Trapped): void {
+    this.#feed({ kind: 'signal', rule: this.#rule(signal), times, atTerminal }, at);
   }
 
   /** An error of qemu-trap's own: said, and survived, for QEMU still runs. */
@@ -295,13 +263,11 @@ export class VmRun {
       this.attempt(() => (this.#outputPipes = new OutputPipes(this.charge.runDir.file)));
       // A QEMU that refuses its saved state is started again, and must not be taken for what a hook has left.
       if (!this.#resuming) this.attempt(markHooksToCome);
-      this.attempt(widenSignalPipe);
       await this.#enableMigrationEvents();
       const runState = await this.#queryRunState();
       if (adoption !== null) this.#tellAdoption(adoption, runState);
       this.#feed({ kind: 'monitor-up', runState });
       this.#tellReady();
-      void this.#prepareToRehearse();
       this.#warnOfUnknownCommands().catch((error: unknown) => error instanceof MonitorClosed || this.survive(error));
       if (adoption !== null)
         this.#inherit(adoption, runState).catch(
