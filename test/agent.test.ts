@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { copyFileSync, existsSync } from 'node:fs';
 import { test, type TestContext } from 'node:test';
-import { Lab, until } from './lab.js';
+import { Lab, read, until } from './lab.js';
 import { Linux, needsLinux, says } from './linux.js';
 
 /*
@@ -36,6 +36,7 @@ for (const [agent, words, reason] of [
     const { linux, trap } = await start(t, words, byAgent);
     trap.kill('SIGTERM');
     assert.equal(await trap.status(), 0);
+    assert.equal(linux.said(says.asked), 0, read(linux.serial));
     assert.match((await trap.event('hook-output')).message, reason);
     assert.equal(trap.events('next-link')[0]?.['because'], 'hook-failed');
     assert.equal(linux.said(says.pressed), 1);

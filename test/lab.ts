@@ -25,7 +25,7 @@ import { identify } from '../src/system/process-identity.js';
  */
 
 export const program = resolve('dist/qemu-trap.cjs');
-const patienceMs = 30_000;
+const patienceMs = 60_000;
 
 /** Every Node that qemu-trap is for and that is here, by its major version: the tests' own, and what setup.sh has fetched. */
 export function nodes(): [version: string, path: string][] {
