@@ -9,11 +9,11 @@ import { vmName } from './qemu/argv.js';
 import { plainJson, plainText } from './log/plain-text.js';
 import { isJournal, openStderr } from './log/stderr.js';
 import { supervise } from './vm/supervise.js';
-import { reachQemu } from './vm/takeover.js';
+import { connectToQemu } from './vm/takeover.js';
 import { untrap } from './signals/trap.js';
 import { isSystemError, refusedBySystem, UsageError } from './system/usage-error.js';
 import type { RuleBook } from './rules/rule.js';
-import { standIn } from './vm/attach.js';
+import { attach } from './vm/attach.js';
 
 const defaultHooksDir = '/etc/qemu-trap/hooks';
 /** How long a slow reader of stderr has for the last line, when nothing else is left to be done. */
@@ -56,7 +56,7 @@ function asksForJson(argv: readonly string[]): boolean {
 }
 
 /** The one line for a call that is wrong, or cannot be served. */
-function wordUsageError({ message }: UsageError, format: Config['log'], priorities: boolean): string {
+function formatUsageError({ message }: UsageError, format: Config['log'], priorities: boolean): string {
   const line = plainText(message).replaceAll(/\s*\n\s*/g, ' ');
   const words =
     format === 'json'
@@ -105,14 +105,14 @@ async function main(argv: readonly string[]): Promise<number> {
     const config = parseArgs(argv, process.env);
     if (config.mode !== 'run' && config.mode !== 'attach') return await useTool(config.mode, config);
     const book = ruleBook(config);
-    const qemu = config.attach === null ? null : await reachQemu(config.attach);
+    const qemu = config.attach === null ? null : await connectToQemu(config.attach);
     const vm = config.name ?? vmName(qemu?.commandLine ?? config.qemu);
     const live = config.log === 'text' ? openLiveLine(stderr, config.qemu, process.env) : null;
-    log = openLog({ format: config.log, priorities: isJournal(process.env), vm }, (text, author) =>
-      (live ?? stderr).write(text, author),
+    log = openLog({ format: config.log, priorities: isJournal(process.env), vm }, (text, source) =>
+      (live ?? stderr).write(text, source),
     );
-    const service = { config, vm, book, log, followers: live === null ? [] : [live], tap: null, isRehearsal: false };
-    const code = await (qemu === null ? supervise(service) : standIn(service, qemu));
+    const context = { config, vm, book, log, observers: live === null ? [] : [live], tap: null, isRehearsal: false };
+    const code = await (qemu === null ? supervise(context) : attach(context, qemu));
     // Also if nothing is left to wait for before the last line is written.
     process.exitCode = code;
     return code;
@@ -125,7 +125,7 @@ async function main(argv: readonly string[]): Promise<number> {
           : null;
     if (refused === null) throw error;
     log?.flush();
-    stderr.write(wordUsageError(refused, asksForJson(argv) ? 'json' : 'text', isJournal(process.env)), 'qemu-trap');
+    stderr.write(formatUsageError(refused, asksForJson(argv) ? 'json' : 'text', isJournal(process.env)), 'qemu-trap');
     return refused.status;
   } finally {
     log?.flush();

@@ -5,11 +5,11 @@ import { createConnection, createServer } from 'node:net';
 import { basename } from 'node:path';
 import { test } from 'node:test';
 import { shellQuote } from '../src/system/permissions.js';
-import type { Temper } from '../src/commands/try/guest.js';
+import type { PowerButtonBehaviour } from '../src/commands/try/guest.js';
 import { execute, isAlive, Lab, monitor, read, until, type Trap } from './lab.js';
 
 /** A QEMU that somebody else started, with one QMP monitor. */
-async function bareQemu(lab: Lab, temper: Temper = 'obedient', ...more: string[]): Promise<ChildProcess> {
+async function bareQemu(lab: Lab, temper: PowerButtonBehaviour = 'obedient', ...more: string[]): Promise<ChildProcess> {
   const child = lab.spawn([
     ...lab.guest(temper),
     '-name',

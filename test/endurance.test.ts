@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { complaintsOf, liveLong, wordLongLife } from './endurance/long-life.js';
+import { complaintsOf, liveLong, describeLongLife } from './endurance/long-life.js';
 import { findPowers, live } from './endurance/day.js';
 import { liveMany, wordTally } from './endurance/many.js';
 import { makePlan, type Plan } from './endurance/plan.js';
@@ -61,6 +61,6 @@ for (const [way, times] of [
 ] as const) {
   test(`${times} resets of a living guest, ${way}: memory and descriptors stay as they are`, async () => {
     const life = await liveLong(way, times);
-    assert.deepEqual(complaintsOf(life), [], wordLongLife(life));
+    assert.deepEqual(complaintsOf(life), [], describeLongLife(life));
   });
 }

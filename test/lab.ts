@@ -17,7 +17,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { TestContext } from 'node:test';
 import { QmpClient } from '../src/qmp/client.js';
-import { bootSector, guestSays, type Temper } from '../src/commands/try/guest.js';
+import { bootSector, guestSays, type PowerButtonBehaviour } from '../src/commands/try/guest.js';
 import { identify } from '../src/system/process-identity.js';
 
 /*
@@ -88,7 +88,7 @@ export interface LogLine {
 export interface StartOptions {
   /** qemu-trap's own options. */
   readonly options?: readonly string[];
-  readonly temper?: Temper;
+  readonly temper?: PowerButtonBehaviour;
   /** QEMU's options beyond the guest's. */
   readonly qemu?: readonly string[];
   /** Another command in QEMU's place, whole; empty: none. */
@@ -154,7 +154,7 @@ export class Lab {
     return this.file('app/dist/qemu-trap.cjs');
   }
 
-  guest(temper: Temper = 'obedient'): string[] {
+  guest(temper: PowerButtonBehaviour = 'obedient'): string[] {
     const image = this.file(`${temper}.img`);
     writeFileSync(image, bootSector(temper));
     return [
@@ -316,7 +316,7 @@ export class Trap {
   async status(): Promise<number> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`qemu-trap has not ended; its log:\n${this.stderr}`)), 60_000);
+      timer = setTimeout(() => reject(new Error(`qemu-trap has not ended; its log:\n${this.stderr}`)), 120_000);
     });
     return Promise.race([this.exited, late]).finally(() => clearTimeout(timer));
   }

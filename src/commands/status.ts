@@ -3,7 +3,7 @@ import { columns } from '../system/text-table.js';
 import { historyFile, recall, summarize, type RunRecord } from '../status/history.js';
 import { defaultTimeoutSeconds } from '../options/parse.js';
 import { isUnknown } from '../outcome/run-state.js';
-import { wordSeconds } from '../system/duration.js';
+import { formatSeconds } from '../system/duration.js';
 import { hasProc } from '../system/processes.js';
 import { UsageError } from '../system/usage-error.js';
 import { monotonicMs } from '../status/file.js';
@@ -79,7 +79,7 @@ function row({ name, found, records }: Reported): readonly string[] {
   const lastStop =
     last === undefined
       ? '-'
-      : `${localTime(last.time)} ${last.end}${last.ms === null ? '' : `, ${wordSeconds(last.ms)}`}`;
+      : `${localTime(last.time)} ${last.end}${last.ms === null ? '' : `, ${formatSeconds(last.ms)}`}`;
   if (found === null) return [plain(name), '-', '-', 'stopped', '-', '-', '-', plain(lastStop)];
   const [first] = servingOf(found);
   const left = first === undefined ? null : leftMs(first);
@@ -139,7 +139,7 @@ function advice({ name, found, records }: Reported): string[] {
       ? late > 0
         ? ', never by the guest itself: does it hear its power button (acpid, logind)'
         : ''
-      : `, ${clean} by the guest itself, the slowest in ${wordSeconds(slowestMs)}${suggestedTimeout === null ? '' : `; suggested --timeout: ${suggestedTimeout}`}`;
+      : `, ${clean} by the guest itself, the slowest in ${formatSeconds(slowestMs)}${suggestedTimeout === null ? '' : `; suggested --timeout: ${suggestedTimeout}`}`;
   lines.push(
     `${name}: ${count} ${count === 1 ? 'stop' : 'stops'} on a signal${how}; ${cutOff === 0 ? (unknown === 0 ? 'never cut off' : 'not known to be cut off') : `cut off ${times(cutOff)}`}${unknown === 0 ? '' : `; how it ended is not known ${times(unknown)}`}`,
   );

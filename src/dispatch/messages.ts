@@ -22,7 +22,7 @@ export type Input =
   | { readonly kind: 'tick' };
 
 /** Why the next stage of a chain takes over. */
-export type NextLinkReason =
+export type NextStageReason =
   | 'hook-failed'
   | 'hook-timeout'
   | 'command-failed'
@@ -31,7 +31,7 @@ export type NextLinkReason =
   | 'guest-reset';
 
 /** What is told to the log; log.ts words it. */
-export type Telling =
+export type Notice =
   | {
       readonly event: 'shutdown';
       readonly signal: SignalName;
@@ -49,7 +49,7 @@ export type Telling =
       readonly event: 'next-link';
       readonly signal: SignalName;
       readonly command: string;
-      readonly because: NextLinkReason;
+      readonly because: NextStageReason;
     }
   | { readonly event: 'failed'; readonly signal: SignalName }
   | { readonly event: 'command-timeout'; readonly signal: SignalName }
@@ -81,4 +81,4 @@ export type Action =
   | { readonly do: 'kill' }
   /** Not even SIGKILL ended QEMU in time: stop waiting for it. */
   | { readonly do: 'abandon' }
-  | { readonly do: 'tell'; readonly telling: Telling };
+  | { readonly do: 'tell'; readonly notice: Notice };

@@ -5,14 +5,14 @@ import type { SignalName } from '../signals/names.js';
 import type { PressGaps } from './press-gaps.js';
 
 /** What is in progress. `start`: QEMU has still to say how its guest is. `wait`: the chain has done what it could. */
-export type Link = 'start' | 'script' | 'command' | 'wait';
+export type Stage = 'start' | 'script' | 'command' | 'wait';
 
 /** One signal's chain on its way. */
-export interface Run {
+export interface Chain {
   readonly rule: Rule;
   readonly since: number;
   deadline: number;
-  link: Link;
+  link: Stage;
   /** How often the same signal came again meanwhile. */
   again: number;
   /** The hook has been reaped: what comes now comes after it, and nothing stood for it. */
@@ -22,7 +22,7 @@ export interface Run {
 }
 
 /** The shutdown: one at a time. */
-export interface Stop extends Run {
+export interface Shutdown extends Chain {
   /** From here on the time belongs to the last link. */
   reserveAt: number;
   reserveCame: boolean;
@@ -46,7 +46,7 @@ export interface Stop extends Run {
   readonly told: ReadonlySet<SignalName>;
 }
 
-export interface End {
+export interface Termination {
   /** `none`: QEMU has said that it exits (SHUTDOWN), and is left alone. */
   action: 'none' | 'quit' | 'kill';
   readonly cause: EndCause;
@@ -55,7 +55,7 @@ export interface End {
   abandonAt: number;
 }
 
-interface Noise {
+interface IgnoredCount {
   readonly until: number;
   readonly more: number;
 }
@@ -64,11 +64,11 @@ export interface State {
   readonly limits: Limits;
   monitorUp: boolean;
   evidence: Evidence;
-  stop: Stop | null;
-  end: End | null;
-  readonly runs: Map<SignalName, Run>;
+  stop: Shutdown | null;
+  end: Termination | null;
+  readonly runs: Map<SignalName, Chain>;
   /** Ignored signals told of in the last second, with those since that are still to be told. */
-  readonly noise: Map<SignalName, Noise>;
+  readonly ignored: Map<SignalName, IgnoredCount>;
 }
 
 export interface Limits {
@@ -81,7 +81,7 @@ export interface Limits {
 const heartbeatMs = 1_000;
 
 export function initialState(limits: Limits): State {
-  return { limits, monitorUp: false, evidence: noEvidence, stop: null, end: null, runs: new Map(), noise: new Map() };
+  return { limits, monitorUp: false, evidence: noEvidence, stop: null, end: null, runs: new Map(), ignored: new Map() };
 }
 
 /** When {@link step} wants a `tick`, on the same clock as its `now`; Infinity where it waits for nothing. */
@@ -94,12 +94,12 @@ export function nextTick(state: State): number {
     if (!stop.reserveCame && state.monitorUp) times.push(stop.reserveAt);
   }
   for (const run of state.runs.values()) times.push(run.deadline);
-  for (const noise of state.noise.values()) times.push(noise.until);
+  for (const ignored of state.ignored.values()) times.push(ignored.until);
   return Math.min(Infinity, ...times);
 }
 
 /** Which link of `signal`'s chain is in progress; `null` where none is. */
-export function linkOf(state: State, signal: SignalName): Link | null {
+export function stageOf(state: State, signal: SignalName): Stage | null {
   if (state.end !== null) return null;
   const run = state.stop?.rule.signal === signal ? state.stop : state.runs.get(signal);
   return run?.link ?? null;

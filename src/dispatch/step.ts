@@ -4,9 +4,9 @@ import type { HookOutcome } from '../outcome/hook-outcome.js';
 import { goesOnBy, isRunning, uselessToWait } from '../outcome/run-state.js';
 import { type Rule, isIgnored } from '../rules/rule.js';
 import type { SignalName } from '../signals/names.js';
-import type { Action, Input, NextLinkReason, Telling } from './messages.js';
+import type { Action, Input, NextStageReason, Notice } from './messages.js';
 import { gapAfter } from './press-gaps.js';
-import type { End, Run, State, Stop } from './state.js';
+import type { Termination, Chain, State, Shutdown } from './state.js';
 import { type Phase, type SignalClass, dispatchTable } from './table.js';
 
 /*
@@ -55,7 +55,7 @@ export function step(before: State, input: Input, now: number): { state: State; 
     stop: before.stop && { ...before.stop },
     end: before.end && { ...before.end },
     runs: new Map([...before.runs].map(([signal, run]) => [signal, { ...run }])),
-    noise: new Map(before.noise),
+    ignored: new Map(before.ignored),
   };
   const actions: Action[] = [];
   new Step(state, actions, now).take(input);
@@ -144,7 +144,7 @@ class Step {
   }
 
   /** No hook has anything to say to a QEMU that exits in a shutdown, or is about to be told to; that of the shutdown ends. */
-  private endHookForGood({ link, rule: { signal } }: Stop): void {
+  private endHookForGood({ link, rule: { signal } }: Shutdown): void {
     this.actions.push({ do: 'silence-hooks' });
     if (link === 'script') this.actions.push({ do: 'end-hook', signal });
   }
@@ -177,13 +177,13 @@ class Step {
   }
 
   /** The chain of `signal`, if one is on its way. */
-  private runOf(signal: SignalName): Run | undefined {
+  private runOf(signal: SignalName): Chain | undefined {
     const { stop, runs } = this.state;
     return stop?.rule.signal === signal ? stop : runs.get(signal);
   }
 
   /** Time in which nothing of this process ran is not the guest's: the deadline moves by it, and the reserve with it. */
-  private regainLostTime(stop: Stop): void {
+  private regainLostTime(stop: Shutdown): void {
     const { now } = this;
     const gap = now - stop.seenAt;
     stop.seenAt = now;
@@ -199,15 +199,15 @@ class Step {
   }
 
   private tellCounts(): void {
-    const { stop, runs, noise } = this.state;
+    const { stop, runs, ignored } = this.state;
     if (stop !== null) this.tellAgain(stop);
     for (const run of runs.values()) this.tellAgain(run);
-    for (const [signal, { more }] of noise) if (more > 0) this.tell({ event: 'ignored', signal, times: more });
-    noise.clear();
+    for (const [signal, { more }] of ignored) if (more > 0) this.tell({ event: 'ignored', signal, times: more });
+    ignored.clear();
   }
 
-  private tell(telling: Telling): void {
-    this.actions.push({ do: 'tell', telling });
+  private tell(notice: Notice): void {
+    this.actions.push({ do: 'tell', notice });
   }
 
   private signal(rule: Rule, times: number, atTerminal: boolean): void {
@@ -249,7 +249,7 @@ class Step {
 
   private run(rule: Rule): void {
     const { state, now } = this;
-    const run: Run = {
+    const run: Chain = {
       rule,
       since: now,
       deadline: now + rule.timeoutMs,
@@ -273,19 +273,19 @@ class Step {
     // Service managers send SIGCONT after SIGTERM, to wake what was stopped.
     // A terminal sends SIGWINCH with each change of its size.
     if (signal === 'SIGCONT' || signal === 'SIGWINCH') return;
-    const noise = this.state.noise.get(signal);
-    if (noise) {
-      this.state.noise.set(signal, { until: noise.until, more: noise.more + times });
+    const ignored = this.state.ignored.get(signal);
+    if (ignored) {
+      this.state.ignored.set(signal, { until: ignored.until, more: ignored.more + times });
     } else {
       this.tell({ event: 'ignored', signal, times });
-      this.state.noise.set(signal, { until: this.now + quietMs, more: 0 });
+      this.state.ignored.set(signal, { until: this.now + quietMs, more: 0 });
     }
   }
 
   private begin(rule: Rule): void {
     const { state, now } = this;
     const reserveMs = rule.monitorCommand === null ? 0 : Math.min(rule.timeoutMs / 4, longestReserveMs);
-    const stop: Stop = {
+    const stop: Shutdown = {
       rule,
       since: now,
       deadline: now + rule.timeoutMs,
@@ -325,11 +325,11 @@ class Step {
     else this.actions.push({ do: 'ask-run-state' });
   }
 
-  private startStop(stop: Stop): void {
+  private startStop(stop: Shutdown): void {
     if (!this.endIfUseless()) this.startChain(stop);
   }
 
-  private startChain(run: Run): void {
+  private startChain(run: Chain): void {
     if (run.rule.script !== null) {
       run.link = 'script';
       this.actions.push({ do: 'run-hook', rule: run.rule, deadline: run.deadline });
@@ -339,7 +339,7 @@ class Step {
   }
 
   /** The command that comes after the hook: the rule's own, once, and in a shutdown then the power button. */
-  private nextCommand(run: Run): string | null {
+  private nextCommand(run: Chain): string | null {
     const { rule } = run;
     return run === this.state.stop && this.state.stop.commandSent && rule.monitorCommand !== null
       ? powerButton
@@ -347,7 +347,7 @@ class Step {
   }
 
   /** Runs {@link nextCommand}. */
-  private startStage(run: Run): void {
+  private startStage(run: Chain): void {
     const command = this.nextCommand(run);
     const { stop } = this.state;
     if (command === null) {
@@ -365,7 +365,7 @@ class Step {
     }
   }
 
-  private press(stop: Stop): void {
+  private press(stop: Shutdown): void {
     const { pressGaps } = this.state.limits;
     const cancels = pressGaps.length === 0 && stop.powerdown;
     if (!cancels) {
@@ -377,7 +377,7 @@ class Step {
   }
 
   /** The button was pressed, by whomever: from its first press on, pressing it is qemu-trap's. */
-  private wasPressed(stop: Stop): void {
+  private wasPressed(stop: Shutdown): void {
     const isFirst = !stop.powerdown;
     stop.powerdown = true;
     if (!stop.isPressing) {
@@ -389,12 +389,12 @@ class Step {
   }
 
   /** A guest that stands still does not hear its button. */
-  private letGoOn(stop: Stop): void {
+  private letGoOn(stop: Shutdown): void {
     if (goesOnBy(this.state.evidence.runState) !== null)
       this.actions.push({ do: 'let-go-on', signal: stop.rule.signal });
   }
 
-  private nextLink(run: Run, because: NextLinkReason): void {
+  private nextLink(run: Chain, because: NextStageReason): void {
     const command = this.nextCommand(run);
     if (command !== null) this.tell({ event: 'next-link', signal: run.rule.signal, command, because });
     this.startStage(run);
@@ -449,7 +449,7 @@ class Step {
   }
 
   /** The run is over, and QEMU stays. */
-  private finish(run: Run): void {
+  private finish(run: Chain): void {
     const { signal } = run.rule;
     this.tellAgain(run);
     if (run === this.state.stop) {
@@ -460,7 +460,7 @@ class Step {
     if (run.isWantedAgain && this.state.stop === null && this.state.end === null) this.run(run.rule);
   }
 
-  private tellAgain(run: Run): void {
+  private tellAgain(run: Chain): void {
     if (run.again > 0) this.tell({ event: 'coalesced', signal: run.rule.signal, times: run.again });
     run.again = 0;
   }
@@ -505,7 +505,7 @@ class Step {
     else this.actions.push({ do: 'quit' });
   }
 
-  private kill(end: End): void {
+  private kill(end: Termination): void {
     end.killed = true;
     end.abandonAt = this.now + abandonAfterMs;
     if (end.action === 'none') this.tell({ event: 'exit-hangs', afterMs: this.state.limits.killAfterMs });
@@ -530,15 +530,15 @@ class Step {
       else if (now >= stop.nextPressAt) this.press(stop);
     }
     for (const run of [...state.runs.values()]) if (now >= run.deadline) this.overdue(run);
-    for (const [signal, noise] of state.noise) {
-      if (now < noise.until) continue;
-      state.noise.delete(signal);
-      if (noise.more > 0) this.tell({ event: 'ignored', signal, times: noise.more });
+    for (const [signal, ignored] of state.ignored) {
+      if (now < ignored.until) continue;
+      state.ignored.delete(signal);
+      if (ignored.more > 0) this.tell({ event: 'ignored', signal, times: ignored.more });
     }
   }
 
   /** The last quarter of the time: it belongs to the power button. */
-  private reserve(stop: Stop): void {
+  private reserve(stop: Shutdown): void {
     const isFirst = !stop.reserveCame;
     stop.reserveCame = true;
     if (stop.powerdown) {
@@ -554,12 +554,12 @@ class Step {
     this.nextLink(stop, timedOut ? 'hook-timeout' : commandCame ? 'command-done' : 'reserve');
   }
 
-  private overdue(run: Run): void {
+  private overdue(run: Chain): void {
     const { signal, monitorCommand } = run.rule;
     const hadScript = run.link === 'script';
     if (hadScript) this.actions.push({ do: 'end-hook', signal });
     if (hadScript && monitorCommand !== null && this.state.stop === null && this.state.end === null) {
-      const late: Run = { ...run, deadline: this.now + this.state.limits.killAfterMs };
+      const late: Chain = { ...run, deadline: this.now + this.state.limits.killAfterMs };
       this.state.runs.set(signal, late);
       this.nextLink(late, 'hook-timeout');
       return;

@@ -1,4 +1,4 @@
-import { cookieVariable } from '../system/own-environment.js';
+import { runIdVariable } from '../system/own-environment.js';
 import {
   type Process,
   anyValueOf,
@@ -11,7 +11,7 @@ import {
   variable,
 } from '../system/processes.js';
 import { findInPath } from '../system/search-path.js';
-import { ownCookies, pidVariable, runDirVariable } from './environment.js';
+import { runIdPrefix, pidVariable, runDirVariable } from './environment.js';
 import { isLastHook, isMarkedOnly } from './process-mark.js';
 
 import treeKill from 'tree-kill';
@@ -28,7 +28,7 @@ const mostListings = 32;
 /** How long killed processes are waited for: longer than this, the kernel holds them. */
 const goneWithinMs = 5_000;
 
-const anyOwnCookie = anyValueOf(cookieVariable, ownCookies);
+const anyOwnCookie = anyValueOf(runIdVariable, runIdPrefix);
 
 interface Found {
   /** Its group and session, whoever carries its cookie, and all their descendants. */
@@ -44,7 +44,7 @@ interface Found {
  */
 async function processesOf(hookPid: number, cookie: string, startedAt: number): Promise<Found> {
   const since = inTicks(startedAt);
-  const mark = variable(cookieVariable, cookie);
+  const mark = variable(runIdVariable, cookie);
   const found = new Set<number>();
   const marked = new Set<number>();
   const others: Process[] = [];

@@ -1,6 +1,6 @@
 import { dirname } from 'node:path';
 import type { SignalName } from '../signals/names.js';
-import { cookieVariable } from '../system/own-environment.js';
+import { runIdVariable } from '../system/own-environment.js';
 
 /** What a hook is told, besides what qemu-trap's own environment says. */
 export interface HookFacts {
@@ -47,7 +47,7 @@ export function randomDigits(): string {
 }
 
 /** How every cookie of this qemu-trap begins: in a container the one before it may have had the same pid. */
-export const ownCookies = randomDigits();
+export const runIdPrefix = randomDigits();
 
 /** The variables that say which qemu-trap a hook is of. */
 export const pidVariable = 'QEMU_TRAP_PID';
@@ -84,6 +84,6 @@ export function hookEnvironment(facts: HookFacts, inherited: NodeJS.ProcessEnv):
     [runDirVariable]: facts.runDir,
     ...(facts.stateFile !== null && { QEMU_TRAP_STATE: facts.stateFile }),
     ...(facts.agent !== null && { QEMU_TRAP_AGENT: facts.agent }),
-    [cookieVariable]: facts.cookie,
+    [runIdVariable]: facts.cookie,
   };
 }

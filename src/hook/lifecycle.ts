@@ -1,6 +1,6 @@
 import type { Log } from '../log/log.js';
 import type { HookOutcome } from '../outcome/hook-outcome.js';
-import { wordSeconds } from '../system/duration.js';
+import { formatSeconds } from '../system/duration.js';
 import { within } from '../system/settled-within.js';
 import { errorText } from '../system/usage-error.js';
 import { graceMs } from './descendants.js';
@@ -131,12 +131,12 @@ async function runStep(
   await within(clearedWithinMs, run.cleared);
   const ms = Math.round(performance.now() - startedAt);
   if (isCut && outcome.kind === 'failed') return wasCutShort(call, hook, ms);
-  if (isLate) return failed(call, hook, `has not ended within ${wordSeconds(aroundTimeoutMs[which])}`, ms);
+  if (isLate) return failed(call, hook, `has not ended within ${formatSeconds(aroundTimeoutMs[which])}`, ms);
   if (outcome.kind === 'failed') return failed(call, hook, outcome.why, run.pid === undefined ? null : ms);
   log({
     event: 'hook-end',
     level: 'info',
-    message: `hook ${hook} ${outcome.kind === 'done' ? 'ended well' : 'says not now'} after ${wordSeconds(ms)}`,
+    message: `hook ${hook} ${outcome.kind === 'done' ? 'ended well' : 'says not now'} after ${formatSeconds(ms)}`,
     facts: { occasion: which, hook, outcome: outcome.kind, ms },
   });
   return outcome;
@@ -147,7 +147,7 @@ function wasCutShort({ which, log }: AroundCall, hook: string, ms: number | null
   log({
     event: 'hook-end',
     level: 'info',
-    message: `hook ${hook} ${ms === null ? 'was not run: a signal came' : `was ended by a signal after ${wordSeconds(ms)}`}`,
+    message: `hook ${hook} ${ms === null ? 'was not run: a signal came' : `was ended by a signal after ${formatSeconds(ms)}`}`,
     facts: { occasion: which, hook, outcome: 'ended', ms },
   });
   return { kind: 'failed', why: 'was cut short' };

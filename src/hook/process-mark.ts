@@ -1,4 +1,4 @@
-import { cookieVariable } from '../system/own-environment.js';
+import { runIdVariable } from '../system/own-environment.js';
 import { anyValueOf, hasInEnvironment, hasLimit } from '../system/processes.js';
 import { spawn } from '../system/spawn.js';
 
@@ -18,7 +18,7 @@ export function markHooksToCome(): void {
 
 const markedLimitBytes = Buffer.from(` ${markedLimit} `);
 
-const anyCookie = anyValueOf(cookieVariable);
+const anyCookie = anyValueOf(runIdVariable);
 
 /** True for a process that comes from a hook of this qemu-trap, and has wiped its environment, or is in its execve(2). */
 export function isMarkedOnly(pid: number): boolean {

@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream';
 import { spawn } from '../system/spawn.js';
 import { hookOutcome, type HookOutcome } from '../outcome/hook-outcome.js';
 import { endDescendants } from './descendants.js';
-import { hookEnvironment, ownCookies, randomDigits, type HookFacts } from './environment.js';
+import { hookEnvironment, runIdPrefix, randomDigits, type HookFacts } from './environment.js';
 import { checkTrust } from './trust.js';
 import type { HookFile } from './find.js';
 import { closePipe, readerOf, type OutputPipe } from './output-pipes.js';
@@ -69,7 +69,7 @@ export function runHook(call: HookCall): HookRun {
   const trust = checkTrust(path, file.ours);
   if (!trust.trusted) return notRun(`cannot be trusted: ${trust.what} (mend it: ${trust.mend})`);
 
-  const cookie = ownCookies + randomDigits();
+  const cookie = runIdPrefix + randomDigits();
   const env = hookEnvironment({ ...call.facts, hook: path, cookie }, call.inherited);
   const startedAt = performance.now();
   let child: ReturnType<typeof spawn>;

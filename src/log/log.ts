@@ -1,6 +1,6 @@
 import { StringDecoder } from 'node:string_decoder';
 import { plainJson, plainText } from './plain-text.js';
-import type { Author } from './stderr.js';
+import type { LogSource } from './stderr.js';
 
 /** One log line: an event with a stable name, its facts, and the words for people. */
 export interface LogEvent {
@@ -40,7 +40,7 @@ export interface LogForm {
 /** A log that writes its lines to `write`. */
 export function openLog(
   { format, priorities, vm }: LogForm,
-  write: (line: string | Buffer, author: Author) => void,
+  write: (line: string | Buffer, source: LogSource) => void,
 ): Log {
   let midLine = false;
   let told: (() => void)[] = [];
@@ -57,19 +57,19 @@ export function openLog(
     timer ??= setTimeout(flush, afterMs);
   };
   const name = plainText(vm).replaceAll('\n', '_');
-  const say = ({ event, level, message, facts }: LogEvent, time: Date, author: Author): void => {
+  const say = ({ event, level, message, facts }: LogEvent, time: Date, source: LogSource): void => {
     const line = plainText(message).replaceAll(/\s*\n\s*/g, ' | ');
     const priority = priorities ? journalPrefix[level] : '';
     if (format === 'json') {
       write(
         `${priority}${plainJson(JSON.stringify({ time: time.toISOString(), event, level, vm, ...facts, message: line, v: 1 }))}\n`,
-        author,
+        source,
       );
     } else {
       // What a hook wrote last may not have ended its line.
       write(
         `${midLine ? '\n' : ''}${priority}qemu-trap: ${name}: ${level === 'info' ? '' : `${level}: `}${line}\n`,
-        author,
+        source,
       );
       midLine = false;
     }

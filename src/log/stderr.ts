@@ -28,10 +28,10 @@ const longestRetryMs = 1_000;
 const givenUpAfterMs = 10_000;
 
 /** Whose words they are. */
-export type Author = 'qemu-trap' | 'hook';
+export type LogSource = 'qemu-trap' | 'hook';
 
 export interface Stderr {
-  write(text: string | Buffer, author: Author): void;
+  write(text: string | Buffer, source: LogSource): void;
   /** Whether something waits for a slow reader. */
   isBusy(): boolean;
   /** Gives a slow reader of the last lines up to `ms` milliseconds. */
@@ -70,9 +70,9 @@ export function openStderr(): Stderr {
 function terminalStderr(direct: Stderr): Stderr {
   let pumped: Stderr | null = null;
   return {
-    write: (text, author) => {
+    write: (text, source) => {
       if (pumped === null && isInBackground()) pumped = pumpedStderr();
-      (pumped ?? direct).write(text, author);
+      (pumped ?? direct).write(text, source);
     },
     isBusy: () => (pumped ?? direct).isBusy(),
     drain: async (ms) => {
@@ -99,13 +99,13 @@ function reopened(): number | null {
 }
 
 /** What may wait: a hook's words up to a limit, and qemu-trap's own lines up to one of theirs, whatever else waits. */
-class Room {
+class Quota {
   #own = 0;
 
   /** @param waiting how many bytes wait already */
-  isFor(author: Author, bytes: number, waiting: number): boolean {
+  isFor(source: LogSource, bytes: number, waiting: number): boolean {
     if (waiting === 0) this.#own = 0;
-    if (author === 'hook') return waiting < queueLimit;
+    if (source === 'hook') return waiting < queueLimit;
     if (this.#own >= ownShare) return false;
     this.#own += bytes;
     return true;
@@ -119,7 +119,7 @@ function lossNotice(bytes: number): Buffer {
 function fileStderr(fd: number): Stderr {
   let queue: Buffer[] = [];
   let queued = 0;
-  const room = new Room();
+  const room = new Quota();
   let dropped = 0;
   let retryMs = firstRetryMs;
   let waited = 0;
@@ -152,8 +152,8 @@ function fileStderr(fd: number): Stderr {
     }
     return true;
   };
-  const append = (data: Buffer, author: Author): void => {
-    if (!room.isFor(author, data.length, queued)) {
+  const append = (data: Buffer, source: LogSource): void => {
+    if (!room.isFor(source, data.length, queued)) {
       dropped += data.length;
       return;
     }
@@ -171,8 +171,8 @@ function fileStderr(fd: number): Stderr {
     timer.unref();
   };
   return {
-    write: (text, author) => {
-      append(typeof text === 'string' ? Buffer.from(text) : text, author);
+    write: (text, source) => {
+      append(typeof text === 'string' ? Buffer.from(text) : text, source);
       if (timer === null && !flush()) retry();
     },
     isBusy: () => queued > 0,
@@ -200,12 +200,12 @@ function socketStderr(): Stderr {
 
 function streamStderr(stream: Writable, beforeWrite: () => void): Stderr {
   stream.on('error', () => undefined);
-  const room = new Room();
+  const room = new Quota();
   let dropped = 0;
   return {
-    write: (text, author) => {
+    write: (text, source) => {
       if (stream.destroyed) return;
-      if (!room.isFor(author, text.length, stream.writableLength)) {
+      if (!room.isFor(source, text.length, stream.writableLength)) {
         dropped += text.length;
         return;
       }
@@ -255,7 +255,7 @@ function pumpedStderr(): Stderr {
     return { stderr: streamStderr(stdin, () => undefined), finish };
   };
   return {
-    write: (text, author) => (started ??= start()).stderr.write(text, author),
+    write: (text, source) => (started ??= start()).stderr.write(text, source),
     isBusy: () => started?.stderr.isBusy() ?? false,
     drain: async (ms) => started?.finish(ms),
   };

@@ -4,7 +4,7 @@ import { setBlocking } from '../system/node-internals.js';
 import { lineSplitter } from '../qmp/lines.js';
 import { readMessage } from '../qmp/messages.js';
 import { dialMonitor } from '../qmp/dial.js';
-import type { Monitors } from './launch-plan.js';
+import type { MonitorPaths } from './launch-plan.js';
 
 /** How long a hook that has ended has its last commands executed, in milliseconds. */
 const drainMs = 10_000;
@@ -22,7 +22,7 @@ const drainCommand = Buffer.concat([
  * The connections that become the hooks' fd 3. Each is made ahead: at the signal it is there, whatever has become of
  * the run directory, the descriptors or QEMU's main loop meanwhile.
  */
-export class HookMonitors {
+export class HookConnections {
   /** On their way, or ready. */
   readonly #coming = new Map<string, Promise<void>>();
   readonly #ready = new Map<string, Socket>();
@@ -32,7 +32,7 @@ export class HookMonitors {
   #isHeld = false;
   #closed = false;
 
-  constructor(private readonly monitors: Monitors) {
+  constructor(private readonly monitors: MonitorPaths) {
     for (const path of [...monitors.hooks.values(), monitors.lateHooks]) this.#prepare(path);
   }
 

@@ -117,7 +117,7 @@ export function planLaunch(wish: LaunchWish): LaunchPlan {
 }
 
 /** The monitors that listen on sockets in the run directory. */
-export interface Monitors {
+export interface MonitorPaths {
   /** For whoever takes the VM over when this qemu-trap has been killed. */
   readonly control: string;
   /** One for each signal that has a hook. */
@@ -133,7 +133,7 @@ export interface Monitors {
  * The file for `-readconfig`: one monitor on the inherited descriptor `controlFd`, if there is one, and the listening
  * ones, since a monitor serves one client at a time.
  */
-export function monitorsConfig(controlFd: number | null, monitors: Monitors): string {
+export function monitorsConfig(controlFd: number | null, monitors: MonitorPaths): string {
   const monitor = (name: string, mode: 'control' | 'readline', backend: readonly string[]): string =>
     [
       `[chardev "qemu-trap-${name}"]`,

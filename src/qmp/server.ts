@@ -144,7 +144,7 @@ function servePerson(socket: Socket, client: QmpClient): void {
 }
 
 /** Monitors of qemu-trap's own on unix sockets, for as many clients as come. */
-export class Relay {
+export class QmpServer {
   readonly #servers: Server[] = [];
   readonly #sockets = new Set<Socket>();
   readonly #peers = new Set<QmpPeer>();

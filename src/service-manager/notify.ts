@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import type { Log } from '../log/log.js';
 import { spawn } from '../system/spawn.js';
-import { isUnderWay, wordStatus } from './status-text.js';
+import { isUnderWay, describeState } from './status-text.js';
 import type { State } from '../dispatch/state.js';
 
 /** By how much the service manager's clock is extended, each time (EXTEND_TIMEOUT_USEC of sd_notify(3)). */
@@ -72,7 +72,7 @@ export class ServiceManager {
 
   #tellStatus(): void {
     if (this.#state === null) return;
-    const status = wordStatus(this.#state, performance.now());
+    const status = describeState(this.#state, performance.now());
     // The clock may have been set meanwhile: that goes along with the next extension, and needs no message of its own.
     const gist = status.replace(/until [\d:]+$/, '');
     if (gist === this.#gist && !this.#pending.has('EXTEND_TIMEOUT_USEC')) return;

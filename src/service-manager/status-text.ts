@@ -6,7 +6,7 @@ import type { State } from '../dispatch/state.js';
  * What `systemctl status` is to show: how the VM is, in words for people.
  * @param now on the clock of the state, in milliseconds
  */
-export function wordStatus({ stop, end, evidence }: State, now: number): string {
+export function describeState({ stop, end, evidence }: State, now: number): string {
   // A time of day stays true until the next status; a number of seconds does not.
   const left = (until: number): string => `until ${new Date(Date.now() + until - now).toTimeString().slice(0, 8)}`;
   if (end !== null) {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { findInPath } from '../system/search-path.js';
-import { wordSeconds } from '../system/duration.js';
+import { formatSeconds } from '../system/duration.js';
 import { spawn } from '../system/spawn.js';
 
 /*
@@ -96,7 +96,7 @@ export async function findStopTimeFault(neededMs: number, env: NodeJS.ProcessEnv
   return {
     unit,
     mend,
-    message: `${unit}: systemd ends it by SIGKILL after TimeoutStopSec=${wordSeconds(given.ms).replace(' ', '')}, and a shutdown may take ${wordSeconds(neededMs)}; mend it: ${mend}`,
+    message: `${unit}: systemd ends it by SIGKILL after TimeoutStopSec=${formatSeconds(given.ms).replace(' ', '')}, and a shutdown may take ${formatSeconds(neededMs)}; mend it: ${mend}`,
   };
 }
 

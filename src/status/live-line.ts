@@ -1,6 +1,6 @@
 import { isatty } from 'node:tty';
 import { usesTerminal } from '../qemu/argv.js';
-import type { Author, Stderr } from '../log/stderr.js';
+import type { LogSource, Stderr } from '../log/stderr.js';
 import { type Serving, servingOf } from './progress.js';
 import type { State } from '../dispatch/state.js';
 
@@ -57,9 +57,9 @@ export class LiveLine {
   ) {}
 
   /** {@link Stderr.write} for all others. */
-  write(text: string | Buffer, author: Author): void {
+  write(text: string | Buffer, source: LogSource): void {
     this.#erase();
-    this.stderr.write(text, author);
+    this.stderr.write(text, source);
     this.#isLineOver = text.at(-1) === '\n' || text.at(-1) === 0x0a;
   }
 

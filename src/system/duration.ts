@@ -17,6 +17,6 @@ export function parseSeconds(text: string, what: string): number {
 }
 
 /** A span of time in words, to the hundredth of a second. */
-export function wordSeconds(ms: number): string {
+export function formatSeconds(ms: number): string {
   return `${Number((ms / 1000).toFixed(2))} s`;
 }

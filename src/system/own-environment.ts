@@ -1,7 +1,7 @@
 /** The variable that carries the cookie. */
-export const cookieVariable = 'QEMU_TRAP_COOKIE';
+export const runIdVariable = 'QEMU_TRAP_COOKIE';
 
 /** The environment of a program that qemu-trap starts for itself: what is left of a hook is ended, and this is not. */
 export function helperEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return { ...env, [cookieVariable]: 'none' };
+  return { ...env, [runIdVariable]: 'none' };
 }

@@ -2,9 +2,9 @@ import type { AdoptedQemu } from '../qemu/adopt.js';
 import { runFiles } from '../run-dir/files.js';
 import { noteQemu } from '../run-dir/noted-qemu.js';
 import { checkStateDirectory } from '../system/state-directory.js';
-import type { Adoption, Service } from './context.js';
+import type { Adoption, VmContext } from './context.js';
 import { checkCall, distrustedStateDirectory } from './preflight.js';
-import { clearedOf, requireOwnGround } from './takeover.js';
+import { leftoverHooksGone, refuseForeignRunDir } from './takeover.js';
 import { Watch } from './watch.js';
 import { prepare } from './workspace.js';
 
@@ -13,20 +13,20 @@ import { prepare } from './workspace.js';
  * @returns the exit status
  * @throws {UsageError} before it is served
  */
-export async function standIn(service: Service, qemu: AdoptedQemu): Promise<number> {
-  const { config, vm } = service;
+export async function attach(context: VmContext, qemu: AdoptedQemu): Promise<number> {
+  const { config, vm } = context;
   const ready = checkCall(config, process.env);
   const distrusted = checkStateDirectory(config.stateDir, process.env);
   if (distrusted !== null && config.stateDir !== null) throw distrustedStateDirectory(distrusted);
   const { runDir, monitors } = prepare(config, vm, ready, [], process.env);
-  requireOwnGround(runDir, config.attach ?? '', qemu.pid);
+  refuseForeignRunDir(runDir, config.attach ?? '', qemu.pid);
   // A guest that a hook of a killed one has frozen is still to be thawed.
   runDir.clear(runFiles.frozen);
   // So that no other is started in its place.
   noteQemu(runDir, qemu.pid);
-  const cleared = clearedOf(runDir);
+  const cleared = leftoverHooksGone(runDir);
   const adoption: Adoption = { ageMs: qemu.ageMs, isOther: false, sharesMonitor: true, cleared };
-  const watch = new Watch(service, runDir, null, ready, cleared, distrusted === null);
+  const watch = new Watch(context, runDir, null, ready, cleared, distrusted === null);
   // What it leaves is nothing that whoever comes next would need: that one attaches anew.
   const { ending } = await watch.over({ qemu, monitors, runDir, saved: null, incoming: [], adoption }, false);
   return watch.conclude(ending);

@@ -1,7 +1,7 @@
 import type { State } from '../dispatch/state.js';
 import type { Log } from '../log/log.js';
 import type { Config } from '../options/parse.js';
-import type { Monitors } from '../qemu/launch-plan.js';
+import type { MonitorPaths } from '../qemu/launch-plan.js';
 import type { Qemu } from '../qemu/process.js';
 import type { RuleBook } from '../rules/rule.js';
 import type { RunDir } from '../run-dir/run-dir.js';
@@ -23,9 +23,9 @@ export interface Adoption {
 }
 
 /** A QEMU that runs, and what goes with it. */
-export interface Charge {
+export interface RunningQemu {
   readonly qemu: Qemu;
-  readonly monitors: Monitors;
+  readonly monitors: MonitorPaths;
   readonly runDir: RunDir;
   /** What QEMU was started to resume. */
   readonly saved: SavedState | null;
@@ -36,7 +36,7 @@ export interface Charge {
 }
 
 /** A shutdown, from its signal on. */
-export interface Shutdown {
+export interface ShutdownRequest {
   readonly signal: SignalName;
   /** On the clock of `performance.now()`. */
   readonly since: number;
@@ -44,7 +44,7 @@ export interface Shutdown {
 }
 
 /** Is shown each state, after what it led to has been done. */
-export interface Follower {
+export interface Observer {
   follow(state: State): void;
   /** What somebody should look after; `null` when that is over. */
   warn?(warning: string | null): void;
@@ -53,7 +53,7 @@ export interface Follower {
 }
 
 /** What a VM is run with, each time its QEMU is started. */
-export interface Setting {
+export interface RunContext {
   readonly config: Config;
   readonly vm: string;
   readonly book: RuleBook;
@@ -61,23 +61,23 @@ export interface Setting {
   readonly stateFile: StateFile | null;
   readonly manager: ServiceManager;
   readonly ready: ReadyDescriptor | null;
-  readonly followers: readonly Follower[];
+  readonly observers: readonly Observer[];
   /** Puts something between hooks and their monitors; `null` where hooks have QEMU's own. */
   readonly tap: Tap | null;
   readonly isRehearsal: boolean;
 }
 
 /** @returns the monitors that hooks are to have in the place of these */
-export type Tap = (monitors: Monitors) => Promise<Monitors>;
+export type Tap = (monitors: MonitorPaths) => Promise<MonitorPaths>;
 
 /** What a VM is to be run with. */
-export interface Service {
+export interface VmContext {
   readonly config: Config;
   readonly vm: string;
   readonly book: RuleBook;
   readonly log: Log;
   /** Besides those that every VM has. */
-  readonly followers: readonly Follower[];
+  readonly observers: readonly Observer[];
   readonly tap: Tap | null;
   /** Of one signal, with a throw-away guest: `start` and `end` are not run. */
   readonly isRehearsal: boolean;

@@ -8,9 +8,9 @@ import { runFiles } from '../run-dir/files.js';
 import { noteQemu, noteStarting } from '../run-dir/noted-qemu.js';
 import { descriptorLimit, inheritedDescriptors, isUnmarked } from '../system/descriptors.js';
 import { UsageError, refusedBySystem } from '../system/usage-error.js';
-import type { Charge } from './context.js';
+import type { RunningQemu } from './context.js';
 import type { SavedState } from './saved-state.js';
-import type { Ground } from './workspace.js';
+import type { Workspace } from './workspace.js';
 
 /**
  * Starts QEMU with monitors of qemu-trap's own.
@@ -18,20 +18,20 @@ import type { Ground } from './workspace.js';
  */
 export async function launch(
   config: Config,
-  ground: Ground,
+  workspace: Workspace,
   saved: SavedState | null,
   inheritsNothing: boolean,
   env: NodeJS.ProcessEnv,
-): Promise<Charge> {
-  const { runDir, monitors, helpers } = ground;
+): Promise<RunningQemu> {
+  const { runDir, monitors, helpers } = workspace;
   const monitorsFile = runDir.file(runFiles.monitorsConfig);
   try {
-    const withheld = ground.ready?.withheld ?? null;
+    const withheld = workspace.ready?.withheld ?? null;
     const inherited = inheritedDescriptors().filter((fd) => fd !== withheld);
     const plan = planLaunch({
       qemu: config.qemu,
       shield: config.shield,
-      terminal: ground.terminal,
+      terminal: workspace.terminal,
       dieWithParent: config.onDeath === 'kill',
       helpers,
       monitorsFile,
@@ -76,7 +76,7 @@ function writeConfig(file: string, text: string): void {
  * True if QEMU has read what we add and opened none of it. The control monitor is the first: a wrapper has closed the
  * descriptor that it was to inherit. False where the file system keeps no time of access (noatime of mount(8)).
  */
-export function refusedControl({ runDir, monitors }: Ground): boolean {
+export function refusedControl({ runDir, monitors }: Workspace): boolean {
   try {
     return statSync(runDir.file(runFiles.monitorsConfig)).atimeMs !== neverRead && !existsSync(monitors.control);
   } catch {

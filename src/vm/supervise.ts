@@ -4,7 +4,7 @@ import { allRules } from '../rules/resolve.js';
 import { checkStateDirectory } from '../system/state-directory.js';
 import { rememberTerminal } from '../system/terminal.js';
 import { UsageError } from '../system/usage-error.js';
-import type { Service } from './context.js';
+import type { VmContext } from './context.js';
 import { launch, outlives, refusedControl } from './launch.js';
 import { checkCall, distrustedStateDirectory } from './preflight.js';
 import { findSavedState, setStateAside } from './saved-guest.js';
@@ -22,8 +22,8 @@ const nothingLeft = { left: null, cleared: Promise.resolve() };
  * @returns the exit status
  * @throws {UsageError} before QEMU was started
  */
-export async function supervise(service: Service): Promise<number> {
-  const { config, vm, book, log } = service;
+export async function supervise(context: VmContext): Promise<number> {
+  const { config, vm, book, log } = context;
   const env = process.env;
   const ready = checkCall(config, env);
   const distrusted = checkStateDirectory(config.stateDir, env);
@@ -33,11 +33,11 @@ export async function supervise(service: Service): Promise<number> {
     .filter((rule) => rule.script !== null)
     .map((rule) => rule.signal);
   const restoreTerminal = rememberTerminal();
-  const ground = prepare(config, vm, ready, hooked, env);
-  const { runDir } = ground;
-  const wish = { runDir, monitors: ground.monitors, qemu: config.qemu, state: file, onDeath: config.onDeath };
-  const { left, cleared } = runDir.isFresh ? nothingLeft : await takeOver(wish);
-  const watch = new Watch(service, runDir, file, ready, cleared, distrusted === null);
+  const workspace = prepare(config, vm, ready, hooked, env);
+  const { runDir } = workspace;
+  const request = { runDir, monitors: workspace.monitors, qemu: config.qemu, state: file, onDeath: config.onDeath };
+  const { left, cleared } = runDir.isFresh ? nothingLeft : await takeOver(request);
+  const watch = new Watch(context, runDir, file, ready, cleared, distrusted === null);
   if (distrusted !== null) {
     const { path, fault } = distrusted;
     log({
@@ -52,13 +52,13 @@ export async function supervise(service: Service): Promise<number> {
   // Before any hook of ours: what a killed one's hooks have left may be at work on what they would touch.
   await cleared;
   if (!runDir.isFresh) runDir.clear();
-  warnOfLimits(config, ground, log);
+  warnOfLimits(config, workspace, log);
   const prevented = await watch.prepare();
   if (prevented !== null) return watch.conclude(notExecuted(prevented));
   let inheritsNothing = false;
   const runOnce = async (saved: SavedState | null): Promise<Over> => {
-    const charge = await launch(config, ground, saved, inheritsNothing, env);
-    const { qemu } = charge;
+    const running = await launch(config, workspace, saved, inheritsNothing, env);
+    const { qemu } = running;
     log({
       event: 'start',
       level: 'info',
@@ -76,11 +76,16 @@ export async function supervise(service: Service): Promise<number> {
         }),
       );
     }
-    return watch.over(charge, outlives(config, ground.helpers));
+    return watch.over(running, outlives(config, workspace.helpers));
   };
   const run = async (saved: SavedState | null): Promise<Over> => {
     const over = await runOnce(saved);
-    if (!over.hasFailed || isQemu(config.qemu[0] ?? '') || userChanger(config.qemu) !== null || !refusedControl(ground))
+    if (
+      !over.hasFailed ||
+      isQemu(config.qemu[0] ?? '') ||
+      userChanger(config.qemu) !== null ||
+      !refusedControl(workspace)
+    )
       return over;
     inheritsNothing = true;
     return runOnce(saved);

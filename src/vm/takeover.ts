@@ -6,14 +6,14 @@ import { isSameCommand, wasToResume } from '../qemu/argv.js';
 import { findStarted } from '../qemu/socket-owner.js';
 import { isStarting, notedQemu } from '../run-dir/noted-qemu.js';
 import { killQuietly, wakeStopped } from '../qemu/process.js';
-import { incomingUris, type Monitors } from '../qemu/launch-plan.js';
+import { incomingUris, type MonitorPaths } from '../qemu/launch-plan.js';
 import type { RunDir } from '../run-dir/run-dir.js';
 import { runFiles, signalOfHookFile } from '../run-dir/files.js';
 import { openSavedState, type StateFile } from './saved-state.js';
 import { trappableSignals, type SignalName } from '../signals/names.js';
 import { errorText, UsageError } from '../system/usage-error.js';
 import { isIdentityAlive, pidOf } from '../system/process-identity.js';
-import type { Adoption, Charge } from './context.js';
+import type { Adoption, RunningQemu } from './context.js';
 
 /*
  * The road to a QEMU that this qemu-trap did not start: one that was left running by a qemu-trap which was killed, or
@@ -25,7 +25,7 @@ const greetsWithinMs = 10_000;
 const lookEveryMs = 50;
 
 /** Ends the hooks that a killed qemu-trap has left, where there was one. */
-export function clearedOf({ predecessor, path }: RunDir): Promise<void> {
+export function leftoverHooksGone({ predecessor, path }: RunDir): Promise<void> {
   return predecessor === null ? Promise.resolve() : endLeftBy(predecessor, path);
 }
 
@@ -39,7 +39,7 @@ function hookMonitors({ path, file }: RunDir): Map<SignalName, string> {
 }
 
 /** One that was left while it still started may have no monitors yet, and one that was killed too takes its time to go. */
-async function findLeft({ runDir, monitors: { control }, onDeath }: Wish): Promise<AdoptedQemu | null> {
+async function findLeftQemu({ runDir, monitors: { control }, onDeath }: TakeoverRequest): Promise<AdoptedQemu | null> {
   const until = performance.now() + greetsWithinMs;
   const identity = notedQemu(runDir);
   const wasStarting = isStarting(runDir);
@@ -64,10 +64,10 @@ async function findLeft({ runDir, monitors: { control }, onDeath }: Wish): Promi
   }
 }
 
-export interface Wish {
+export interface TakeoverRequest {
   readonly runDir: RunDir;
   /** As a QEMU that is started now would have them. */
-  readonly monitors: Monitors;
+  readonly monitors: MonitorPaths;
   /** The command line that is asked for now. */
   readonly qemu: readonly string[];
   readonly state: StateFile | null;
@@ -75,9 +75,9 @@ export interface Wish {
   readonly onDeath: 'kill' | 'keep';
 }
 
-export interface Left {
+export interface Takeover {
   /** `null` where no QEMU was left. */
-  readonly left: Charge | null;
+  readonly left: RunningQemu | null;
   /** Settled when nothing is left of the hooks of a qemu-trap that was killed. */
   readonly cleared: Promise<void>;
 }
@@ -86,10 +86,10 @@ export interface Left {
  * The QEMU that a qemu-trap which was killed has left running in this run directory.
  * @throws {UsageError} where there is one, and it cannot be served: its sockets stay
  */
-export async function takeOver(wish: Wish): Promise<Left> {
-  const { runDir, monitors, qemu, state } = wish;
-  const cleared = clearedOf(runDir);
-  const adopted = await findLeft(wish).catch((error: unknown) => {
+export async function takeOver(request: TakeoverRequest): Promise<Takeover> {
+  const { runDir, monitors, qemu, state } = request;
+  const cleared = leftoverHooksGone(runDir);
+  const adopted = await findLeftQemu(request).catch((error: unknown) => {
     runDir.leaves = true;
     throw new UsageError(`a QEMU that was left running in ${runDir.path} cannot be taken over: ${errorText(error)}`);
   });
@@ -102,7 +102,7 @@ export async function takeOver(wish: Wish): Promise<Left> {
   };
   const saved =
     state !== null && existsSync(state.path) && wasToResume(adopted.commandLine) ? openSavedState(state) : null;
-  const left: Charge = {
+  const left: RunningQemu = {
     qemu: adopted,
     monitors: { ...monitors, hooks: hookMonitors(runDir) },
     runDir,
@@ -118,7 +118,7 @@ export async function takeOver(wish: Wish): Promise<Left> {
  * its QEMU there, that one is to be taken over, and not attached to.
  * @throws {UsageError} where somebody does: all that is there stays
  */
-export function requireOwnGround(runDir: RunDir, socket: string, pid: number): void {
+export function refuseForeignRunDir(runDir: RunDir, socket: string, pid: number): void {
   const noted = notedQemu(runDir);
   const isLeft = isIdentityAlive(noted) && (pidOf(noted) !== pid || existsSync(runDir.file(runFiles.control)));
   if (!isLeft && realpathSync(dirname(socket)) !== realpathSync(runDir.path)) return;
@@ -132,7 +132,7 @@ export function requireOwnGround(runDir: RunDir, socket: string, pid: number): v
  * The QEMU that serves `socket`.
  * @throws {UsageError} where there is none
  */
-export async function reachQemu(socket: string): Promise<AdoptedQemu> {
+export async function connectToQemu(socket: string): Promise<AdoptedQemu> {
   let adopted: AdoptedQemu | null;
   try {
     adopted = await adoptQemu(socket, null, greetsWithinMs);

@@ -1,6 +1,6 @@
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import type { Action, Input } from '../dispatch/messages.js';
-import { initialState, linkOf, nextTick } from '../dispatch/state.js';
+import { initialState, stageOf, nextTick } from '../dispatch/state.js';
 import { step } from '../dispatch/step.js';
 import { FreezeGuard, toShutDown } from '../guest-agent/freeze-guard.js';
 import { isOfTreeWalk } from '../hook/descendants.js';
@@ -24,14 +24,14 @@ import {
   unknownRunState,
 } from '../outcome/run-state.js';
 import { guestSource, startsPaused, waitsForConnection } from '../qemu/argv.js';
-import { HookMonitors } from '../qemu/hook-connections.js';
+import { HookConnections } from '../qemu/hook-connections.js';
 import { letGoOn, pressPowerButton, queryRunState } from '../qemu/power-button.js';
 import type { QemuExit } from '../qemu/process.js';
 import { QmpClient } from '../qmp/client.js';
 import { findUnknownCommands } from '../qmp/known-commands.js';
 import { MonitorClosed, QmpError, type QmpEvent } from '../qmp/messages.js';
 import { type CommandResult, runMonitorCommand, shownCommand } from '../qmp/monitor-command.js';
-import { Relay } from '../qmp/server.js';
+import { QmpServer } from '../qmp/server.js';
 import { allRules, describeUnknownCommand, ruleFor, userCommands } from '../rules/resolve.js';
 import type { Rule } from '../rules/rule.js';
 import { runFiles } from '../run-dir/files.js';
@@ -39,14 +39,14 @@ import { noteQemu, noteStarted } from '../run-dir/noted-qemu.js';
 import type { SignalName } from '../signals/names.js';
 import { type Trapped, onTrapped } from '../signals/trap.js';
 import { releaseInherited } from '../system/descriptors.js';
-import { wordSeconds } from '../system/duration.js';
+import { formatSeconds } from '../system/duration.js';
 import { readRest } from '../system/node-internals.js';
 import { keepSpareDescriptor } from '../system/processes.js';
 import { within } from '../system/settled-within.js';
 import { atTerminal } from '../system/terminal.js';
 import { errorText } from '../system/usage-error.js';
-import type { Adoption, Charge, Setting, Shutdown } from './context.js';
-import { wordTelling } from './log-lines.js';
+import type { Adoption, RunningQemu, RunContext, ShutdownRequest } from './context.js';
+import { describeNotice } from './log-lines.js';
 import { type SavedState, abandonSave } from './saved-state.js';
 
 /** setTimeout takes no more (Node's documentation of timers). */
@@ -88,7 +88,7 @@ interface StepOfChain {
 /** One run of QEMU: takes facts to the core, and does what the core decides. */
 export class VmRun {
   /** The shutdown that is under way. */
-  shutdown: Shutdown | null = null;
+  shutdown: ShutdownRequest | null = null;
   /** Why QEMU did not let a guest run that it had loaded. */
   resumeFailure: string | null = null;
 
@@ -104,9 +104,9 @@ export class VmRun {
   readonly #untrap: () => void;
   /** QEMU loads a saved guest, which must not run before its state is gone. */
   #resuming: boolean;
-  #hookMonitors: HookMonitors | null = null;
+  #hookMonitors: HookConnections | null = null;
   #outputPipes: OutputPipes | null = null;
-  #relay: Relay | null = null;
+  #relay: QmpServer | null = null;
   #state;
   #timer: NodeJS.Timeout | null = null;
   /** How long the monitor has to come up, before a line says that it has not. */
@@ -122,15 +122,15 @@ export class VmRun {
   readonly #abandoned = new Promise<QemuExit>((resolve) => (this.#abandon = resolve));
 
   constructor(
-    private readonly setting: Setting,
-    private readonly charge: Charge,
+    private readonly context: RunContext,
+    private readonly running: RunningQemu,
   ) {
-    const { config } = setting;
-    const { qemu, runDir } = charge;
-    this.#resuming = charge.saved !== null;
+    const { config } = context;
+    const { qemu, runDir } = running;
+    this.#resuming = running.saved !== null;
     // A QEMU that refuses its saved state is started once more, and needs them again.
-    if (!this.#resuming || charge.adoption !== null) this.#releaseInherited();
-    this.#freezeGuard = new FreezeGuard(config.agent, runDir.file(runFiles.frozen), setting.log);
+    if (!this.#resuming || running.adoption !== null) this.#releaseInherited();
+    this.#freezeGuard = new FreezeGuard(config.agent, runDir.file(runFiles.frozen), context.log);
     this.#state = initialState({ killAfterMs: config.killAfterMs, pressGaps: config.pressGaps });
     this.#client = new QmpClient(qemu.control, {
       onEvent: (event) => this.#onEvent(event),
@@ -142,7 +142,7 @@ export class VmRun {
     if (qemu.control === null) void qemu.reached.then((control) => this.#client.open(control));
     keepSpareDescriptor();
     // It has run before, whatever it says now.
-    this.#started = charge.adoption !== null;
+    this.#started = running.adoption !== null;
     this.#patience = setTimeout(() => this.#warnOfNoMonitor(), monitorWithinMs);
     void this.#connect();
     this.#untrap = onTrapped((trapped) => this.#take(trapped));
@@ -155,7 +155,7 @@ export class VmRun {
   /** An error of qemu-trap's own: said, and survived, for QEMU still runs. */
   survive(error: unknown): void {
     if (isOfTreeWalk(error)) return;
-    this.setting.log({
+    this.context.log({
       event: 'internal-error',
       level: 'error',
       message: `qemu-trap itself: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
@@ -173,9 +173,9 @@ export class VmRun {
 
   /** Settled when QEMU has gone, with every hook and what it had started. */
   async untilGone(): Promise<QemuExit> {
-    const exit = await Promise.race([this.charge.qemu.gone, this.#abandoned]);
+    const exit = await Promise.race([this.running.qemu.gone, this.#abandoned]);
     // What it said last is there for certain, and may tell how it ended.
-    const { control } = this.charge.qemu;
+    const { control } = this.running.qemu;
     if (control === null) this.#client.close();
     else readRest(control);
     await new Promise((resolve) => setImmediate(resolve));
@@ -183,7 +183,7 @@ export class VmRun {
     this.#over = true;
     this.#untrap();
     this.#freezeGuard.close();
-    for (const follower of this.setting.followers) this.attempt(() => follower.close());
+    for (const observer of this.context.observers) this.attempt(() => observer.close());
     clearTimeout(this.#patience);
     clearInterval(this.#waking);
     if (this.#timer) clearTimeout(this.#timer);
@@ -196,14 +196,14 @@ export class VmRun {
     this.#relay?.close();
     await within(lastPipesMs, Promise.resolve(this.#outputPipes?.close()));
     if (this.#hasAbandoned) return exit;
-    const { config, log } = this.setting;
-    const { exit: last, killedWrapper } = await this.charge.qemu.finish(config.killAfterMs);
+    const { config, log } = this.context;
+    const { exit: last, killedWrapper } = await this.running.qemu.finish(config.killAfterMs);
     if (killedWrapper !== null) {
       const [wrapper = ''] = config.qemu;
       log({
         event: 'wrapper',
         level: 'warning',
-        message: `${wrapper} (pid ${killedWrapper}) has not ended ${wordSeconds(config.killAfterMs)} after its QEMU: ended by SIGKILL`,
+        message: `${wrapper} (pid ${killedWrapper}) has not ended ${formatSeconds(config.killAfterMs)} after its QEMU: ended by SIGKILL`,
         facts: { wrapper },
       });
     }
@@ -217,18 +217,18 @@ export class VmRun {
 
   ending(exit: QemuExit): Ending {
     const { end, evidence } = this.#state;
-    const action = end === null ? 'none' : end.killed && this.charge.qemu.wasKilled ? 'kill' : end.action;
-    const { stateFile } = this.setting;
+    const action = end === null ? 'none' : end.killed && this.running.qemu.wasKilled ? 'kill' : end.action;
+    const { stateFile } = this.context;
     return endingOf({
       ...exit,
       // Half a state is no state: what was written of it is of no use to anybody.
       evidence: this.#isSaving() ? { ...evidence, migrated: false } : evidence,
       started: this.#started,
-      bypassesUs: this.charge.qemu.bypassesUs,
+      bypassesUs: this.running.qemu.bypassesUs,
       waitsForCont:
-        this.charge.saved !== null ||
-        startsPaused(this.setting.config.qemu) ||
-        guestSource(this.setting.config.qemu) === '-incoming',
+        this.running.saved !== null ||
+        startsPaused(this.context.config.qemu) ||
+        guestSource(this.context.config.qemu) === '-incoming',
       action,
       cause: action === 'none' ? null : (end?.cause ?? null),
       savedState: stateFile !== null && existsSync(stateFile.path),
@@ -240,27 +240,27 @@ export class VmRun {
   #rule(signal: SignalName): Rule {
     const { stop, runs } = this.#state;
     if (stop?.rule.signal === signal) return stop.rule;
-    return runs.get(signal)?.rule ?? ruleFor(signal, this.setting.book);
+    return runs.get(signal)?.rule ?? ruleFor(signal, this.context.book);
   }
 
   async #connect(): Promise<void> {
     try {
       await this.#client.ready;
       clearTimeout(this.#patience);
-      for (const follower of this.setting.followers) this.attempt(() => follower.warn?.(null));
+      for (const observer of this.context.observers) this.attempt(() => observer.warn?.(null));
       this.#started = true;
       this.attempt(() => this.#locateQemu());
-      const { adoption } = this.charge;
+      const { adoption } = this.running;
       if (adoption !== null && this.#resuming) {
         const runState = await queryRunState(this.#client);
         this.#resuming = isLoading(runState) || isPaused(runState);
       }
       if (adoption?.sharesMonitor) await this.#share();
       // What a hook needs, and may be had or not: the button is pressed without any of it.
-      const { tap } = this.setting;
-      const monitors = tap === null ? this.charge.monitors : await tap(this.charge.monitors);
-      this.attempt(() => (this.#hookMonitors = new HookMonitors(monitors)));
-      this.attempt(() => (this.#outputPipes = new OutputPipes(this.charge.runDir.file)));
+      const { tap } = this.context;
+      const monitors = tap === null ? this.running.monitors : await tap(this.running.monitors);
+      this.attempt(() => (this.#hookMonitors = new HookConnections(monitors)));
+      this.attempt(() => (this.#outputPipes = new OutputPipes(this.running.runDir.file)));
       // A QEMU that refuses its saved state is started again, and must not be taken for what a hook has left.
       if (!this.#resuming) this.attempt(markHooksToCome);
       await this.#enableMigrationEvents();
@@ -278,7 +278,7 @@ export class VmRun {
       // Where QEMU has gone, its end is handled where it is reaped.
       if (error instanceof MonitorClosed) return;
       if (!(error instanceof QmpError)) return this.survive(error);
-      this.setting.log({
+      this.context.log({
         event: 'monitor-refused',
         level: 'error',
         message: `QEMU refuses to be spoken to on its control monitor (${error.desc}): the next shutdown can end it by SIGKILL only`,
@@ -288,9 +288,9 @@ export class VmRun {
 
   /** A wrapper in front of QEMU may be what was started. */
   #locateQemu(): void {
-    const { qemu, runDir, adoption } = this.charge;
+    const { qemu, runDir, adoption } = this.running;
     const started = qemu.pid;
-    const { config, log } = this.setting;
+    const { config, log } = this.context;
     if (!qemu.locate()) {
       log({
         event: 'qemu-unknown',
@@ -320,25 +320,25 @@ export class VmRun {
   }
 
   #warnOfNoMonitor(): void {
-    const { qemu } = this.setting.config;
+    const { qemu } = this.context.config;
     const waits = waitsForConnection(qemu);
     const why =
       waits === null
         ? 'does a wrapper before QEMU drop the words that come after its own ("$@")?'
         : `QEMU waits until somebody connects to ${waits}: write wait=off there`;
-    const message = `QEMU has no monitor ${wordSeconds(monitorWithinMs)} after its start, and until it has, no signal reaches the guest: ${why}`;
-    this.setting.log({ event: 'no-monitor', level: 'warning', message, facts: { ms: monitorWithinMs } });
-    for (const follower of this.setting.followers) this.attempt(() => follower.warn?.(message));
+    const message = `QEMU has no monitor ${formatSeconds(monitorWithinMs)} after its start, and until it has, no signal reaches the guest: ${why}`;
+    this.context.log({ event: 'no-monitor', level: 'warning', message, facts: { ms: monitorWithinMs } });
+    for (const observer of this.context.observers) this.attempt(() => observer.warn?.(message));
   }
 
   /** A rule with a command that QEMU does not know does nothing of its own: better said now than at the signal. */
   async #warnOfUnknownCommands(): Promise<void> {
-    const commands = userCommands(allRules(this.setting.book));
+    const commands = userCommands(allRules(this.context.book));
     for (const command of await findUnknownCommands(this.#client, [...commands.keys()])) {
       const signal = commands.get(command) as SignalName;
       const shown = shownCommand(command);
       const { message, fix } = describeUnknownCommand(signal, shown);
-      this.setting.log({ event: 'unknown-command', level: 'warning', message, facts: { signal, command: shown, fix } });
+      this.context.log({ event: 'unknown-command', level: 'warning', message, facts: { signal, command: shown, fix } });
     }
   }
 
@@ -353,13 +353,13 @@ export class VmRun {
 
   /** Opens monitors of qemu-trap's own, where QEMU has but the one. */
   async #share(): Promise<void> {
-    const { lateHooks, qmp, human } = this.charge.monitors;
-    const relay = new Relay(this.#client);
+    const { lateHooks, qmp, human } = this.running.monitors;
+    const relay = new QmpServer(this.#client);
     this.#relay = relay;
     try {
       await relay.listen([lateHooks, qmp], human);
     } catch (error) {
-      this.setting.log({
+      this.context.log({
         event: 'monitors-failed',
         level: 'error',
         message: `hooks get no monitor, for its sockets cannot be made (${errorText(error)}): the button is pressed without them`,
@@ -368,22 +368,22 @@ export class VmRun {
   }
 
   #tellAdoption({ ageMs, isOther }: Adoption, guest: string): void {
-    const { pid } = this.charge.qemu;
-    this.setting.log({
+    const { pid } = this.running.qemu;
+    this.context.log({
       event: 'takeover',
       level: 'info',
       facts: { pid, guest, age_ms: Math.round(ageMs), other_command: isOther },
-      message: `QEMU taken over (pid ${pid}, there for ${wordSeconds(ageMs)}; its guest is ${guest})${isOther ? ': its command line is not the one asked for now, which counts from its next start on' : ''}`,
+      message: `QEMU taken over (pid ${pid}, there for ${formatSeconds(ageMs)}; its guest is ${guest})${isOther ? ': its command line is not the one asked for now, which counts from its next start on' : ''}`,
     });
   }
 
   /** Undoes what hooks of a qemu-trap that was killed have left half done. */
   async #inherit({ cleared }: Adoption, runState: string): Promise<void> {
-    const { runDir } = this.charge;
+    const { runDir } = this.running;
     if (isPaused(runState) && existsSync(runDir.file(runFiles.resuming))) {
       await this.#letGo().catch((error: unknown) => {
         if (!(error instanceof QmpError)) throw error;
-        this.setting.log({
+        this.context.log({
           event: 'save-stuck',
           level: 'error',
           message: `the guest that was being resumed cannot go on: ${error.desc}`,
@@ -391,12 +391,12 @@ export class VmRun {
       });
     }
     // The state is under its name, and QEMU was to go: a guest that went on now would spoil it.
-    if (hasMigrated(runState) && this.setting.stateFile !== null && existsSync(this.setting.stateFile.path)) {
-      this.setting.log({
+    if (hasMigrated(runState) && this.context.stateFile !== null && existsSync(this.context.stateFile.path)) {
+      this.context.log({
         event: 'saved',
         level: 'info',
-        message: `the guest was saved by a qemu-trap that was killed (${this.setting.stateFile.path}): telling QEMU to quit`,
-        facts: { path: this.setting.stateFile.path },
+        message: `the guest was saved by a qemu-trap that was killed (${this.context.stateFile.path}): telling QEMU to quit`,
+        facts: { path: this.context.stateFile.path },
       });
       return void (await this.#client.execute('quit'));
     }
@@ -410,8 +410,8 @@ export class VmRun {
 
   /** Lets a guest go on that was loaded from a state which is gone now. */
   async #letGo(): Promise<void> {
-    if (!startsPaused(this.setting.config.qemu)) await this.#client.execute('cont');
-    rmSync(this.charge.runDir.file(runFiles.resuming), { force: true });
+    if (!startsPaused(this.context.config.qemu)) await this.#client.execute('cont');
+    rmSync(this.running.runDir.file(runFiles.resuming), { force: true });
   }
 
   /** QEMU's run state, as the core is to know it. */
@@ -428,21 +428,21 @@ export class VmRun {
   }
 
   #isSaving(): boolean {
-    return this.setting.stateFile !== null && existsSync(this.setting.stateFile.part);
+    return this.context.stateFile !== null && existsSync(this.context.stateFile.part);
   }
 
   /** Has QEMU load the saved guest and lets it go on; before that, its state is taken out of its place. */
   async #resume(): Promise<void> {
-    const { saved } = this.charge;
+    const { saved } = this.running;
     if (saved === null || !(await this.#load(saved))) return;
     while (isLoading(await queryRunState(this.#client)))
       await new Promise((resolve) => setTimeout(resolve, resumePollMs));
     if (this.#state.end !== null) return;
-    this.attempt(() => writeFileSync(this.charge.runDir.file(runFiles.resuming), '', { mode: 0o600 }));
+    this.attempt(() => writeFileSync(this.running.runDir.file(runFiles.resuming), '', { mode: 0o600 }));
     try {
       saved.setApart();
     } catch (error) {
-      this.setting.log({
+      this.context.log({
         event: 'state-kept',
         level: 'error',
         message: `${saved.path}: cannot be removed (${errorText(error)}): remove it before the next start, for the guest it holds goes on now`,
@@ -459,7 +459,7 @@ export class VmRun {
       return this.#cannotGoOn(saved, error.desc);
     }
     this.attempt(() => saved.discard());
-    this.setting.log({
+    this.context.log({
       event: 'resumed',
       level: 'info',
       message: `the guest goes on where it was saved (${saved.path})`,
@@ -471,7 +471,7 @@ export class VmRun {
   /** The guest is loaded, and QEMU refuses to let it run: its disk is another's, say. Nothing of it is lost. */
   #cannotGoOn(saved: SavedState, why: string): void {
     this.attempt(() => saved.putBack());
-    this.attempt(() => rmSync(this.charge.runDir.file(runFiles.resuming), { force: true }));
+    this.attempt(() => rmSync(this.running.runDir.file(runFiles.resuming), { force: true }));
     this.resumeFailure = why;
     void this.#client.executeLast('quit').catch(() => undefined);
   }
@@ -485,7 +485,7 @@ export class VmRun {
     const { status } = (await this.#client.execute('query-migrate')) as { status?: string };
     if (status !== undefined || !isLoading(await queryRunState(this.#client))) return true;
     let refusal = '';
-    for (const uri of this.charge.incoming) {
+    for (const uri of this.running.incoming) {
       try {
         await this.#client.execute('migrate-incoming', { uri });
         return true;
@@ -495,7 +495,7 @@ export class VmRun {
       }
     }
     this.#isStateRefused = true;
-    this.setting.log({
+    this.context.log({
       event: 'state-refused',
       level: 'warning',
       message: `saved state ${path}: QEMU does not load it: ${refusal}`,
@@ -506,7 +506,7 @@ export class VmRun {
   }
 
   #releaseInherited(): void {
-    releaseInherited(this.setting.ready?.withheld ?? null);
+    releaseInherited(this.context.ready?.withheld ?? null);
   }
 
   /** True where QEMU said no to what it was asked, before its guest ran. */
@@ -527,9 +527,9 @@ export class VmRun {
   #tellReady(): void {
     if (this.#ready || !isUp(this.#state.evidence.runState)) return;
     this.#ready = true;
-    this.setting.log({ event: 'ready', level: 'info', message: 'the VM runs' });
-    this.setting.manager.ready();
-    const { ready, log } = this.setting;
+    this.context.log({ event: 'ready', level: 'info', message: 'the VM runs' });
+    this.context.manager.ready();
+    const { ready, log } = this.context;
     ready?.tell((why) =>
       log({
         event: 'ready-failed',
@@ -541,13 +541,13 @@ export class VmRun {
 
   /** The control monitor has closed: where libuv has lost the SIGCHLD to a flood of signals, it is asked to look again. */
   async #reap(): Promise<void> {
-    const gone = this.charge.qemu.gone.then(() => true);
+    const gone = this.running.qemu.gone.then(() => true);
     for (let tries = 0; tries < reapTries; tries++) {
       if ((await within(reapEveryMs, gone)) === true || this.#over) return;
-      this.charge.qemu.reap();
+      this.running.qemu.reap();
     }
     if (!this.#over) {
-      this.setting.log({
+      this.context.log({
         event: 'monitor-lost',
         level: 'error',
         message:
@@ -578,9 +578,9 @@ export class VmRun {
       // SIGSTOP takes its time, and may come at any.
       this.#waking ??= setInterval(() => this.attempt(() => this.#wake()), wakeEveryMs);
     }
-    for (const action of actions) if (action.do === 'tell') this.setting.log(() => wordTelling(action.telling));
-    for (const follower of this.setting.followers) this.attempt(() => follower.follow(state));
-    this.setting.manager.follow(state, state.stop !== null || this.#resuming);
+    for (const action of actions) if (action.do === 'tell') this.context.log(() => describeNotice(action.notice));
+    for (const observer of this.context.observers) this.attempt(() => observer.follow(state));
+    this.context.manager.follow(state, state.stop !== null || this.#resuming);
     this.#arm();
   }
 
@@ -636,7 +636,7 @@ export class VmRun {
         this.#client.ready.then(() => this.#client.executeLast('quit')).catch(() => undefined);
         return;
       case 'kill':
-        return this.charge.qemu.kill();
+        return this.running.qemu.kill();
       case 'abandon':
         this.#hasAbandoned = true;
         return this.#abandon({ code: null, signal: 'SIGKILL' });
@@ -645,9 +645,9 @@ export class VmRun {
 
   /** A QEMU that somebody has stopped hears neither its button nor `quit`. */
   #wake(): void {
-    const { qemu } = this.charge;
+    const { qemu } = this.running;
     if (!qemu.wake()) return;
-    this.setting.log({
+    this.context.log({
       event: 'woken',
       level: 'warning',
       message: `QEMU was stopped by a signal (SIGSTOP): it is told to go on (SIGCONT), to hear what comes (pid ${qemu.pid})`,
@@ -669,7 +669,7 @@ export class VmRun {
     }
     const shown = shownCommand(command);
     const output = result.output === '' ? '' : `: ${result.output}`;
-    this.setting.log({
+    this.context.log({
       event: 'command',
       level: result.ok ? 'info' : 'warning',
       message: `${signal}: ${shown} ${result.ok ? 'done' : 'failed'}${result.isGuess ? ', as far as the human monitor says' : ''}${output}`,
@@ -697,7 +697,7 @@ export class VmRun {
     } else {
       for (const file of steps.files) {
         // If its time was up before it began, the core waits for no outcome.
-        const tooLate = (): boolean => superseded() || linkOf(this.#state, signal) !== 'script';
+        const tooLate = (): boolean => superseded() || stageOf(this.#state, signal) !== 'script';
         const next = await this.#runFile(signal, file, { deadline, tooLate, isLast: file === steps.files.at(-1) });
         if (next === null || superseded()) return;
         outcome = next;
@@ -709,7 +709,7 @@ export class VmRun {
 
   /** @param ms how long it ran; `null` where it did not */
   #hookFailed(signal: SignalName, hook: string, why: string, ms: number | null = null): HookOutcome {
-    this.setting.log({
+    this.context.log({
       event: 'hook-end',
       level: 'warning',
       message: `${signal}: hook ${hook} ${why}`,
@@ -743,14 +743,14 @@ export class VmRun {
       ...this.#callOf(signal, file, deadline),
       monitor,
       output,
-      onOutput: (chunk) => this.setting.log.hookOutput(hook, chunk),
+      onOutput: (chunk) => this.context.log.hookOutput(hook, chunk),
     });
     this.#hooks.set(signal, run);
     this.#clearing.add(run.cleared);
     void run.cleared.finally(() => this.#clearing.delete(run.cleared));
     await whatLedHereIsTold;
     if (run.pid !== undefined) {
-      this.setting.log({
+      this.context.log({
         event: 'hook-start',
         level: 'info',
         message: `${signal}: running hook ${hook} (pid ${run.pid})`,
@@ -786,10 +786,10 @@ export class VmRun {
     // As it is with one that stays to press again, and ends with its guest.
     const how = outcome.kind === 'failed' ? 'ended' : outcome.kind;
     const words = { done: 'ended well', 'not-now': 'says not now', ended: 'was ended' }[how];
-    this.setting.log({
+    this.context.log({
       event: 'hook-end',
       level: 'info',
-      message: `${signal}: hook ${hook} ${words} after ${wordSeconds(ms)}${how === 'ended' ? (guestEnded(this.#state.evidence) ? ', with its guest' : ', for its time was up or QEMU has gone') : ''}`,
+      message: `${signal}: hook ${hook} ${words} after ${formatSeconds(ms)}${how === 'ended' ? (guestEnded(this.#state.evidence) ? ', with its guest' : ', for its time was up or QEMU has gone') : ''}`,
       facts: { signal, hook, outcome: how, ms },
     });
   }
@@ -815,7 +815,7 @@ export class VmRun {
       stop.rule.monitorCommand === null
         ? 'nothing is asked of the guest before the deadline'
         : 'qemu-trap does so shortly before the deadline, if the guest is still there';
-    this.setting.log({
+    this.context.log({
       event: 'not-pressed',
       level: lastError === null ? 'info' : 'warning',
       facts: { signal, hook, error: lastError },
@@ -828,39 +828,39 @@ export class VmRun {
     file: HookFile,
     deadline: number,
   ): Pick<HookCall, 'file' | 'argument' | 'inherited' | 'facts'> {
-    const { charge } = this;
-    const { book, config } = this.setting;
+    const { running } = this;
+    const { book, config } = this.context;
     return {
       file,
       argument: signal,
       inherited: this.#inherited,
       facts: {
-        occasion: signalOccasion(signal, charge.qemu.pid, charge.monitors),
-        vm: this.setting.vm,
+        occasion: signalOccasion(signal, running.qemu.pid, running.monitors),
+        vm: this.context.vm,
         hooksDir: book.dirs.user ?? book.dirs.bundled,
         libDir: libDir(book.dirs),
         leftMs: deadline - performance.now(),
         press: config.press,
         agent: config.agent,
-        runDir: charge.runDir.path,
-        stateFile: this.setting.stateFile?.path ?? null,
+        runDir: running.runDir.path,
+        stateFile: this.context.stateFile?.path ?? null,
       },
     };
   }
 
   async #abandonSave(hook: string): Promise<void> {
-    if (this.setting.stateFile === null) return;
-    this.setting.log({
+    if (this.context.stateFile === null) return;
+    this.context.log({
       event: 'save-abandoned',
       level: 'warning',
       message: `hook ${hook} has ended with a guest half saved: the guest goes on`,
       facts: { hook },
     });
     try {
-      await abandonSave(this.setting.stateFile, this.#client);
+      await abandonSave(this.context.stateFile, this.#client);
     } catch (error) {
       if (error instanceof MonitorClosed) return;
-      this.setting.log({
+      this.context.log({
         event: 'save-stuck',
         level: 'error',
         message: `the guest that was half saved cannot go on: ${errorText(error)}`,
@@ -873,7 +873,7 @@ export class VmRun {
     this.#relay?.event(happened);
     const { event } = happened;
     if (event === 'POWERDOWN') {
-      this.setting.log({ event: 'powerdown', level: 'info', message: 'the power button was pressed' });
+      this.context.log({ event: 'powerdown', level: 'info', message: 'the power button was pressed' });
       this.#feed({ kind: 'powerdown' });
       return;
     }
@@ -883,7 +883,7 @@ export class VmRun {
       return;
     }
     if (told.event === 'SHUTDOWN') {
-      this.setting.log({
+      this.context.log({
         event: 'guest-shutdown',
         level: 'info',
         message: `QEMU goes: ${told.reason}`,
@@ -893,7 +893,7 @@ export class VmRun {
     this.#feed({ kind: 'qemu', event: told });
     const exits = isExiting(this.#state.evidence);
     this.#client.hold(exits);
-    if (exits) this.charge.qemu.look(this.setting.config.killAfterMs);
+    if (exits) this.running.qemu.look(this.context.config.killAfterMs);
     if (!exits && runStateEvents.includes(event)) void this.#refreshRunState();
   }
 

@@ -5,10 +5,10 @@ import { allRules } from '../rules/resolve.js';
 import type { RuleBook } from '../rules/rule.js';
 import { hasProc } from '../system/processes.js';
 import { outlives } from './launch.js';
-import type { Ground } from './workspace.js';
+import type { Workspace } from './workspace.js';
 
 /** Says what this system, or QEMU's own options, take away from the promises. */
-export function warnOfLimits(config: Config, { helpers, runDir, terminal }: Ground, log: Log): void {
+export function warnOfLimits(config: Config, { helpers, runDir, terminal }: Workspace, log: Log): void {
   if (terminal === 'background') {
     log({
       event: 'no-stdin',

@@ -16,11 +16,11 @@ import type { SignalName } from '../signals/names.js';
 import { keep, onTrapped } from '../signals/trap.js';
 import { StatusFile } from '../status/file.js';
 import { OpenRecord, type RunRecord, historyFile } from '../status/history.js';
-import { wordSeconds } from '../system/duration.js';
+import { formatSeconds } from '../system/duration.js';
 import { helperEnvironment } from '../system/own-environment.js';
 import { atTerminal } from '../system/terminal.js';
 import { type UsageError, errorText } from '../system/usage-error.js';
-import type { Charge, Service, Setting } from './context.js';
+import type { RunningQemu, VmContext, RunContext } from './context.js';
 import type { ReadyDescriptor } from './readiness.js';
 import type { StateFile } from './saved-state.js';
 import { VmRun } from './vm.js';
@@ -48,35 +48,35 @@ export interface Over {
 
 /** All that is left to do once a QEMU runs, be it this qemu-trap's or another's. */
 export class Watch {
-  readonly #setting: Setting;
+  readonly #context: RunContext;
   readonly #history: string | null;
   /** Of this run; `null` if none can be kept. */
   #record: OpenRecord | null;
   #historyFailed = false;
-  #vmRun: VmRun | null = null;
+  #vm: VmRun | null = null;
   #startedAt = performance.now();
 
   /** @param cleared settled when nothing is left of the hooks of a qemu-trap that was killed */
   constructor(
-    service: Service,
+    context: VmContext,
     private readonly runDir: RunDir,
     stateFile: StateFile | null,
     ready: ReadyDescriptor | null,
     private readonly cleared: Promise<void>,
     keepsHistory = true,
   ) {
-    const { config, vm, book, log, tap, isRehearsal } = service;
+    const { config, vm, book, log, tap, isRehearsal } = context;
     this.#history = keepsHistory ? historyFile(config.stateDir, vm, process.env) : null;
     this.#record = this.#history === null ? null : OpenRecord.of(this.#history, vm, isNamedByDefault(config));
-    const followers = [new StatusFile(runDir.file, vm, this.#history), ...service.followers];
+    const observers = [new StatusFile(runDir.file, vm, this.#history), ...context.observers];
     const manager = new ServiceManager(helperEnvironment(process.env), log);
-    this.#setting = { config, vm, book, log, stateFile, manager, ready, followers, tap, isRehearsal };
+    this.#context = { config, vm, book, log, stateFile, manager, ready, observers, tap, isRehearsal };
   }
 
   #around(which: Around, occasion: Readonly<Record<string, string>>): AroundRun | null {
-    const { config, book, vm, log, stateFile } = this.#setting;
+    const { config, book, vm, log, stateFile } = this.#context;
     const { runDir } = this;
-    if (this.#setting.isRehearsal) return null;
+    if (this.#context.isRehearsal) return null;
     return runAround({
       which,
       dirs: book.dirs,
@@ -106,7 +106,7 @@ export class Watch {
     if (run === null) return null;
     let stop: Prevention['stop'] = null;
     const untrap = onTrapped((trapped) => {
-      if (ruleFor(trapped.signal, this.#setting.book).defaultAction === 'none') return keep(trapped);
+      if (ruleFor(trapped.signal, this.#context.book).defaultAction === 'none') return keep(trapped);
       stop ??= { signal: trapped.signal, since: trapped.at };
       run.cut();
     });
@@ -119,20 +119,20 @@ export class Watch {
   }
 
   /** @returns how QEMU ended; never rejected once `charge` is in its hands */
-  async over(charge: Charge, outlives: boolean): Promise<Over> {
-    const { adoption } = charge;
+  async over(running: RunningQemu, outlives: boolean): Promise<Over> {
+    const { adoption } = running;
     this.runDir.leaves = outlives;
     this.#startedAt = performance.now() - (adoption?.ageMs ?? 0);
-    const isFirst = this.#vmRun === null;
-    if (isFirst) this.#keepRecord((record) => (this.#record = record.begin(charge.qemu.pid)));
-    const vmRun = new VmRun(this.#setting, charge);
-    this.#vmRun = vmRun;
+    const isFirst = this.#vm === null;
+    if (isFirst) this.#keepRecord((record) => (this.#record = record.begin(running.qemu.pid)));
+    const vmRun = new VmRun(this.#context, running);
+    this.#vm = vmRun;
     if (isFirst) {
       // From here on nothing ends qemu-trap but its QEMU's end.
-      const survive = (error: unknown): void => this.#vmRun?.survive(error);
+      const survive = (error: unknown): void => this.#vm?.survive(error);
       process.on('uncaughtException', survive).on('unhandledRejection', survive);
       // Now that nothing waits for it: what is wrong with a hook is no reason to start later.
-      vmRun.attempt(() => warnOfFaults(this.#setting.book, process.env, this.#setting.log));
+      vmRun.attempt(() => warnOfFaults(this.#context.book, process.env, this.#context.log));
       this.#warnOfStopTime().catch(survive);
     }
     const exit = await vmRun.untilGone();
@@ -148,7 +148,7 @@ export class Watch {
   }
 
   async #warnOfStopTime(): Promise<void> {
-    const { config, book, log } = this.#setting;
+    const { config, book, log } = this.#context;
     const fault = await findStopTimeFault(longestStopMs(config, book), helperEnvironment(process.env));
     if (fault !== null)
       log({
@@ -162,14 +162,14 @@ export class Watch {
   /** Says how it ended: to the hook `end`, to the history, and last of all in the log. */
   async conclude(ending: Ending): Promise<number> {
     await this.cleared;
-    const { vm, log, stateFile } = this.#setting;
+    const { vm, log, stateFile } = this.#context;
     const code = exitStatus(ending);
     const shutdown: { readonly signal: SignalName; readonly since: number; readonly timeoutMs?: number } | null =
-      this.#vmRun?.shutdown ?? ending.prevented?.stop ?? null;
+      this.#vm?.shutdown ?? ending.prevented?.stop ?? null;
     const signal = shutdown?.signal ?? null;
     const ms = Math.round(performance.now() - (shutdown?.since ?? this.#startedAt));
     const saved = ending.end === 'saved' ? (stateFile?.path ?? null) : null;
-    const message = `${signal === null ? '' : `${signal}: `}${describeEnding(ending)}${saved === null ? '' : `; the guest is saved in ${saved}, and the next start resumes it`}; ${wordSeconds(ms)} after ${signal ?? 'the start'}, exit status ${code}`;
+    const message = `${signal === null ? '' : `${signal}: `}${describeEnding(ending)}${saved === null ? '' : `; the guest is saved in ${saved}, and the next start resumes it`}; ${formatSeconds(ms)} after ${signal ?? 'the start'}, exit status ${code}`;
     const how = {
       end: ending.end,
       verdict: verdict(ending),
@@ -207,7 +207,7 @@ export class Watch {
     await this.#pass(
       {
         time: new Date().toISOString(),
-        vm: this.#setting.vm,
+        vm: this.#context.vm,
         end: 'start-failed',
         verdict: 'failed-to-start',
         cut_off: false,
@@ -231,7 +231,7 @@ export class Watch {
       if (this.#historyFailed) return;
       this.#historyFailed = true;
       const path = this.#history;
-      this.#setting.log({
+      this.#context.log({
         event: 'history-failed',
         level: 'warning',
         message: `${path}: how this run ends cannot be kept there (${errorText(error)}): qemu-trap --status will not know of it`,
@@ -265,6 +265,6 @@ export class Watch {
       await run.ended;
       untrap();
     }
-    this.#setting.manager.close();
+    this.#context.manager.close();
   }
 }

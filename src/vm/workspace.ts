@@ -2,7 +2,7 @@ import { onExit } from 'signal-exit';
 import type { Config } from '../options/parse.js';
 import { usesTerminal } from '../qemu/argv.js';
 import { findHelpers } from '../qemu/helpers.js';
-import type { Helpers, Monitors, TerminalUse } from '../qemu/launch-plan.js';
+import type { Helpers, MonitorPaths, TerminalUse } from '../qemu/launch-plan.js';
 import { runFiles } from '../run-dir/files.js';
 import { type RunDir, openRunDir } from '../run-dir/run-dir.js';
 import type { SignalName } from '../signals/names.js';
@@ -11,7 +11,7 @@ import { UsageError } from '../system/usage-error.js';
 import type { ReadyDescriptor } from './readiness.js';
 
 /** The sockets in the run directory: a hook's own for each signal that has one, and the spare ones. */
-function placeMonitors(hooked: readonly SignalName[], file: (name: string) => string): Monitors {
+function placeMonitors(hooked: readonly SignalName[], file: (name: string) => string): MonitorPaths {
   return {
     control: file(runFiles.control),
     hooks: new Map(hooked.map((signal) => [signal, file(runFiles.hook(signal))])),
@@ -22,9 +22,9 @@ function placeMonitors(hooked: readonly SignalName[], file: (name: string) => st
 }
 
 /** What the start of QEMU needs besides its command line; the same where it has to be started a second time. */
-export interface Ground {
+export interface Workspace {
   readonly runDir: RunDir;
-  readonly monitors: Monitors;
+  readonly monitors: MonitorPaths;
   readonly helpers: Helpers;
   readonly ready: ReadyDescriptor | null;
   readonly terminal: TerminalUse;
@@ -36,7 +36,7 @@ export function prepare(
   ready: ReadyDescriptor | null,
   hooked: readonly SignalName[],
   env: NodeJS.ProcessEnv,
-): Ground {
+): Workspace {
   const names: string[] = [];
   placeMonitors(hooked, (name) => (names.push(name), name));
   const runDir = openRunDir({ asked: config.runDir, vm, stateDir: config.stateDir, env, socketNames: names });

@@ -104,7 +104,7 @@ export function complaintsOf({ samples, status, saidBye, leftovers }: LongLife):
   return complaints;
 }
 
-export function wordLongLife({ way, samples }: LongLife): string {
+export function describeLongLife({ way, samples }: LongLife): string {
   const rows = samples.map(
     ({ signals, memory, descriptors }) => `${signals}: ${memory} KiB, ${descriptors} descriptors`,
   );

@@ -1,4 +1,4 @@
-import { complaintsOf, liveLong, wordLongLife } from './long-life.js';
+import { complaintsOf, liveLong, describeLongLife } from './long-life.js';
 import { liveMany, wordTally } from './many.js';
 
 /*
@@ -31,7 +31,7 @@ const resets = given.get('--resets') ?? (only === undefined ? 10_000 : 0);
 for (const way of ['in process', 'by hook'] as const) {
   if (resets === 0) continue;
   const life = await liveLong(way, resets);
-  console.log(`\n${wordLongLife(life)}`);
+  console.log(`\n${describeLongLife(life)}`);
   for (const what of complaintsOf(life)) {
     console.log(`  NOT FLAT: ${what}`);
     aged = false;

@@ -1,4 +1,4 @@
-import type { Temper } from '../../src/commands/try/guest.js';
+import type { PowerButtonBehaviour } from '../../src/commands/try/guest.js';
 
 /*
  * What goes wrong on one bad day of a VM: drawn from a seed, so that a day can be lived again.
@@ -64,7 +64,7 @@ export interface Plan {
   readonly number: number;
   readonly seed: number;
   readonly onDeath: 'kill' | 'keep';
-  readonly temper: Temper;
+  readonly temper: PowerButtonBehaviour;
   readonly hook: HookKind;
   readonly stderr: StderrKind;
   /** Runs as another user than root, whose processes can be counted. */

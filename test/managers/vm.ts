@@ -3,7 +3,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { after, test } from 'node:test';
-import { bootSector, guestSays, type Temper } from '../../src/commands/try/guest.js';
+import { bootSector, guestSays, type PowerButtonBehaviour } from '../../src/commands/try/guest.js';
 import { isAlive, program, read, until } from '../lab.js';
 
 /*
@@ -57,7 +57,7 @@ export class Vm {
   }
 
   /** Writes /etc/qemu-trap/web.conf. */
-  configure(temper: Temper = 'obedient', options = ''): void {
+  configure(temper: PowerButtonBehaviour = 'obedient', options = ''): void {
     const image = `${this.dir}/${temper}.img`;
     writeFileSync(image, bootSector(temper));
     this.forget();
@@ -158,7 +158,7 @@ export const cycles = 10;
 /** The cells of one row of the README's table: each is a test. */
 export function testManager(manager: Manager): Vm {
   const vm = new Vm(() => manager.logs());
-  const start = async (temper: Temper = 'obedient', options = ''): Promise<void> => {
+  const start = async (temper: PowerButtonBehaviour = 'obedient', options = ''): Promise<void> => {
     vm.configure(temper, options);
     try {
       await manager.start();

@@ -1,7 +1,7 @@
 import { Assembler } from './assembler.js';
 
 /** How the guest takes the power button. */
-export type Temper =
+export type PowerButtonBehaviour =
   /** Says goodbye, and powers off. */
   | 'obedient'
   /** Says that it was pressed, and stays. */
@@ -46,7 +46,7 @@ const beenHere = 0x5a;
  * A whole ACPI guest in 512 bytes, for machine type `pc`: it says that it is up, and at the power button it does what
  * its temper has it do.
  */
-export function bootSector(temper: Temper = 'obedient'): Buffer {
+export function bootSector(temper: PowerButtonBehaviour = 'obedient'): Buffer {
   const asm = new Assembler(0x7c00);
   asm.cli().xorAxAx().movDsAx().movSsAx().movSp(0x7c00).sti();
   if (temper === 'slow')

@@ -7,7 +7,7 @@ import type { Config } from '../../options/parse.js';
 import { status as exitStatuses } from '../../outcome/exit-status.js';
 import { openLog, type LogEvent } from '../../log/log.js';
 import { isOption, usesTerminal } from '../../qemu/argv.js';
-import type { Monitors } from '../../qemu/launch-plan.js';
+import type { MonitorPaths } from '../../qemu/launch-plan.js';
 import { runFiles } from '../../run-dir/files.js';
 import { tapMonitor } from './tap.js';
 import { ruleFor } from '../../rules/resolve.js';
@@ -21,7 +21,7 @@ import { Timeline } from './timeline.js';
 import { builtinRule } from '../../rules/builtin.js';
 import { type Rule, type RuleBook, isIgnored } from '../../rules/rule.js';
 import type { State } from '../../dispatch/state.js';
-import type { Follower } from '../../vm/context.js';
+import type { Observer } from '../../vm/context.js';
 
 /** How long the guest has to say that it is up, in milliseconds. */
 const upWithinMs = 60_000;
@@ -59,7 +59,7 @@ function throwAwayGuest(dir: string): string[] {
 }
 
 /** Tells when what began on `signal` is over, and the VM runs on. */
-class Watcher implements Follower {
+class Watcher implements Observer {
   #hasBegun = false;
 
   constructor(
@@ -208,7 +208,7 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
     onEvent(JSON.parse(line.toString()) as Parameters<typeof onEvent>[0]),
   );
 
-  const tap = async (monitors: Monitors): Promise<Monitors> => {
+  const tap = async (monitors: MonitorPaths): Promise<MonitorPaths> => {
     const path = join(dir, 'fd3');
     servers.push(
       await tapMonitor(
@@ -262,7 +262,7 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
       log,
       tap,
       isRehearsal: true,
-      followers: [
+      observers: [
         new Watcher(signal, () => {
           if (ranOn) return;
           ranOn = true;
