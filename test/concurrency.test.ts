@@ -37,7 +37,7 @@ while :; do sleep 0.1; done
   );
   const trap = await lab.startGuest({
     qemu: ['-name', 'web'],
-    options: ['--hooks', lab.hooks, '--signal', 'USR1,timeout=0.3'],
+    options: ['--hooks', lab.hooks, '--signal', 'USR1,timeout=2'],
   });
   for (const run of [1, 2]) {
     trap.kill('SIGUSR1');

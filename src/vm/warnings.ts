@@ -1,3 +1,11 @@
+import { findUnknownCommands } from '../qmp/known-commands.js';
+import { shownCommand } from '../qmp/monitor-command.js';
+import { waitsForConnection } from '../qemu/argv.js';
+import { describeUnknownCommand, userCommands } from '../rules/resolve.js';
+import type { SignalName } from '../signals/names.js';
+import { formatSeconds } from '../system/duration.js';
+import type { RunContext } from './context.js';
+import type { ControlMonitor } from './control-monitor.js';
 import type { Log } from '../log/log.js';
 import type { Config } from '../options/parse.js';
 import { findFaults } from '../rules/hook-faults.js';
@@ -63,4 +71,40 @@ export function warnOfFaults(book: RuleBook, env: NodeJS.ProcessEnv, log: Log): 
       facts: { hook: fault.path, fix: fault.mend, mend: fault.mend },
     });
   }
+}
+
+/** A rule with a command that QEMU does not know does nothing of its own: better said now than at the signal. */
+export async function warnOfUnknownCommands({ book, log }: RunContext, { client }: ControlMonitor): Promise<void> {
+  const commands = userCommands(allRules(book));
+  for (const command of await findUnknownCommands(client, [...commands.keys()])) {
+    const signal = commands.get(command) as SignalName;
+    const shown = shownCommand(command);
+    const { message, fix } = describeUnknownCommand(signal, shown);
+    log({ event: 'unknown-command', level: 'warning', message, facts: { signal, command: shown, fix } });
+  }
+}
+
+/** A QEMU that is slow to start has its monitor in a second or two. */
+export const monitorWithinMs = 10_000;
+
+/** @returns what should be looked after */
+export function warnOfNoMonitor({ config, log }: RunContext): string {
+  const waits = waitsForConnection(config.qemu);
+  const why =
+    waits === null
+      ? 'does a wrapper before QEMU drop the words that come after its own ("$@")?'
+      : `QEMU waits until somebody connects to ${waits}: write wait=off there`;
+  const message = `QEMU has no monitor ${formatSeconds(monitorWithinMs)} after its start, and until it has, no signal reaches the guest: ${why}`;
+  log({ event: 'no-monitor', level: 'warning', message, facts: { ms: monitorWithinMs } });
+  return message;
+}
+
+export function warnOfWrapperThatStays({ config, log }: RunContext, pid: number): void {
+  const [wrapper = ''] = config.qemu;
+  log({
+    event: 'wrapper',
+    level: 'warning',
+    message: `${wrapper} (pid ${pid}) has not ended ${formatSeconds(config.killAfterMs)} after its QEMU: ended by SIGKILL`,
+    facts: { wrapper },
+  });
 }

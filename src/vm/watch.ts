@@ -23,7 +23,7 @@ import { type UsageError, errorText } from '../system/usage-error.js';
 import type { RunningQemu, VmContext, RunContext } from './context.js';
 import type { ReadyDescriptor } from './readiness.js';
 import type { StateFile } from './saved-state.js';
-import { VmRun } from './vm.js';
+import { Vm } from './vm.js';
 import { warnOfFaults } from './warnings.js';
 
 /** How this run ended: all of it is known. */
@@ -53,7 +53,7 @@ export class Watch {
   /** Of this run; `null` if none can be kept. */
   #record: OpenRecord | null;
   #historyFailed = false;
-  #vm: VmRun | null = null;
+  #vm: Vm | null = null;
   #startedAt = performance.now();
 
   /** @param cleared settled when nothing is left of the hooks of a qemu-trap that was killed */
@@ -125,25 +125,25 @@ export class Watch {
     this.#startedAt = performance.now() - (adoption?.ageMs ?? 0);
     const isFirst = this.#vm === null;
     if (isFirst) this.#keepRecord((record) => (this.#record = record.begin(running.qemu.pid)));
-    const vmRun = new VmRun(this.#context, running);
-    this.#vm = vmRun;
+    const vm = new Vm(this.#context, running);
+    this.#vm = vm;
     if (isFirst) {
       // From here on nothing ends qemu-trap but its QEMU's end.
-      const survive = (error: unknown): void => this.#vm?.survive(error);
+      const survive = (error: unknown): void => this.#vm?.survival.survive(error);
       process.on('uncaughtException', survive).on('unhandledRejection', survive);
       // Now that nothing waits for it: what is wrong with a hook is no reason to start later.
-      vmRun.attempt(() => warnOfFaults(this.#context.book, process.env, this.#context.log));
+      vm.survival.attempt(() => warnOfFaults(this.#context.book, process.env, this.#context.log));
       this.#warnOfStopTime().catch(survive);
     }
-    const exit = await vmRun.untilGone();
+    const exit = await vm.untilGone();
     // One that not even SIGKILL has ended is still there for whoever comes next.
-    this.runDir.leaves = vmRun.hasAbandoned;
+    this.runDir.leaves = vm.hasAbandoned;
     return {
       exit,
-      ending: vmRun.ending(exit),
-      hasFailed: vmRun.hasFailed(exit),
-      refusedState: vmRun.hasRefused(exit),
-      resumeFailure: vmRun.resumeFailure,
+      ending: vm.ending(exit),
+      hasFailed: vm.hasFailed(exit),
+      refusedState: vm.hasRefused(exit),
+      resumeFailure: vm.resumeFailure,
     };
   }
 

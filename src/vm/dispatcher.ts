@@ -1,0 +1,75 @@
+import type { Action, Input, Notice } from '../dispatch/messages.js';
+import { type Limits, type State, initialState, nextTick } from '../dispatch/state.js';
+import { step } from '../dispatch/step.js';
+import type { Survival } from './survival.js';
+
+/** setTimeout takes no more (Node's documentation of timers). */
+const longestTimeoutMs = 2 ** 31 - 1;
+
+/** What the core decides that is more than words. */
+export type Effect = Exclude<Action, { do: 'tell' }>;
+
+/** Who does what the core decides. Within a step these are called in the order in which they stand here. */
+export interface Effects {
+  /** Before anything of a step is done. */
+  prepare(state: State): void;
+  perform(effect: Effect): void;
+  /** All effects of the step are under way. */
+  performed(state: State): void;
+  notice(notice: Notice): void;
+  /** What is to be shown of the state. */
+  show(state: State): void;
+}
+
+/** Gives facts to the core, in their order, and has done what it decides; wakes it when it wants to be woken. */
+export class Dispatcher {
+  #state: State;
+  #timer: NodeJS.Timeout | null = null;
+  #isClosed = false;
+
+  constructor(
+    limits: Limits,
+    private readonly effects: Effects,
+    private readonly survival: Survival,
+  ) {
+    this.#state = initialState(limits);
+  }
+
+  get state(): State {
+    return this.#state;
+  }
+
+  /** QEMU has gone: no fact counts any more. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** @param at when the fact came about, on the clock of `performance.now()` */
+  feed(input: Input, at = performance.now()): void {
+    if (this.#isClosed) return;
+    const { effects, survival } = this;
+    const { state, actions } = step(this.#state, input, at);
+    this.#state = state;
+    effects.prepare(state);
+    // What is done comes before what is remembered of it, and before the words for it.
+    for (const action of actions) if (action.do !== 'tell') survival.attempt(() => effects.perform(action));
+    effects.performed(state);
+    for (const action of actions) if (action.do === 'tell') effects.notice(action.notice);
+    effects.show(state);
+    this.#arm();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    if (this.#timer) clearTimeout(this.#timer);
+  }
+
+  #arm(): void {
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = null;
+    const next = nextTick(this.#state);
+    if (next === Infinity) return;
+    const delay = Math.min(Math.max(1, Math.ceil(next - performance.now())), longestTimeoutMs);
+    this.#timer = setTimeout(() => this.feed({ kind: 'tick' }), delay);
+  }
+}
