@@ -1,11 +1,10 @@
 import type { AdoptedQemu } from '../qemu/adopt.js';
 import { runFiles } from '../run-dir/files.js';
 import { noteQemu } from '../run-dir/noted-qemu.js';
-import { checkStateDirectory } from '../system/state-directory.js';
 import type { Adoption, VmContext } from './context.js';
-import { checkCall, distrustedStateDirectory } from './preflight.js';
+import { checkCall, checkState } from './preflight.js';
 import { leftoverHooksGone, refuseForeignRunDir } from './takeover.js';
-import { Watch } from './watch.js';
+import { Service } from './service.js';
 import { prepare } from './workspace.js';
 
 /**
@@ -16,8 +15,7 @@ import { prepare } from './workspace.js';
 export async function attach(context: VmContext, qemu: AdoptedQemu): Promise<number> {
   const { config, vm } = context;
   const ready = checkCall(config, process.env);
-  const distrusted = checkStateDirectory(config.stateDir, process.env);
-  if (distrusted !== null && config.stateDir !== null) throw distrustedStateDirectory(distrusted);
+  const isStateTrusted = checkState(config, process.env) === null;
   const { runDir, monitors } = prepare(config, vm, ready, [], process.env);
   refuseForeignRunDir(runDir, config.attach ?? '', qemu.pid);
   // A guest that a hook of a killed one has frozen is still to be thawed.
@@ -26,8 +24,9 @@ export async function attach(context: VmContext, qemu: AdoptedQemu): Promise<num
   noteQemu(runDir, qemu.pid);
   const cleared = leftoverHooksGone(runDir);
   const adoption: Adoption = { ageMs: qemu.ageMs, isOther: false, sharesMonitor: true, cleared };
-  const watch = new Watch(context, runDir, null, ready, cleared, distrusted === null);
+  const premises = { runDir, stateFile: null, ready, leftoverHooksGone: cleared, isStateTrusted };
+  const service = new Service(context, premises);
   // What it leaves is nothing that whoever comes next would need: that one attaches anew.
-  const { ending } = await watch.over({ qemu, monitors, runDir, saved: null, incoming: [], adoption }, false);
-  return watch.conclude(ending);
+  const { ending } = await service.serve({ qemu, monitors, runDir, saved: null, incoming: [], adoption }, false);
+  return service.conclude(ending);
 }

@@ -3,6 +3,7 @@ import { daemonizes, unfinishedOption } from '../qemu/argv.js';
 import { requireQemu } from '../qemu/helpers.js';
 import { inheritedDescriptors, isWritable } from '../system/descriptors.js';
 import type { Fault } from '../system/permissions.js';
+import { checkStateDirectory } from '../system/state-directory.js';
 import { UsageError } from '../system/usage-error.js';
 import { ReadyDescriptor } from './readiness.js';
 
@@ -29,14 +30,21 @@ export function checkCall(config: Config, env: NodeJS.ProcessEnv): ReadyDescript
   return new ReadyDescriptor(readyFd);
 }
 
-export function distrustedStateDirectory({
-  path,
-  fault,
-}: {
+/** A state directory, and why it is not to be written to or believed. */
+export interface Distrusted {
   readonly path: string;
   readonly fault: Fault;
-}): UsageError {
-  return new UsageError(
+}
+
+/**
+ * @returns why no guest is saved or resumed, and no history kept; `null` if the state directory is as it should be
+ * @throws {UsageError} if it is not, and was asked for
+ */
+export function checkState({ stateDir }: Config, env: NodeJS.ProcessEnv): Distrusted | null {
+  const distrusted = checkStateDirectory(stateDir, env);
+  if (distrusted === null || stateDir === null) return distrusted;
+  const { path, fault } = distrusted;
+  throw new UsageError(
     `state directory ${path}: ${fault.what} (mend it: ${fault.mend}, or name another with --state-dir)`,
   );
 }

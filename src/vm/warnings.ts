@@ -1,3 +1,4 @@
+import type { Distrusted } from './preflight.js';
 import { findUnknownCommands } from '../qmp/known-commands.js';
 import { shownCommand } from '../qmp/monitor-command.js';
 import { waitsForConnection } from '../qemu/argv.js';
@@ -106,5 +107,14 @@ export function warnOfWrapperThatStays({ config, log }: RunContext, pid: number)
     level: 'warning',
     message: `${wrapper} (pid ${pid}) has not ended ${formatSeconds(config.killAfterMs)} after its QEMU: ended by SIGKILL`,
     facts: { wrapper },
+  });
+}
+
+export function warnOfDistrust({ path, fault }: Distrusted, log: Log): void {
+  log({
+    event: 'state-distrusted',
+    level: 'warning',
+    message: `state directory ${path}: ${fault.what}: no guest is saved there or resumed, and no history kept; mend it: ${fault.mend}`,
+    facts: { path, fix: fault.mend },
   });
 }

@@ -1,0 +1,170 @@
+import { type Ending, type Prevention, verdict } from '../outcome/ending.js';
+import { exitStatus } from '../outcome/exit-status.js';
+import { describeEnding } from '../outcome/words.js';
+import type { QemuExit } from '../qemu/process.js';
+import { longestStopMs } from '../rules/longest-stop.js';
+import type { RunDir } from '../run-dir/run-dir.js';
+import { ServiceManager } from '../service-manager/notify.js';
+import { findStopTimeFault } from '../service-manager/stop-time.js';
+import type { SignalName } from '../signals/names.js';
+import { StatusFile } from '../status/file.js';
+import { formatSeconds } from '../system/duration.js';
+import { helperEnvironment } from '../system/own-environment.js';
+import type { UsageError } from '../system/usage-error.js';
+import type { RunContext, RunningQemu, VmContext } from './context.js';
+import { type Ended, KeptRecord } from './kept-record.js';
+import { LifecycleHooks } from './lifecycle-hooks.js';
+import type { ReadyDescriptor } from './readiness.js';
+import type { StateFile } from './saved-state.js';
+import { Vm } from './vm.js';
+import { warnOfFaults } from './warnings.js';
+
+/** A run of QEMU that is over. */
+export interface Over {
+  readonly exit: QemuExit;
+  readonly ending: Ending;
+  /** It said no before its guest ran, and nobody had asked it to end. */
+  readonly hasFailed: boolean;
+  /** What it said no to may be the guest that it was to resume. */
+  readonly refusedState: boolean;
+  /** Why QEMU did not let a guest run that it had loaded; its state is kept. */
+  readonly resumeFailure: string | null;
+}
+
+/** What a service needs to begin with. */
+export interface Premises {
+  readonly runDir: RunDir;
+  readonly stateFile: StateFile | null;
+  readonly ready: ReadyDescriptor | null;
+  /** Settled when nothing is left of the hooks of a qemu-trap that was killed. */
+  readonly leftoverHooksGone: Promise<void>;
+  /** False if the state directory is in the hands of others. */
+  readonly isStateTrusted: boolean;
+}
+
+interface Stop {
+  readonly signal: SignalName;
+  readonly since: number;
+  readonly timeoutMs?: number;
+}
+
+/** A VM as a service, from its hook `start` to the last line that says how it ended. */
+export class Service {
+  readonly #context: RunContext;
+  readonly #record: KeptRecord;
+  readonly #hooks: LifecycleHooks;
+  #vm: Vm | null = null;
+  #startedAt = performance.now();
+
+  constructor(
+    context: VmContext,
+    private readonly premises: Premises,
+  ) {
+    const { config, vm, log } = context;
+    const { runDir, stateFile, ready, isStateTrusted } = premises;
+    this.#record = new KeptRecord(config, vm, isStateTrusted, log);
+    const observers = [new StatusFile(runDir.file, vm, this.#record.path), ...context.observers];
+    const manager = new ServiceManager(helperEnvironment(process.env), log);
+    this.#context = { ...context, stateFile, manager, ready, observers };
+    this.#hooks = new LifecycleHooks(this.#context, runDir);
+  }
+
+  /** @returns why QEMU must not be started */
+  prepare(): Promise<Prevention | null> {
+    return this.#hooks.start();
+  }
+
+  /**
+   * Serves a QEMU to its end.
+   * @param outlives it goes on if qemu-trap is killed, and needs what is in the run directory
+   * @returns how it ended; never rejected
+   */
+  async serve(running: RunningQemu, outlives: boolean): Promise<Over> {
+    const { runDir } = this.premises;
+    runDir.leaves = outlives;
+    this.#startedAt = performance.now() - (running.adoption?.ageMs ?? 0);
+    const isFirst = this.#vm === null;
+    if (isFirst) this.#record.begin(running.qemu.pid);
+    const vm = new Vm(this.#context, running);
+    this.#vm = vm;
+    if (isFirst) this.#surviveAll();
+    const exit = await vm.untilGone();
+    // One that not even SIGKILL has ended is still there for whoever comes next.
+    runDir.leaves = vm.hasAbandoned;
+    return {
+      exit,
+      ending: vm.ending(exit),
+      hasFailed: vm.hasFailed(exit),
+      refusedState: vm.hasRefused(exit),
+      resumeFailure: vm.resumeFailure,
+    };
+  }
+
+  /** Says how it ended: to the history, to the hook `end`, and last of all in the log. */
+  async conclude(ending: Ending): Promise<number> {
+    await this.premises.leftoverHooksGone;
+    const { vm, log, stateFile } = this.#context;
+    const code = exitStatus(ending);
+    const stop: Stop | null = this.#vm?.shutdown ?? ending.prevented?.stop ?? null;
+    const signal = stop?.signal ?? null;
+    const ms = Math.round(performance.now() - (stop?.since ?? this.#startedAt));
+    const saved = ending.end === 'saved' ? (stateFile?.path ?? null) : null;
+    const message = `${signal === null ? '' : `${signal}: `}${describeEnding(ending)}${saved === null ? '' : `; the guest is saved in ${saved}, and the next start resumes it`}; ${formatSeconds(ms)} after ${signal ?? 'the start'}, exit status ${code}`;
+    const { end, cutOff, cause } = ending;
+    const how = { end, verdict: verdict(ending), cut_off: cutOff, status: code, signal, cause, ms };
+    const startedNoGuest = end === 'start-failed' && ending.prevented === null && code === 0;
+    const time = new Date().toISOString();
+    await this.#pass({ time, vm, ...how, timeout_ms: stop?.timeoutMs ?? null, message }, startedNoGuest);
+    log({
+      event: 'exit',
+      level: cutOff || end === 'start-failed' || code !== 0 ? 'warning' : 'info',
+      message,
+      facts: {
+        ...how,
+        action: ending.action,
+        reason: ending.evidence.shutdown?.reason ?? null,
+        qemu_status: ending.code,
+        qemu_signal: ending.signal,
+        ...(saved !== null && { saved }),
+      },
+    });
+    return code;
+  }
+
+  /** Says that QEMU could not even be executed, to all but the log: that has `error` itself as its last line. */
+  async fail({ message, status }: UsageError): Promise<void> {
+    await this.premises.leftoverHooksGone;
+    const how = { end: 'start-failed', verdict: 'failed-to-start', cut_off: false, status, signal: null } as const;
+    const ms = Math.round(performance.now() - this.#startedAt);
+    const time = new Date().toISOString();
+    await this.#pass({ time, vm: this.#context.vm, ...how, cause: null, ms, timeout_ms: null, message }, false);
+  }
+
+  /** From here on nothing ends qemu-trap but its QEMU's end. */
+  #surviveAll(): void {
+    const survive = (error: unknown): void => this.#vm?.survival.survive(error);
+    process.on('uncaughtException', survive).on('unhandledRejection', survive);
+    // Now that nothing waits for it: what is wrong with a hook is no reason to start later.
+    this.#vm?.survival.attempt(() => warnOfFaults(this.#context.book, process.env, this.#context.log));
+    this.#warnOfStopTime().catch(survive);
+  }
+
+  async #warnOfStopTime(): Promise<void> {
+    const { config, book, log } = this.#context;
+    const fault = await findStopTimeFault(longestStopMs(config, book), helperEnvironment(process.env));
+    if (fault === null) return;
+    const { message, unit, mend } = fault;
+    log({ event: 'stop-time', level: 'warning', message, facts: { unit, fix: mend, mend } });
+  }
+
+  /**
+   * Passes on how it ended: to the history, and then to the hook `end`, under which this qemu-trap may be killed.
+   * @param startedNoGuest nothing is kept of it: QEMU was called for something else (`-version`, say)
+   */
+  async #pass(how: Ended, startedNoGuest: boolean): Promise<void> {
+    if (startedNoGuest) this.#record.forget();
+    else this.#record.end(how);
+    await this.#hooks.end(how);
+    this.#context.manager.close();
+  }
+}
