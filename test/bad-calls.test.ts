@@ -39,6 +39,23 @@ const rows: readonly [what: string, words: readonly string[], says: RegExp, stat
   ['an unknown option --__proto__=1', ['--__proto__=1', ...qemu], /unknown option '--__proto__': qemu-trap --help/],
   ['an unknown option --toString', ['--toString', ...qemu], /unknown option '--toString': qemu-trap --help/],
   ['an unknown option --timeout.x=5', ['--timeout.x=5', ...qemu], /unknown option '--timeout\.x': qemu-trap --help/],
+  ['a near miss', ['--timeot', '5', ...qemu], /unknown option '--timeot': write --timeout /],
+  ['letters swapped', ['--stauts'], /unknown option '--stauts': write --status /],
+  ['one dash', ['-check'], /unknown option '-check': write --check /],
+  ['upper case', ['--RUN-DIR=/x', ...qemu], /unknown option '--RUN-DIR': write --run-dir /],
+  ["an option of QEMU's before --", ['-m', '512', ...qemu], /unknown option '-m': .*QEMU's own come after --/],
+  ['a subcommand', ['status'], /^qemu-trap: status: qemu-trap has no subcommands: write --status /],
+  ['a subcommand with its argument', ['try', 'TERM'], /: write --try /],
+  [
+    "an option among QEMU's",
+    ['--', 'qemu-system-x86_64', '-m', '16', '--timeout', '5'],
+    /--timeout: is an option of qemu-trap.*before qemu-system/,
+  ],
+  [
+    "an option with its value among QEMU's",
+    ['--', 'nice', 'qemu-system-x86_64', '--run-dir=/x'],
+    /--run-dir=\/x: is an option of qemu-trap.*before nice/,
+  ],
   ['an option without its value', ['--hooks', ...qemu], /--hooks needs a value/],
   ['an option with an empty value', ['--name=', ...qemu], /--name needs a value/],
   ['an unknown signal', ['--signal', 'SIGFOO,script=x', ...qemu], /unknown signal 'SIGFOO'/],
@@ -128,6 +145,18 @@ for (const [what, words, says, status = 125] of rows) {
     assert.equal(result.stdout, '');
   });
 }
+
+test('what looks like an option of qemu-trap is left to whom it belongs', () => {
+  // Each is refused by QEMU for what comes last.
+  const last = ['-machine', 'none', '-frobnicate'];
+  for (const words of [
+    ['timeout', '--kill-after', '5', '20', 'qemu-system-x86_64', ...last],
+    ['qemu-system-x86_64', '--name', 'x', ...last],
+    ['qemu-system-x86_64', '-append', '--timeout', ...last],
+  ]) {
+    assert.match(call('--no-shield', '--', ...words).stderr, /qemu-system-x86_64: .*-frobnicate/);
+  }
+});
 
 test('a QEMU with a = in its path', (t) => {
   const lab = new Lab(t);

@@ -1,4 +1,5 @@
 import minimist from 'minimist';
+import { refuseMisplaced, refuseSubcommand, unknownOption } from './near-miss.js';
 import { options } from './table.js';
 import { parsePress } from './press.js';
 import { parseSeconds } from '../system/duration.js';
@@ -58,15 +59,17 @@ function splitAtQemu(argv: readonly string[]): { own: string[]; qemu: string[] }
     const word = argv[i] as string;
     if (word === '--') return { own, qemu: [...names, ...argv.slice(i + 1)] };
     if (!word.startsWith('-')) {
-      if (!own.includes('--status')) return { own, qemu: argv.slice(i) };
-      names.push(word);
-      continue;
+      if (own.includes('--status')) {
+        names.push(word);
+        continue;
+      }
+      refuseSubcommand(word);
+      return { own, qemu: argv.slice(i) };
     }
     const option = short[word] ?? word;
     // Asked here, for minimist trips over names that every object has (--constructor).
     const [name = ''] = option.split('=', 1);
-    if (!known.has(name))
-      throw new UsageError(`unknown option '${name}': qemu-trap --help lists them (QEMU's own come after --)`);
+    if (!known.has(name)) throw unknownOption(name);
     own.push(option);
     if (valued.includes(option.slice(2)) && i + 1 < argv.length && argv[i + 1] !== '--') own.push(argv[++i] as string);
   }
@@ -168,6 +171,7 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Conf
       'no QEMU to run: write qemu-trap [OPTION...] -- qemu-system-x86_64 ... (qemu-trap --help says more)',
     );
   }
+  if (mode !== 'status') refuseMisplaced(qemu);
   if (mode === 'new-hook' && qemu.length > 0)
     throw new UsageError(`--new-hook: runs no QEMU: leave '${qemu[0]}' and what follows out`);
   if (mode === 'attach') {

@@ -146,13 +146,18 @@ const withValue = [
   'action',
 ];
 
+/** Whether the word after this one is its value, as far as it is known. */
+export function takesValue(word: string): boolean {
+  return withValue.some((name) => isOption(word, name));
+}
+
 /** The last word, if it is an option whose value is missing: QEMU would take the word after it for that, which is ours. */
 export function unfinishedOption(qemu: readonly string[]): string | null {
   const last = qemu.length > 1 ? qemu.at(-1) : undefined;
   const before = qemu.at(-2);
   // What looks like an option may be a value.
-  if (before !== undefined && withValue.some((name) => isOption(before, name))) return null;
-  return last !== undefined && withValue.some((name) => isOption(last, name)) ? last : null;
+  if (before !== undefined && takesValue(before)) return null;
+  return last !== undefined && takesValue(last) ? last : null;
 }
 
 /** Options whose value may be a socket that QEMU serves. */
