@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, closeSync, constants, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { until } from '../test/lab.js';
+import { until } from '../test/support/lab.js';
 import { environment, pause, wallClock } from './clock.js';
 
 /** One VM's own folder. */

@@ -5,7 +5,7 @@ import { basename, join } from 'node:path';
 import { bootSector, guestSays } from '../src/commands/try/guest.js';
 import { QmpClient } from '../src/qmp/client.js';
 import type { QmpEvent } from '../src/qmp/messages.js';
-import { until } from '../test/lab.js';
+import { until } from '../test/support/lab.js';
 import { inTime, wallClock } from './clock.js';
 import type { Contender, Keeper } from './keepers.js';
 

@@ -1,10 +1,12 @@
 #!/bin/sh
-# Sets up what the demo (first argument: demo) or the tests (test) need, and builds both. As root on Debian it
-# installs what is missing; elsewhere it prints the line that does.
+# Sets up what the demo (first argument: demo) or the tests (test) need, and builds both; for the tests of pure parts
+# (unit) no more than packages of npm. As root on Debian it installs what is missing; elsewhere it prints the line that
+# does.
 set -eu
 cd "$(dirname "$0")/.."
 
 commands='qemu-system-x86_64 env setpriv ps'
+[ "$1" != unit ] || commands=''
 debian='qemu-system-x86 coreutils util-linux procps'
 fedora='qemu-system-x86-core coreutils util-linux procps-ng'
 alpine='qemu-system-x86_64 coreutils util-linux-misc setpriv procps-ng'
@@ -56,13 +58,18 @@ if [ ! -e node_modules/.package-lock.json ] || [ -n "$(find package-lock.json -n
 fi
 npm run --silent build
 bundle='node_modules/.bin/esbuild --bundle --platform=node --target=node18 --format=esm --packages=external --log-level=warning --out-extension:.js=.mjs'
+bundle_tests() {
+    # shellcheck disable=SC2046 # names without blanks
+    $bundle $(find "$@" -name '*.test.ts') --outbase=test --outdir=build/test
+}
 rm -rf build
+if [ "$1" = unit ]; then bundle_tests test/unit; fi
 $bundle demo/main.ts --outdir=build/demo
 if [ "$1" = test ]; then
     mkdir -p .cache
     cc -O2 -shared -fPIC -o .cache/clock.so test/endurance/clock.c
-    cc -O2 -shared -fPIC -o .cache/fail.so test/fail.c -ldl
-    $bundle test/*.test.ts test/managers/*.test.ts --outbase=test --outdir=build/test
+    cc -O2 -shared -fPIC -o .cache/fail.so test/support/fail.c -ldl
+    bundle_tests test/unit test/e2e test/endurance test/managers test/project
     # Every Node that qemu-trap is for, as the registry has them; Node's own architecture names.
     if [ ! -e .cache/nodes/node_modules/.package-lock.json ]; then
         nodes=''
@@ -73,7 +80,7 @@ if [ "$1" = test ]; then
             echo 'other versions of Node cannot be had: their tests are skipped' >&2
     fi
     if command -v apt-get >/dev/null 2>&1; then
-        sh test/linux-guest/make.sh .cache/linux-guest
+        sh test/support/linux-guest/make.sh .cache/linux-guest
         [ "$(id -u)" != 0 ] || sh test/managers/fetch.sh .cache/managers runit daemontools s6 supervisor openrc insserv \
             sysvinit-utils crun tini systemd systemd-sysv procps
     else

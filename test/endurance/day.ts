@@ -17,7 +17,7 @@ import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { guestSays } from '../../src/commands/try/guest.js';
-import { isAlive, Lab, program, read, until, type LogLine, type Trap } from '../lab.js';
+import { isAlive, Lab, program, read, until, type LogLine, type Trap } from '../support/lab.js';
 import { Random, type Fault, type Plan, type Powers } from './plan.js';
 
 /*

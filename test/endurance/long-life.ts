@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { guestSays } from '../../src/commands/try/guest.js';
-import { Lab, read, until } from '../lab.js';
+import { Lab, read, until } from '../support/lab.js';
 
 /*
  * Months of a VM in a minute: one qemu-trap, one guest, and signals without end.

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Lab, type Trap } from '../lab.js';
-import { Linux, says } from '../linux.js';
+import { Lab, type Trap } from '../support/lab.js';
+import { Linux, says } from '../support/linux.js';
 
 /*
  * Machine type virt of aarch64. With UEFI it has ACPI, and its button is Linux's own; booted straight into a kernel it

@@ -7,7 +7,7 @@ sh test/setup.sh test
 
 export DEBIAN_FRONTEND=noninteractive
 apt-get install -q -y --no-install-recommends debootstrap patchelf qemu-system-arm qemu-efi-aarch64 >&2
-sh test/linux-guest/make.sh .cache/linux-guest-arm64 arm64
+sh test/support/linux-guest/make.sh .cache/linux-guest-arm64 arm64
 node_modules/.bin/esbuild --bundle --platform=node --target=node18 --format=esm --packages=external --log-level=warning \
     --out-extension:.js=.mjs test/guests/*.test.ts --outdir=build/guests
 unset NODE_EXTRA_CA_CERTS

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { test } from 'node:test';
-import { read, until } from '../lab.js';
+import { read, until } from '../support/lab.js';
 import { boxed } from './box.js';
 import { background, examples, must, sh, testManager, type Manager, type Vm } from './vm.js';
 

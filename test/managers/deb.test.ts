@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { after, test } from 'node:test';
-import { read, until } from '../lab.js';
+import { read, until } from '../support/lab.js';
 import { boxed } from './box.js';
 import { must, sh, Vm } from './vm.js';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdirSync, openSync } from 'node:fs';
 import { after, test } from 'node:test';
-import { until } from '../lab.js';
+import { until } from '../support/lab.js';
 import { boxed } from './box.js';
 import { background, examples, install, must, sh, testManager, Vm } from './vm.js';
 

@@ -1,5 +1,5 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { until } from '../lab.js';
+import { until } from '../support/lab.js';
 import { boxed } from './box.js';
 import { background, examples, must, sh, testManager } from './vm.js';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { read, until } from '../lab.js';
+import { read, until } from '../support/lab.js';
 import { boxed } from './box.js';
 import { background, examples, must, sh, testManager } from './vm.js';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { read, until } from '../lab.js';
+import { read, until } from '../support/lab.js';
 import { boxed, insideAgain, isInside, runBox, whyNoBox } from './box.js';
 import { background, examples, install, must, sh, testManager, Vm } from './vm.js';
 

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, w
 import { resolve } from 'node:path';
 import { after, test } from 'node:test';
 import { bootSector, guestSays, type PowerButtonBehaviour } from '../../src/commands/try/guest.js';
-import { isAlive, program, read, until } from '../lab.js';
+import { isAlive, program, read, until } from '../support/lab.js';
 
 /*
  * The VM `web` of the examples, in a box: their own files are what runs, and only web.conf is the test's.

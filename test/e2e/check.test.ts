@@ -1,0 +1,342 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { parseSpan } from '../../src/service-manager/stop-time.js';
+import { trappableSignals } from '../../src/signals/names.js';
+import { Lab, program } from '../support/lab.js';
+
+function check(...options: string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [program, '--check', ...options], {
+    encoding: 'utf8',
+    env: { ...process.env, QEMU_TRAP_HOOKS: '' },
+  });
+  const objects = (): Record<string, unknown>[] =>
+    stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+  return { status, stdout, stderr, objects };
+}
+
+test('--check prints what every signal would do, and finds no fault in the bundled hooks', () => {
+  const report = check();
+  assert.equal(report.status, 0, report.stdout);
+  for (const signal of trappableSignals) assert.match(report.stdout, new RegExp(`^${signal} `, 'm'));
+  assert.match(report.stdout, /^SIGTERM +\/\S+\/hooks\/powerdown +system_powerdown +60 +quit +built-in$/m);
+  assert.match(report.stdout, /^SIGQUIT +- +- +0 +quit +built-in$/m);
+  assert.match(report.stdout, /^SIGUSR1 +- +- +- +none +ignored$/m);
+  assert.match(report.stdout, /no faults\n$/);
+  assert.equal(report.stderr, '');
+});
+
+test('--check shows rules from options and from the hooks directory', (t) => {
+  const lab = new Lab(t);
+  lab.hook('usr1', '#!/bin/sh\n');
+  const report = check(
+    '--log',
+    'json',
+    '--hooks',
+    lab.hooks,
+    '--timeout',
+    '90',
+    '--signal',
+    'HUP,script=reset',
+    '--signal',
+    'TERM,timeout=5,default=kill',
+    '--signal',
+    'INT,monitorcommand=quit',
+    '--signal',
+    'PWR,monitorcommand=none',
+  );
+  assert.equal(report.status, 0, report.stdout);
+  const rule = (signal: string) => report.objects().find((each) => each['signal'] === signal);
+  const bundled = String(rule('SIGTERM')?.['script']).replace(/powerdown$/, '');
+  assert.deepEqual(rule('SIGHUP'), {
+    v: 1,
+    event: 'rule',
+    signal: 'SIGHUP',
+    script: `${bundled}reset`,
+    monitorcommand: null,
+    timeout: 90,
+    default: 'none',
+    source: 'option',
+    ignored: false,
+  });
+  assert.deepEqual(rule('SIGTERM'), {
+    v: 1,
+    event: 'rule',
+    signal: 'SIGTERM',
+    script: `${bundled}powerdown`,
+    monitorcommand: 'system_powerdown',
+    timeout: 5,
+    default: 'kill',
+    source: 'option',
+    ignored: false,
+  });
+  assert.deepEqual(rule('SIGINT'), {
+    v: 1,
+    event: 'rule',
+    signal: 'SIGINT',
+    script: null,
+    monitorcommand: 'quit',
+    timeout: 90,
+    default: 'quit',
+    source: 'option',
+    ignored: false,
+  });
+  assert.deepEqual(rule('SIGPWR'), {
+    v: 1,
+    event: 'rule',
+    signal: 'SIGPWR',
+    script: `${bundled}powerdown`,
+    monitorcommand: null,
+    timeout: 90,
+    default: 'quit',
+    source: 'option',
+    ignored: false,
+  });
+  assert.deepEqual(rule('SIGUSR1'), {
+    v: 1,
+    event: 'rule',
+    signal: 'SIGUSR1',
+    script: `${lab.hooks}/usr1`,
+    monitorcommand: null,
+    timeout: 90,
+    default: 'none',
+    source: 'hooks directory',
+    ignored: false,
+  });
+});
+
+test('--check reports every fault with its mend, and 125', (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGTERM', '#!/bin/sh\n', 0o644);
+  lab.hook('sigterm', '#!/bin/sh\n');
+  lab.hook('USR1', '');
+  const odd = lab.hook("it's", '#!/bin/sh\n', 0o600);
+  const options = ['--hooks', lab.hooks, '--signal', `HUP,script=${odd}`, '--signal', 'USR2,script=nowhere'];
+  const report = check(...options, '--log', 'json');
+  assert.equal(report.status, 125);
+  const faults = report.objects().filter(({ event }) => event === 'hook-fault');
+  assert.deepEqual(
+    faults.map(({ hook, mend }) => [hook, mend]).sort(),
+    [
+      [`${lab.hooks}/SIGTERM`, `chmod 755 ${lab.hooks}/SIGTERM`],
+      [`${lab.hooks}/USR1`, `rm ${lab.hooks}/USR1`],
+      [odd, `chmod 755 '${lab.hooks}/it'\\''s'`],
+      [`${lab.hooks}/nowhere`, `cp HOOK ${lab.hooks}/nowhere`],
+      [`${lab.hooks}/sigterm`, `rm ${lab.hooks}/sigterm`],
+    ].sort(),
+  );
+  assert.equal(check(...options).status, 125);
+  assert.match(check(...options).stdout, /SIGTERM is for SIGTERM too, and is the one that counts/);
+});
+
+test('the mend mends', (t) => {
+  const lab = new Lab(t);
+  const path = lab.hook('SIGTERM', '#!/bin/sh\n', 0o644);
+  chmodSync(path, 0o666);
+  for (let fault = 0; fault < 5; fault++) {
+    const report = check('--hooks', lab.hooks, '--log', 'json');
+    if (report.status === 0) return;
+    const mend = String(report.objects().find(({ event }) => event === 'hook-fault')?.['mend']);
+    assert.equal(spawnSync('sh', ['-c', mend]).status, 0, mend);
+  }
+  assert.fail('it did not');
+});
+
+test('a SIGTERM rule that never stops the VM is a fault', (t) => {
+  const lab = new Lab(t);
+  writeFileSync(lab.file('x'), '');
+  const report = check('--signal', 'TERM,script=reset');
+  assert.equal(report.status, 125);
+  assert.match(report.stdout, /SIGTERM with default=none never stops this VM/);
+});
+
+test('--check shows the steps of a directory, and what is passed over in it', (t) => {
+  const lab = new Lab(t);
+  mkdirSync(`${lab.hooks}/SIGTERM.d`, { mode: 0o755 });
+  for (const name of ['20-drain', '10-notify', '30-old.sh']) lab.hook(`SIGTERM.d/${name}`, '#!/bin/sh\n');
+  lab.hook('SIGTERM.d/40-not', '#!/bin/sh\n', 0o644);
+  lab.hook('term', '#!/bin/sh\n');
+  const report = check('--hooks', lab.hooks);
+  assert.equal(report.status, 125);
+  assert.match(report.stdout, /^SIGTERM +\S+\/term +system_powerdown/m);
+  assert.match(report.stdout, /rm -r \S+SIGTERM\.d/);
+  rmSync(`${lab.hooks}/term`);
+  const { stdout } = check('--hooks', lab.hooks);
+  assert.match(stdout, /^SIGTERM +\S+\/SIGTERM\.d\/\{10-notify,20-drain\} +system_powerdown/m);
+  assert.match(stdout, /30-old\.sh: it is passed over for its name.*mv \S+30-old\.sh \S+30-old$/m);
+  assert.match(stdout, /40-not: it is not executable, and is passed over; mend it: chmod 755/);
+  assert.deepEqual(
+    check('--hooks', lab.hooks, '--log', 'json')
+      .objects()
+      .find(({ signal }) => signal === 'SIGTERM')?.['steps'],
+    ['10-notify', '20-drain'],
+  );
+});
+
+test('--check finds what will never run, with the name that was probably meant', (t) => {
+  const lab = new Lab(t);
+  for (const name of ['stop', 'post-start', 'start.sh', 'sigterm.py', 'end.bak', 'reload', 'lib.sh', 'SIGHUP'])
+    lab.hook(name, '#!/bin/sh\n', name === 'end.bak' ? 0o644 : 0o755);
+  const found = check('--hooks', lab.hooks, '--signal', 'USR1,script=reload', '--log', 'json')
+    .objects()
+    .filter(({ event }) => event === 'hook-fault');
+  const mends = found.map(({ hook, fix }) => [String(hook).split('/').at(-1), String(fix).split('/').at(-1)]);
+  assert.deepEqual(mends.sort(), [
+    ['post-start', 'post-start.old'],
+    ['sigterm.py', 'SIGTERM'],
+    ['start.sh', 'start'],
+    ['stop', 'SIGTERM'],
+  ]);
+});
+
+test('--check finds a hook whose interpreter is not there, with the mend', (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGTERM', '#!/nowhere/sh -e\nexit 0\n');
+  lab.hook('SIGHUP', '#!/usr/bin/env -S nowhere-sh -e\nexit 0\n');
+  lab.hook('SIGUSR1', '#!/bin/sh\r\nexit 0\r\n');
+  lab.hook('SIGUSR2', '#!/usr/bin/env -S A=b sh -e\nexit 0\n');
+  lab.hook('SIGPWR', 'true\n');
+  lab.hook('SIGALRM', '#!/usr/bin/env -S -u A -C / sh -e\nexit 0\n');
+  lab.hook('SIGVTALRM', '#!/usr/bin/env -S A="b c" sh -e\nexit 0\n');
+  const { stdout, status } = check('--hooks', lab.hooks);
+  assert.equal(status, 125);
+  assert.match(
+    stdout,
+    /SIGTERM: its interpreter \/nowhere\/sh is not there; mend it: sed -i '1s\|\/nowhere\/sh\|\/\S*\/sh\|' /,
+  );
+  assert.match(stdout, /SIGHUP: its interpreter nowhere-sh is not there; mend it: \$\{EDITOR:-vi\} /);
+  assert.match(stdout, /SIGUSR1: its first line ends in a carriage return/);
+  assert.doesNotMatch(stdout, /(SIGUSR2|SIGPWR|SIGALRM|SIGVTALRM): /);
+  for (const mend of stdout.matchAll(/mend it: (sed .*)$/gm))
+    assert.equal(spawnSync('sh', ['-c', mend[1] as string]).status, 0);
+  assert.doesNotMatch(check('--hooks', lab.hooks).stdout, /(SIGTERM|SIGUSR1): /);
+});
+
+test('--check says of each hook what it is, from where, and what it says of itself', (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGHUP', '#!/usr/bin/env -S python3 -u\n# Asks the guest nicely.\n');
+  symlinkSync('/bin/true', `${lab.hooks}/SIGUSR2`);
+  mkdirSync(`${lab.hooks}/end.d`, { mode: 0o755 });
+  lab.hook('end.d/10-mail', '#!/bin/sh\n');
+  const options = ['--hooks', lab.hooks, '--signal', `USR1,script=${lab.hook('mine', '#!/bin/sh -e\n\nexit\n')}`];
+  const { stdout } = check(...options);
+  assert.match(
+    stdout,
+    /^\/\S+\/hooks\/powerdown +sh script +bundled +shut the guest down through its ACPI power button$/m,
+  );
+  assert.match(stdout, /^\S+\/SIGHUP +python3 script +hooks directory +Asks the guest nicely\.$/m);
+  assert.match(stdout, /^\S+\/SIGUSR2 -> \S+ +program +hooks directory$/m);
+  assert.match(stdout, /^\S+\/end\.d +directory of 1 step +hooks directory$/m);
+  const hooks = check(...options, '--log', 'json')
+    .objects()
+    .filter(({ event }) => event === 'hook');
+  assert.deepEqual(hooks.find(({ hook }) => String(hook).endsWith('/powerdown'))?.['runs'], [
+    'SIGINT',
+    'SIGTERM',
+    'SIGPWR',
+  ]);
+});
+
+test("--check says what in QEMU's command line keeps a guest from a clean stop, and what else to know of it", () => {
+  const qemu = (...words: string[]) =>
+    check('--log', 'json', '--', 'qemu-system-x86_64', ...words)
+      .objects()
+      .filter(({ event }) => event === 'qemu-caution')
+      .map(({ severity, words }) => [severity, words]);
+  assert.deepEqual(qemu('-M', 'pc', '-display', 'none', '-serial', 'stdio', '-name', 'acpi=off'), []);
+  const cases: readonly [severity: string, shown: string, ...words: string[]][] = [
+    ['fault', '-no-acpi', '-no-acpi'],
+    ['fault', '-M pc,acpi=off', '-M', 'pc,acpi=off'],
+    ['fault', '--machine acpi=off', '--machine', 'acpi=off'],
+    ['fault', '-daemonize', '-daemonize'],
+    ['note', '-no-shutdown', '-no-shutdown'],
+    ['note', '-action shutdown=pause', '-action', 'shutdown=pause'],
+    ['note', '-no-reboot', '-no-reboot'],
+    ['note', '-serial mon:stdio', '-serial', 'mon:stdio'],
+    ['note', '-nographic', '-nographic'],
+    ['note', '-chardev stdio,mux=on,id=c', '-chardev', 'stdio,mux=on,id=c'],
+    ['note', '-runas, -run-with user=', '-runas', 'nobody'],
+  ];
+  for (const [severity, shown, ...words] of cases) assert.deepEqual(qemu(...words), [[severity, shown]], shown);
+  assert.doesNotMatch(check('--on-death', 'keep', '--', 'qemu-system-x86_64', '-runas', 'nobody').stdout, /^note/m);
+  assert.equal(check('--', 'qemu-system-x86_64', '-no-reboot').status, 0);
+  const noAcpi = check('--', 'qemu-system-x86_64', '-no-acpi');
+  assert.equal(noAcpi.status, 125);
+  assert.match(
+    noAcpi.stdout,
+    /QEMU's -no-acpi: the guest has no ACPI, and never hears its power button: .*; mend it: /,
+  );
+  assert.equal(check('--signal', 'TERM,script=guest-shutdown', '--', 'qemu-system-x86_64', '-no-acpi').status, 0);
+  const missing = check('--', 'qemu-system-nowhere');
+  assert.equal(missing.status, 125);
+  assert.match(missing.stdout, /qemu-system-nowhere: not found: install QEMU/);
+});
+
+test('a time as systemd writes it', () => {
+  for (const [text, ms] of [
+    ['infinity', Infinity],
+    ['1min 30s', 90_000],
+    ['500ms', 500],
+    ['1d 2h', 93_600_000],
+    ['0', null],
+    ['', null],
+    ['x', null],
+  ] as const)
+    assert.equal(parseSpan(text), ms, text);
+});
+
+test('--check finds a hook under a name that no signal looks for', (t) => {
+  const lab = new Lab(t);
+  const odd = ['SIGTREM', 'SIGKILL', 'SIGIOT', 'SigHup', 'Usr1', 'SIGUSR2.sh', 'SIGFOO.d'];
+  for (const name of [
+    ...odd,
+    'powerdown',
+    'signals',
+    'sigterm~',
+    'SIGTERM.bak',
+    'usr2',
+    'SIGASKED',
+    'kill-all',
+    'README',
+  ])
+    lab.hook(name, '#!/bin/sh\n');
+  const { stdout, status } = check('--hooks', lab.hooks, '--signal', 'ALRM,script=SIGASKED');
+  assert.equal(status, 125);
+  const found = [...stdout.matchAll(/^hook \S+\/(\S+): it is for no signal.*mend it: mv \S+ \S+\/(\S+)$/gm)].map(
+    ([, name, better]) => [name, better],
+  );
+  assert.deepEqual(found.sort(), [
+    ['SIGFOO.d', 'SIGFOO.d.old'],
+    ['SIGIOT', 'SIGABRT'],
+    ['SIGKILL', 'SIGKILL.old'],
+    ['SIGTREM', 'SIGTREM.old'],
+    ['SIGUSR2.sh', 'SIGUSR2'],
+    ['SigHup', 'SIGHUP'],
+    ['Usr1', 'SIGUSR1'],
+  ]);
+});
+
+test("a script of one's own that is called pause, elsewhere than in the hooks directory, keeps its button", (t) => {
+  const lab = new Lab(t);
+  writeFileSync(lab.file('pause'), '#!/bin/sh\n', { mode: 0o755 });
+  lab.hook('reset', '#!/bin/sh\n');
+  symlinkSync('reset', `${lab.hooks}/SIGUSR1`);
+  const { stdout } = check(
+    '--hooks',
+    lab.hooks,
+    '--signal',
+    `TERM,script=${lab.file('pause')}`,
+    '--signal',
+    'HUP,script=reset',
+    '--signal',
+    'PWR,script=pause',
+  );
+  assert.match(stdout, /^SIGTERM +\S+pause +system_powerdown +60 +quit +option$/m);
+  for (const signal of ['SIGHUP', 'SIGPWR'])
+    assert.match(stdout, new RegExp(`^${signal} +\\S+ +- +60 +none +option$`, 'm'));
+  assert.match(stdout, /^SIGUSR1 +\S+ +- +60 +none +hooks directory$/m);
+});

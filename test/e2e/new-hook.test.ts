@@ -1,0 +1,214 @@
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { test } from 'node:test';
+import { Lab, program, read } from '../support/lab.js';
+
+function call(...options: string[]) {
+  return spawnSync(process.execPath, [program, ...options], {
+    encoding: 'utf8',
+    env: { ...process.env, QEMU_TRAP_HOOKS: '' },
+  });
+}
+
+test('--new-hook writes a hook that passes --check, shellcheck and its rehearsal, for a signal of either kind', (t) => {
+  const lab = new Lab(t);
+  const hooks = lab.file('new/hooks');
+  for (const name of ['SIGTERM', 'usr1', 'SIGQUIT']) {
+    const { status, stdout } = call('--new-hook', name, '--hooks', hooks);
+    assert.equal(status, 0);
+    const long = name === 'usr1' ? 'SIGUSR1' : name;
+    assert.match(
+      stdout,
+      new RegExp(
+        `^${hooks}/${long} is written: edit it, then\n  qemu-trap --check --hooks ${hooks}\n  qemu-trap --try ${long} --hooks ${hooks}\n$`,
+      ),
+    );
+    assert.equal(statSync(`${hooks}/${long}`).mode & 0o777, 0o755);
+    execFileSync('shellcheck', [`${hooks}/${long}`], { stdio: 'inherit' });
+    const tried = call('--try', long, '--hooks', hooks);
+    assert.equal(tried.status, 0, tried.stdout + tried.stderr);
+    assert.match(tried.stdout, /The hook did its part\./);
+  }
+  for (const name of ['start', 'end']) assert.equal(call('--new-hook', name, '--hooks', hooks).status, 0);
+  execFileSync(
+    'shellcheck',
+    ['start', 'end'].map((name) => `${hooks}/${name}`),
+    { stdio: 'inherit' },
+  );
+  assert.deepEqual(readdirSync(hooks), ['SIGQUIT', 'SIGTERM', 'SIGUSR1', 'end', 'start']);
+  const check = call('--check', '--hooks', hooks);
+  assert.equal(check.status, 0, check.stdout);
+});
+
+test('--new-hook under umask 077: a service of another user can read what it makes', (t) => {
+  const lab = new Lab(t);
+  const { status, stderr } = spawnSync(
+    'sh',
+    ['-c', 'umask 077; exec "$@"', 'sh', process.execPath, program, '--new-hook', 'TERM', '--hooks', lab.file('a/b')],
+    { encoding: 'utf8' },
+  );
+  assert.equal(status, 0, stderr);
+  for (const name of ['a', 'a/b', 'a/b/SIGTERM']) assert.equal(statSync(lab.file(name)).mode & 0o777, 0o755, name);
+});
+
+test('the start and end that --new-hook writes do what they say', async (t) => {
+  const lab = new Lab(t);
+  for (const name of ['start', 'end']) assert.equal(call('--new-hook', name, '--hooks', lab.hooks).status, 0);
+  const trap = await lab.startGuest({
+    options: ['--hooks', lab.hooks, '--name', 'web', '--timeout', '0.5'],
+    temper: 'stubborn',
+  });
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 124);
+  const said = trap.events('hook-output').map(({ message }) => message);
+  assert.deepEqual(said[0], 'web is about to start');
+  assert.match(String(said.at(-1)), /^web was cut off: SIGTERM: forced end: the deadline passed/);
+});
+
+test('--new-hook overwrites nothing, whatever its name, and says in one line what it cannot do', (t) => {
+  const lab = new Lab(t);
+  lab.hook('term', '#!/bin/sh\nmine\n');
+  const there = call('--new-hook', 'SIGTERM', '--hooks', lab.hooks);
+  assert.equal(there.status, 125);
+  assert.match(there.stderr, /^qemu-trap: --new-hook SIGTERM: \S+\/term is there already: .*\n$/);
+  assert.equal(readFileSync(`${lab.hooks}/term`, 'utf8'), '#!/bin/sh\nmine\n');
+  assert.deepEqual(readdirSync(lab.hooks), ['term']);
+  writeFileSync(lab.file('file'), '');
+  for (const [words, says] of [
+    [['KILL'], /SIGKILL cannot be trapped/],
+    [['nonsense'], /unknown signal 'nonsense'/],
+    [['INT', '--hooks', lab.file('file/hooks')], /cannot be written \(ENOTDIR\)/],
+    [['INT', '--', 'qemu'], /runs no QEMU/],
+  ] as const) {
+    const { status, stderr, stdout } = call('--new-hook', ...words);
+    assert.equal(status, 125);
+    assert.match(stderr, says);
+    assert.equal(stderr.trim().split('\n').length, 1);
+    assert.equal(stdout, '');
+  }
+});
+
+test('--try shows the timeline, what the hook says, and every line over its descriptor 3', (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGTERM', '#!/bin/sh\necho "hello from $QEMU_TRAP_VM"\nqmp query-name\nqmp system_powerdown\n');
+  const { status, stdout } = call('--try', 'term', '--hooks', lab.hooks);
+  assert.equal(status, 0, stdout);
+  const lines = stdout.split('\n');
+  let at = -1;
+  for (const words of [
+    /guest +up$/,
+    /you +kill -TERM \d+$/,
+    /running hook \S+\/SIGTERM/,
+    /fd 3 {2}> +\{"execute":"query-name"/,
+    /fd 3 {2}< +\{"return": \{"name": "|fd 3 {2}< +\{"return": \{\}/,
+    /fd 3 {2}> +\{"execute":"system_powerdown"/,
+    /guest +power button$/,
+    /clean shutdown/,
+  ]) {
+    const next = lines.findIndex((line, i) => i > at && words.test(line));
+    assert.ok(next > at, `${words} in its turn, in:\n${stdout}`);
+    at = next;
+  }
+  assert.match(stdout, /hook +hello from try$/m);
+  assert.match(stdout, /fd 3 {2}< +\{"QMP": /);
+  assert.doesNotMatch(stdout, /drain/);
+  assert.match(
+    stdout,
+    /The hook did its part\. The guest shut itself down\. Over file descriptor 3 went \d+ lines to QEMU and \d+ from it\.\n$/,
+  );
+  const times = [...stdout.matchAll(/^ +(\d+) ms/gm)].map(([, ms]) => Number(ms));
+  assert.deepEqual(
+    times,
+    [...times].sort((a, b) => a - b),
+  );
+});
+
+test('--try tells a hook that fails, and one that leaves its guest running', (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGTERM', '#!/bin/sh\nexit 3\n');
+  const failed = call('--try', 'TERM', '--hooks', lab.hooks);
+  assert.equal(failed.status, 125);
+  assert.match(failed.stdout, /The hook failed\. The guest shut itself down\./);
+  const reset = call('--try', 'HUP', '--signal', 'HUP,script=reset');
+  assert.equal(reset.status, 0, reset.stdout);
+  assert.equal(reset.stdout.match(/guest +up$/gm)?.length, 2);
+  assert.match(reset.stdout, /The hook did its part\. The guest ran on\./);
+  lab.hook('SIGTERM', '#!/bin/sh\nexit 75\n');
+  const notNow = call('--try', 'TERM', '--hooks', lab.hooks);
+  assert.equal(notNow.status, 0, notNow.stdout);
+  assert.match(notNow.stdout, /The guest ran on\./);
+});
+
+test('--try ends whatever the user has for SIGQUIT, and runs neither start nor end', (t) => {
+  const lab = new Lab(t);
+  for (const name of ['start', 'end']) lab.hook(name, `#!/bin/sh\necho ${name} >>"${lab.file('ran')}"\nexit 1\n`);
+  lab.hook('SIGQUIT', '#!/bin/sh\nexit 0\n');
+  lab.hook('SIGUSR1', '#!/bin/sh\nqmp query-status\n');
+  const { status, stdout } = call(
+    '--try',
+    'USR1',
+    '--hooks',
+    lab.hooks,
+    '--signal',
+    'QUIT,script=SIGQUIT,default=none',
+  );
+  assert.equal(status, 0, stdout);
+  assert.equal(read(lab.file('ran')), '');
+});
+
+test('--try says where a hook did nothing, and qemu-trap did its part; and where -snapshot would keep nothing as it is', (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGTERM', '#!/bin/sh\nexit 0\n');
+  const lazy = call('--try', 'TERM', '--hooks', lab.hooks, '--timeout', '2');
+  assert.equal(lazy.status, 125);
+  assert.match(lazy.stdout, /The hook did not do its part\. The guest shut itself down\./);
+  const blockdev = call('--try', 'TERM', '--', 'qemu-system-x86_64', '-blockdev', 'driver=null-co,node-name=d');
+  assert.equal(blockdev.status, 125);
+  assert.match(blockdev.stderr, /^qemu-trap: --try: -snapshot does not keep what -blockdev names as it is: [^\n]*\n$/);
+  const failing = call('--try', 'TERM', '--', 'qemu-system-x86_64', '-nonsense');
+  assert.equal(failing.status, 125);
+  assert.match(failing.stdout, /QEMU ended before the signal was sent: nothing was tried\./);
+});
+
+test('--try does not praise what hangs, what cuts the guest off, nor what does nothing in its time', (t) => {
+  const lab = new Lab(t);
+  for (const [name, text, words] of [
+    ['SIGUSR1', 'exec sleep 1000', /did not do its part|The hook failed/],
+    ['SIGTERM', 'qmp quit', /The hook did its part\. The guest was cut off\./],
+    ['SIGUSR2', 'qmp system_powerdown', /The hook did its part\. The guest shut itself down\./],
+  ] as const) {
+    lab.hook(name, `#!/bin/sh\n${text}\n`);
+    const { status, stdout } = call('--try', name, '--hooks', lab.hooks, '--timeout', '1');
+    assert.equal(status, name === 'SIGUSR2' ? 0 : 125, stdout);
+    assert.match(stdout, words);
+  }
+});
+
+test('--try without anything to try is one line, and it leaves nothing behind', (t) => {
+  const lab = new Lab(t);
+  const before = readdirSync(tmpdir()).filter((name) => name.startsWith('qemu-trap-try-'));
+  const { status, stderr } = call('--try', 'USR2', '--hooks', lab.hooks);
+  assert.equal(status, 125);
+  assert.match(
+    stderr,
+    /^qemu-trap: --try USR2: no rule and no hook is for SIGUSR2: write one with --new-hook SIGUSR2.*\n$/,
+  );
+  assert.equal(call('--try', 'TERM', '--hooks', lab.hooks).status, 0);
+  assert.deepEqual(
+    readdirSync(tmpdir()).filter((name) => name.startsWith('qemu-trap-try-')),
+    before,
+  );
+});
+
+test("--try with a QEMU of the user's own: it runs with -snapshot, and is as it was", (t) => {
+  const lab = new Lab(t);
+  const [qemu = '', ...words] = lab.guest().map((word) => word.replace(',snapshot=on', ''));
+  const image = readFileSync(lab.file('obedient.img'));
+  const { status, stdout } = call('--try', 'TERM', '--press', '0.5', '--', qemu, ...words);
+  assert.equal(status, 0, stdout);
+  assert.match(stdout, /clean shutdown: the guest powered off/);
+  assert.match(read(lab.serial), /guest: bye/);
+  assert.deepEqual(readFileSync(lab.file('obedient.img')), image);
+});

@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { wordLive } from '../../src/status/live-line.js';
+import { usesTerminal } from '../../src/qemu/argv.js';
+import { guestSays } from '../../src/commands/try/guest.js';
+import { Lab, until } from '../support/lab.js';
+import { atTerminal, stdioGuest } from '../support/terminal.js';
+
+const live = /SIGINT: waiting for the guest to shut down \[/;
+
+/** What stays on a terminal: a carriage return with an erasure takes a line away, and colours are no text. */
+function screen(text: string): string {
+  return text
+    .split('\n')
+    .map((line) => line.replace(/\r$/, '').split('\r\x1b[K').at(-1) as string)
+    .join('\n')
+    .replaceAll(/\x1b\[[?\d;]*[a-zA-Z]/g, '');
+}
+
+test('while a shutdown waits, a terminal shows one live line, which the log and the end take away', async (t) => {
+  const lab = new Lab(t);
+  const terminal = atTerminal(t, lab, lab.guest('stubborn'), { log: 'terminal', options: ['--timeout', '3'] });
+  await lab.guestSaid('up');
+  terminal.type('\x03');
+  await until('the live line', () => live.test(terminal.seen.text));
+  await until('it is the last thing there', () => live.test(screen(terminal.seen.text).split('\n').at(-1) as string));
+  const bar = (): number =>
+    /\[\x1b\[3\dm(#*)-*\x1b\[0m\] \d s left, then QEMU is told to quit/.exec(
+      terminal.seen.text.split('\r\x1b[K').at(-1) as string,
+    )?.[1]?.length ?? 99;
+  await until('the bar gets shorter', () => bar() < 15);
+  assert.equal(await terminal.exited, 124);
+  const left = screen(terminal.seen.text);
+  assert.doesNotMatch(left, live);
+  assert.match(left, /waiting for the guest; Ctrl-C again after a second, or Ctrl-\\ at once, cuts it off\n/);
+  assert.match(left, /exit status 124\n$/);
+  assert.doesNotMatch(left, /left, then/);
+});
+
+test('NO_COLOR takes the colours away, a dumb terminal and a file get plain log lines only', async (t) => {
+  for (const [env, isThere] of [
+    [{ NO_COLOR: '1' }, true],
+    [{ TERM: 'dumb' }, false],
+  ] as const) {
+    const lab = new Lab(t);
+    const terminal = atTerminal(t, lab, lab.guest('lingering'), { log: 'terminal', env });
+    await lab.guestSaid('up');
+    terminal.type('\x03');
+    assert.equal(await terminal.exited, 0);
+    assert.equal(live.test(terminal.seen.text), isThere, JSON.stringify(env));
+    assert.doesNotMatch(terminal.seen.text, /\x1b\[\d+m/);
+    if (!isThere) assert.doesNotMatch(terminal.seen.text, /\x1b/);
+  }
+  const lab = new Lab(t);
+  const terminal = atTerminal(t, lab, lab.guest('lingering'));
+  await lab.guestSaid('up');
+  terminal.type('\x03');
+  assert.equal(await terminal.exited, 0);
+  assert.doesNotMatch(terminal.log(), /\x1b/);
+});
+
+test('a guest that has the terminal keeps it: no live line', async (t) => {
+  const lab = new Lab(t);
+  const terminal = atTerminal(t, lab, stdioGuest(lab, 'lingering'), { log: 'terminal' });
+  await until('the guest is up, on the terminal', () => terminal.seen.text.includes(guestSays.up));
+  terminal.type('\x03');
+  assert.equal(await terminal.exited, 0);
+  assert.ok(terminal.seen.text.includes(guestSays.bye));
+  assert.doesNotMatch(terminal.seen.text, live);
+  for (const words of [
+    ['-nographic'],
+    ['-serial', 'mon:stdio'],
+    ['-monitor', 'stdio'],
+    ['-chardev', 'stdio,id=c'],
+    ['-display', 'curses'],
+  ])
+    assert.ok(usesTerminal(['qemu', ...words]), words.join(' '));
+  for (const words of [
+    ['-serial', 'file:stdio'],
+    ['-name', 'stdio'],
+    ['-display', 'none'],
+  ])
+    assert.ok(!usesTerminal(['qemu', ...words]), words.join(' '));
+});
+
+test('a terminal that was stopped (Ctrl-S) fills up with no live line, and keeps the last words', async (t) => {
+  const lab = new Lab(t);
+  const terminal = atTerminal(t, lab, lab.guest('stubborn'), { log: 'terminal', options: ['--timeout', '2'] });
+  await lab.guestSaid('up');
+  terminal.type('\x13');
+  terminal.type('\x03');
+  assert.equal(await terminal.exited, 124);
+  assert.equal(lab.left().length, 0);
+});
+
+test('the words of the live line', () => {
+  const serving = { signal: 'SIGTERM', waitsFor: 'quit', since: 0, until: 10_000, next: 'kill' } as const;
+  assert.equal(
+    wordLive(serving, 0, false),
+    `SIGTERM: waiting for QEMU to quit [${'#'.repeat(20)}] 10 s left, then QEMU is killed`,
+  );
+  assert.equal(
+    wordLive(serving, 9_100, false),
+    `SIGTERM: waiting for QEMU to quit [##${'-'.repeat(18)}] 1 s left, then QEMU is killed`,
+  );
+  assert.equal(
+    wordLive({ ...serving, until: 0 }, 0, false),
+    `SIGTERM: waiting for QEMU to quit [${'-'.repeat(20)}] 0 s left, then QEMU is killed`,
+  );
+  assert.equal(
+    wordLive({ ...serving, waitsFor: 'kill', until: null, next: 'none' }, 0, true),
+    'SIGTERM: waiting for QEMU to end',
+  );
+});

@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { complaintsOf, liveLong, describeLongLife } from './long-life.js';
+import { findPowers, live } from './day.js';
+import { liveMany, wordTally } from './many.js';
+import { makePlan, type Plan } from './plan.js';
+import { Lab } from '../support/lab.js';
+
+const seed = 20261124;
+
+test('thirty bad days, the same each time: no guest lost, no hang, nothing left behind, no untrue status', async () => {
+  const told: string[] = [];
+  const tally = await liveMany(
+    seed,
+    Array.from({ length: 30 }, (_, number) => number),
+    3,
+    false,
+    (text) => told.push(text),
+  );
+  const { lost, hangs, leftovers, untrue } = tally;
+  assert.deepEqual(
+    { lost, hangs, leftovers, untrue },
+    { lost: 0, hangs: 0, leftovers: 0, untrue: 0 },
+    `${told.join('\n')}\n${wordTally(seed, tally)}`,
+  );
+  assert.ok([...tally.injected.values()].reduce((sum, times) => sum + times, 0) >= 15, wordTally(seed, tally));
+});
+
+/** What people write by hand: QEMU gets the signal that the wrapper gets. */
+const naive = `
+const { spawn } = require('node:child_process');
+const qemu = spawn(process.argv[process.argv.indexOf('--') + 1], process.argv.slice(process.argv.indexOf('--') + 2), { stdio: 'inherit' });
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGPWR']) process.on(signal, () => qemu.kill('SIGTERM'));
+qemu.on('exit', (code) => process.exit(code ?? 1));
+`;
+
+test('negative control: a wrapper that passes the signal on is found out on a day without any fault', async (t) => {
+  const lab = new Lab(t);
+  writeFileSync(lab.file('naive.cjs'), naive);
+  const plain: Plan = {
+    ...makePlan(seed, 0, { root: false, mount: false, clock: null }),
+    temper: 'obedient',
+    hook: 'bundled',
+    stderr: 'unread',
+    stop: 'SIGTERM',
+    stopAt: 'up',
+    faults: [],
+  };
+  const { complaints } = await live(plain, findPowers(), 0, lab.file('naive.cjs'));
+  assert.deepEqual(
+    complaints.map(({ what }) => what),
+    ['status 0, and the guest never said goodbye ()'],
+  );
+  assert.deepEqual((await live(plain, findPowers(), 0)).complaints, []);
+});
+
+for (const [way, times] of [
+  ['in process', 1_500],
+  ['by hook', 200],
+] as const) {
+  test(`${times} resets of a living guest, ${way}: memory and descriptors stay as they are`, async () => {
+    const life = await liveLong(way, times);
+    assert.deepEqual(complaintsOf(life), [], describeLongLife(life));
+  });
+}

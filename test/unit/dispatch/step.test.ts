@@ -1,0 +1,394 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { step } from '../../../src/dispatch/step.js';
+import type { EndCause } from '../../../src/outcome/end-cause.js';
+import { isExiting, type QemuEvent } from '../../../src/outcome/evidence.js';
+import type { HookOutcome } from '../../../src/outcome/hook-outcome.js';
+import { runStates, uselessToWait } from '../../../src/outcome/run-state.js';
+import type { SignalName } from '../../../src/signals/names.js';
+import type { DefaultAction } from '../../../src/rules/builtin.js';
+import type { Rule } from '../../../src/rules/rule.js';
+import type { Action, Input } from '../../../src/dispatch/messages.js';
+import { type State, initialState, nextTick } from '../../../src/dispatch/state.js';
+
+/*
+ * The core alone: random days of signals, hooks, guests and clocks, and what must hold on each of them.
+ */
+
+const killAfterMs = 5_000;
+const file = { path: '/hook', ours: false };
+
+function rule(
+  signal: SignalName,
+  script: boolean,
+  monitorCommand: string | null,
+  timeoutMs: number,
+  defaultAction: DefaultAction,
+): Rule {
+  return {
+    signal,
+    source: 'option',
+    script: script ? file : null,
+    monitorCommand,
+    timeoutMs: script || monitorCommand ? timeoutMs : 0,
+    defaultAction,
+  };
+}
+
+const anyRule = fc
+  .record({
+    signal: fc.constantFrom<SignalName>('SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1', 'SIGQUIT'),
+    script: fc.boolean(),
+    monitorCommand: fc.constantFrom('system_powerdown', 'system_reset', null),
+    timeoutMs: fc.integer({ min: 0, max: 60_000 }),
+    defaultAction: fc.constantFrom<DefaultAction>('quit', 'kill', 'none'),
+  })
+  .map((each) => rule(each.signal, each.script, each.monitorCommand, each.timeoutMs, each.defaultAction));
+
+const anyOutcome = fc.constantFrom<HookOutcome>({ kind: 'done' }, { kind: 'not-now' }, { kind: 'failed', why: 'so' });
+
+const anyQemuEvent = fc.constantFrom<QemuEvent>(
+  { event: 'SHUTDOWN', reason: 'guest-shutdown', byGuest: true },
+  { event: 'SHUTDOWN', reason: 'host-ui', byGuest: false },
+  { event: 'RESET', byGuest: true },
+  { event: 'RESET', byGuest: false },
+  { event: 'STOP' },
+  { event: 'RESUME' },
+  { event: 'GUEST_PANICKED', action: 'poweroff' },
+  { event: 'WATCHDOG', action: 'reset' },
+  { event: 'MIGRATION', status: 'completed' },
+);
+
+/** One rule a signal throughout a day, as qemu-trap has. */
+const anyDay = fc.tuple(
+  fc.uniqueArray(anyRule, { selector: (each) => each.signal, minLength: 1 }),
+  fc.constantFrom<readonly number[]>([], [10_000], [500, 10_000]),
+  fc.array(
+    fc.oneof(
+      {
+        weight: 4,
+        arbitrary: fc.record({ what: fc.constant('signal' as const), index: fc.nat(), atTerminal: fc.boolean() }),
+      },
+      {
+        weight: 4,
+        arbitrary: fc.record({ what: fc.constant('time' as const), ms: fc.integer({ min: 0, max: 20_000 }) }),
+      },
+      { weight: 3, arbitrary: fc.record({ what: fc.constant('hook-ends' as const), outcome: anyOutcome }) },
+      {
+        weight: 2,
+        arbitrary: fc.record({
+          what: fc.constant('input' as const),
+          input: fc.constantFrom<Input>({ kind: 'monitor-up', runState: 'running' }, { kind: 'powerdown' }),
+        }),
+      },
+      {
+        weight: 1,
+        arbitrary: fc.record({
+          what: fc.constant('input' as const),
+          input: fc.constantFrom(...runStates).map((runState): Input => ({ kind: 'run-state', runState })),
+        }),
+      },
+      {
+        weight: 2,
+        arbitrary: fc.record({
+          what: fc.constant('input' as const),
+          input: anyQemuEvent.map((event): Input => ({ kind: 'qemu', event })),
+        }),
+      },
+    ),
+    { maxLength: 40 },
+  ),
+);
+
+/** Plays a day to its end, and holds each step against what must always be true. */
+class Day {
+  now = 0;
+  state: State;
+  readonly hooks = new Map<SignalName, 'running' | 'told to end'>();
+  readonly linkTried = new Set<SignalName>();
+  quitAt: number | null = null;
+  killed = false;
+  /** QEMU said that it exits, and not since that it stays. */
+  exitsAt: number | null = null;
+  cause: EndCause | null = null;
+
+  constructor(pressGaps: readonly number[]) {
+    this.state = initialState({ killAfterMs, pressGaps });
+  }
+
+  take(input: Input): void {
+    const before = this.state;
+    const { state, actions } = step(before, input, this.now);
+    this.state = state;
+    if (!isExiting(before.evidence) && isExiting(state.evidence)) this.exitsAt = this.now;
+    if (state.stop !== null && before.stop?.since !== state.stop.since) this.linkTried.clear();
+    for (const action of actions) this.holdAgainst(action, before);
+  }
+
+  private holdAgainst(action: Action, before: State): void {
+    switch (action.do) {
+      case 'run-hook':
+        this.isHeard();
+        assert.notEqual(this.hooks.get(action.rule.signal), 'running', 'never two hooks of one signal at a time');
+        this.hooks.set(action.rule.signal, 'running');
+        return;
+      case 'end-hook':
+        this.hooks.set(action.signal, 'told to end');
+        return;
+      case 'press':
+      case 'command':
+        // The button may be pressed again beside a hook, once it was pressed at all.
+        assert.ok(
+          this.hooks.get(action.signal) !== 'running' || (action.do === 'press' && (before.stop?.presses ?? 0) > 0),
+          'never two links of one signal at a time',
+        );
+        this.isHeard();
+        assert.ok(
+          before.end === null || before.end.action === 'none',
+          'nothing is asked of the guest after the default action',
+        );
+        this.linkTried.add(action.signal);
+        return;
+      case 'quit':
+      case 'kill': {
+        const { end, stop } = this.state;
+        assert.ok(end);
+        if (action.do === 'quit') this.isHeard();
+        if (action.do === 'kill' && end.action === 'none') {
+          assert.ok(
+            this.exitsAt !== null && this.now >= this.exitsAt + killAfterMs,
+            'SIGKILL only when its exit had its time',
+          );
+          this.killed = true;
+          return;
+        }
+        assert.ok(stop, 'only a shutdown ends QEMU');
+        this.cause = end.cause;
+        if (action.do === 'kill') this.killed = true;
+        else this.quitAt = this.now;
+        if (action.do === 'kill' && end.action === 'quit') {
+          assert.ok(
+            this.quitAt !== null && this.now >= this.quitAt + killAfterMs,
+            'SIGKILL only when quit had its time',
+          );
+        }
+        if (end.cause === 'deadline') {
+          assert.ok(this.now >= stop.deadline, 'never before the deadline');
+          if (before.end === null) this.lastLinkWasTried(stop);
+        } else if (end.cause === 'asked') {
+          assert.ok(stop.rule.script === null && stop.rule.monitorCommand === null);
+        } else if (before.end === null && end.cause !== 'cut' && end.cause !== 'powered-off' && end.cause !== 'going') {
+          assert.equal(uselessToWait(this.state.evidence.runState), end.cause, 'at once only if no wait is of any use');
+        }
+        return;
+      }
+      default:
+        return;
+    }
+  }
+
+  /** After SHUTDOWN, until STOP or a guest that runs again, nothing is said to QEMU. */
+  private isHeard(): void {
+    assert.ok(!isExiting(this.state.evidence), 'nothing is said to a QEMU that exits');
+  }
+
+  private lastLinkWasTried(stop: NonNullable<State['stop']>): void {
+    const { signal, monitorCommand } = stop.rule;
+    if (monitorCommand === null || !this.state.monitorUp) return;
+    const hookPressed = stop.powerdown;
+    assert.ok(this.linkTried.has(signal) || hookPressed, 'the last link is always tried before a forced end');
+  }
+
+  /** Lets the clock go on, with a tick whenever one is asked for. */
+  pass(ms: number): void {
+    const until = this.now + ms;
+    for (;;) {
+      const next = nextTick(this.state);
+      if (next > until) break;
+      this.now = Math.max(this.now, next);
+      this.take({ kind: 'tick' });
+      assert.ok(nextTick(this.state) > this.now, 'a tick always moves the next one on');
+    }
+    this.now = until;
+  }
+
+  endHooks(outcome: HookOutcome): void {
+    for (const signal of [...this.hooks.keys()]) {
+      this.hooks.delete(signal);
+      this.take({ kind: 'hook-exit', signal });
+      this.take({ kind: 'hook-end', signal, outcome });
+    }
+  }
+}
+
+test('a random day: it always ends, one link at a time, no quit before its time, the last link always tried', () => {
+  fc.assert(
+    fc.property(anyDay, ([rules, gaps, happenings]) => {
+      const day = new Day(gaps);
+      for (const happening of happenings) {
+        // Time passes in the same turn for ticks that are due already.
+        day.pass(0);
+        if (happening.what === 'time') day.pass(happening.ms);
+        else if (happening.what === 'hook-ends') day.endHooks(happening.outcome);
+        else if (happening.what === 'input') day.take(happening.input);
+        else
+          day.take({
+            kind: 'signal',
+            times: 1,
+            rule: rules[happening.index % rules.length] as Rule,
+            atTerminal: happening.atTerminal,
+          });
+      }
+      // From here on nobody does anything: no hook ends, no guest goes, QEMU does not react.
+      const { stop, end } = day.state;
+      if (stop === null && end === null) return;
+      const bound =
+        (end === null ? Math.max(stop?.deadline ?? 0, day.now) : Math.max(end.killAt, day.now)) + killAfterMs;
+      day.pass(Math.max(0, bound - day.now) + 1);
+      assert.ok(day.killed, 'it always ends');
+    }),
+    { numRuns: 50_000, seed: 20261123 },
+  );
+});
+
+test('a repeated SIGTERM never brings the end nearer', () => {
+  fc.assert(
+    fc.property(fc.array(fc.integer({ min: 0, max: 5_000 }), { maxLength: 30 }), (gaps) => {
+      const term = rule('SIGTERM', true, 'system_powerdown', 60_000, 'quit');
+      const day = new Day([10_000]);
+      day.take({ kind: 'monitor-up', runState: 'running' });
+      day.take({ kind: 'signal', times: 1, rule: term, atTerminal: false });
+      for (const gap of gaps) {
+        day.pass(gap);
+        if (day.now < 60_000) day.take({ kind: 'signal', times: 1, rule: term, atTerminal: false });
+        assert.equal(day.quitAt === null, day.now < 60_000);
+      }
+    }),
+    { seed: 20261123 },
+  );
+});
+
+const off: Input = { kind: 'qemu', event: { event: 'SHUTDOWN', reason: 'guest-shutdown', byGuest: true } };
+const stays: Input = { kind: 'qemu', event: { event: 'STOP' } };
+const term = rule('SIGTERM', false, 'system_powerdown', 60_000, 'quit');
+const running: Input = { kind: 'monitor-up', runState: 'running' };
+
+/** What is done on each of these inputs, one a second from 1 s on. */
+function doneOn(...inputs: readonly Input[]): { state: State; done: string[][] } {
+  let state = initialState({ killAfterMs, pressGaps: [] });
+  const done = inputs.map((input, i) => {
+    const stepped = step(state, input, (i + 1) * 1_000);
+    state = stepped.state;
+    return stepped.actions.flatMap((action) => (action.do === 'tell' ? [] : [action.do]));
+  });
+  return { state, done };
+}
+
+test('a QEMU that says it exits is left alone, and killed when the time to kill is over, with a signal or without one', () => {
+  const press: Input = { kind: 'signal', rule: term, times: 1, atTerminal: false };
+  for (const before of [[running], [running, press]]) {
+    const { state, done } = doneOn(...before, off);
+    assert.deepEqual(done.at(-1), before.length === 1 ? [] : ['silence-hooks']);
+    const exitsAt = (before.length + 1) * 1_000;
+    assert.equal(nextTick(state), exitsAt + killAfterMs);
+    assert.deepEqual(
+      step(state, { kind: 'tick' }, exitsAt + killAfterMs).actions.map((action) => action.do),
+      ['tell', 'kill'],
+    );
+  }
+});
+
+test('a QEMU that stays after its guest is told to quit in a shutdown, and left as it is without one', () => {
+  const signal = (name: SignalName): Input => ({
+    kind: 'signal',
+    rule: name === 'SIGTERM' ? term : rule(name, false, null, 0, 'quit'),
+    times: 1,
+    atTerminal: false,
+  });
+  assert.deepEqual(doneOn(running, signal('SIGTERM'), off, stays).done.at(-1), ['quit']);
+  const left = doneOn(running, off, stays);
+  assert.deepEqual(left.done.at(-1), []);
+  assert.equal(nextTick(left.state), Infinity);
+  // A signal between the two must not be lost.
+  for (const name of ['SIGTERM', 'SIGQUIT'] as const) {
+    const { done } = doneOn(running, off, signal(name), stays);
+    assert.deepEqual(done.slice(-2), [[], ['quit']], name);
+  }
+});
+
+test('the button follows a monitor command that fails, and in the reserve one that succeeded', () => {
+  const saves = rule('SIGTERM', false, 'savevm nightly', 20_000, 'quit');
+  const [signal, fails, succeeds]: Input[] = [
+    { kind: 'signal', rule: saves, times: 1, atTerminal: false },
+    { kind: 'command-end', signal: 'SIGTERM', ok: false, isPress: false },
+    { kind: 'command-end', signal: 'SIGTERM', ok: true, isPress: false },
+  ];
+  assert.deepEqual(doneOn(running, signal as Input, fails as Input).done.slice(1), [['command'], ['press']]);
+  const later: Input[] = Array.from({ length: 14 }, () => ({ kind: 'tick' }));
+  const { done } = doneOn(running, signal as Input, succeeds as Input, ...later);
+  assert.deepEqual(done.slice(1, 3), [['command'], []]);
+  // Two seconds in, with 20 to go: the reserve begins 5 seconds before the end.
+  assert.deepEqual(
+    done.flatMap((each, i) => (each.includes('press') ? [i + 1] : [])),
+    [17],
+  );
+  // monitorcommand=none has neither.
+  const none = { ...saves, script: file, monitorCommand: null };
+  const failed: Input = { kind: 'hook-end', signal: 'SIGTERM', outcome: { kind: 'failed', why: 'so' } };
+  assert.deepEqual(
+    doneOn(running, { kind: 'signal', rule: none, times: 1, atTerminal: false }, failed, ...later, ...later)
+      .done.flat()
+      .filter((each) => each === 'press' || each === 'command'),
+    [],
+  );
+});
+
+test("time in which qemu-trap stood still is not the guest's, and the button has its whole reserve", () => {
+  const fourSeconds = rule('SIGTERM', true, 'system_powerdown', 4_000, 'quit');
+  let state = step(initialState({ killAfterMs, pressGaps: [10_000] }), running, 0).state;
+  state = step(state, { kind: 'signal', rule: fourSeconds, times: 1, atTerminal: false }, 0).state;
+  const done: [number, string[]][] = [];
+  // Frozen from 1 s to 5 s.
+  for (let now = 1_000; now < 20_000; now = now === 1_000 ? 5_000 : now + 500) {
+    const stepped = step(state, { kind: 'tick' }, now);
+    state = stepped.state;
+    const what = stepped.actions.flatMap((action) =>
+      action.do === 'press' || action.do === 'quit' || action.do === 'kill' ? [action.do] : [],
+    );
+    if (what.length > 0) done.push([now, what]);
+  }
+  assert.deepEqual(done, [
+    [7_000, ['press']],
+    [8_000, ['quit']],
+    [13_000, ['kill']],
+  ]);
+});
+
+test('a guest that is started again after its power-off (the hook reboot) is no shutdown', () => {
+  const again = doneOn(
+    running,
+    off,
+    stays,
+    { kind: 'qemu', event: { event: 'RESET', byGuest: false } },
+    { kind: 'qemu', event: { event: 'RESUME' } },
+  );
+  assert.deepEqual(again.done.flat(), []);
+  assert.equal(again.state.evidence.shutdown, null);
+  assert.equal(nextTick(again.state), Infinity);
+});
+
+test('a signal that comes when its hook has exited runs the hook again: none stood for it', () => {
+  const pause = rule('SIGUSR1', true, null, 60_000, 'none');
+  const usr1: Input = { kind: 'signal', rule: pause, times: 1, atTerminal: false };
+  const [exit, end]: [Input, Input] = [
+    { kind: 'hook-exit', signal: 'SIGUSR1' },
+    { kind: 'hook-end', signal: 'SIGUSR1', outcome: { kind: 'done' } },
+  ];
+  assert.deepEqual(
+    doneOn(running, usr1, usr1, exit, end).done.flat(),
+    ['run-hook'],
+    'one stands for those that come while it runs',
+  );
+  assert.deepEqual(doneOn(running, usr1, exit, usr1, usr1, end).done.flat(), ['run-hook', 'run-hook']);
+});

@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseArgs, type Config } from '../../../src/options/parse.js';
+import { UsageError } from '../../../src/system/usage-error.js';
+
+const qemu = ['qemu-system-x86_64', '-m', '16'];
+
+function read(words: readonly string[], env: NodeJS.ProcessEnv = {}): Config {
+  return parseArgs(words, env);
+}
+
+test("QEMU's command line begins at --, or at the first word that is no option and no option's value", () => {
+  for (const words of [
+    ['--', ...qemu],
+    qemu,
+    ['--timeout', '5', ...qemu],
+    ['--timeout=5', '--', ...qemu],
+    ['--no-shield', ...qemu],
+    ['-signal', 'TERM,script=x', ...qemu],
+  ])
+    assert.deepEqual(read(words).qemu, qemu, words.join(' '));
+  assert.deepEqual(read(['--', '--odd']).qemu, ['--odd']);
+  assert.deepEqual(read(['--status', 'web', '--log', 'json', 'db']).qemu, ['web', 'db']);
+});
+
+test('what is asked for decides what is done', () => {
+  for (const [words, mode] of [
+    [qemu, 'run'],
+    [['--attach', '/s'], 'attach'],
+    [['--check'], 'check'],
+    [['--check', '--', ...qemu], 'check'],
+    [['--status'], 'status'],
+    [['--new-hook', 'TERM'], 'new-hook'],
+    [['--try', 'TERM'], 'try'],
+    [['-h'], 'help'],
+    [['-V'], 'version'],
+  ] as const)
+    assert.equal(read(words).mode, mode, words.join(' '));
+});
+
+test('values: the last one counts, a leading dash is no option, and the environment gives what is not written', () => {
+  assert.equal(read(['--timeout', '5', '--timeout', '0.5', ...qemu]).timeoutMs, 500);
+  assert.equal(read(['--name', '-odd-', ...qemu]).name, '-odd-');
+  assert.equal(read(qemu, { QEMU_TRAP_HOOKS: '/h' }).hooksDir, '/h');
+  assert.equal(read(['--hooks', '/own', ...qemu], { QEMU_TRAP_HOOKS: '/h' }).hooksDir, '/own');
+  assert.equal(read(qemu, { QEMU_TRAP_HOOKS: '' }).hooksDir, null);
+  assert.equal(read(['--no-shield', ...qemu]).shield, false);
+  assert.equal(read(qemu).shield, true);
+});
+
+test('what cannot be meant is refused, and what was meant is named', () => {
+  for (const [words, says] of [
+    [['--kill-aftr', '5', ...qemu], /write --kill-after/],
+    [['--tmieout', '5', ...qemu], /write --timeout/],
+    [['--zzz', ...qemu], /--help lists them/],
+    [['version'], /write --version/],
+    [['--', ...qemu, '--press=once'], /write it before qemu-system-x86_64/],
+    [['--attach', '/s', '--', ...qemu], /needs no command/],
+    [[], /no QEMU to run/],
+  ] as const)
+    assert.throws(
+      () => read(words),
+      (error) => error instanceof UsageError && says.test(error.message),
+      words.join(' '),
+    );
+});

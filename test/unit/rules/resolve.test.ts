@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { ruleFor } from '../../../src/rules/resolve.js';
+import type { RuleBook } from '../../../src/rules/rule.js';
+import { parseSignalSpec } from '../../../src/rules/spec.js';
+import type { SignalName } from '../../../src/signals/names.js';
+
+const bundled = resolve('hooks');
+
+function bookOf(t: TestContext, files: readonly string[], ...specs: readonly string[]): RuleBook {
+  const user = mkdtempSync(join(tmpdir(), 'qemu-trap-unit-'));
+  t.after(() => rmSync(user, { recursive: true }));
+  for (const file of files) {
+    const [name = '', target] = file.split('>');
+    if (target !== undefined) symlinkSync(target, join(user, name));
+    else if (name.endsWith('/')) mkdirSync(join(user, name));
+    else writeFileSync(join(user, name), '#!/bin/sh\n', { mode: 0o755 });
+  }
+  const parsed = specs.map(parseSignalSpec);
+  return { specs: new Map(parsed.map((spec) => [spec.signal, spec])), dirs: { user, bundled }, timeoutMs: 60_000 };
+}
+
+/** Script, command, default action, source. */
+function ruleOf(book: RuleBook, signal: SignalName): readonly [string | null, string | null, string, string] {
+  const { script, monitorCommand, defaultAction, source } = ruleFor(signal, book);
+  return [script?.path.split('/').at(-1) ?? null, monitorCommand, defaultAction, source];
+}
+
+test('an option before a file of the hooks directory before what is built in, and each leaves to the next what it does not name', (t) => {
+  const built = bookOf(t, []);
+  assert.deepEqual(ruleOf(built, 'SIGTERM'), ['powerdown', 'system_powerdown', 'quit', 'built-in']);
+  assert.deepEqual(ruleOf(built, 'SIGQUIT'), [null, null, 'quit', 'built-in']);
+  assert.deepEqual(ruleOf(built, 'SIGUSR1'), [null, null, 'none', 'built-in']);
+  const filed = bookOf(t, ['term', 'SIGUSR1']);
+  assert.deepEqual(ruleOf(filed, 'SIGTERM'), ['term', 'system_powerdown', 'quit', 'hooks directory']);
+  assert.deepEqual(ruleOf(filed, 'SIGUSR1'), ['SIGUSR1', null, 'none', 'hooks directory']);
+  const optioned = bookOf(t, ['term', 'other'], 'TERM,default=kill', 'INT,script=other', 'USR1,monitorcommand=stop');
+  assert.deepEqual(ruleOf(optioned, 'SIGTERM'), ['term', 'system_powerdown', 'kill', 'option']);
+  assert.deepEqual(ruleOf(optioned, 'SIGINT'), ['other', 'system_powerdown', 'quit', 'option']);
+  assert.deepEqual(ruleOf(optioned, 'SIGUSR1'), [null, 'stop', 'none', 'option']);
+});
+
+test('what leaves its guest running is followed by no button, by its name in a hooks directory or where a link leads', (t) => {
+  const book = bookOf(t, [`SIGHUP>${bundled}/reset`], 'TERM,script=reset', 'INT,monitorcommand=system_reset');
+  assert.deepEqual(ruleOf(book, 'SIGHUP'), ['SIGHUP', null, 'none', 'hooks directory']);
+  assert.deepEqual(ruleOf(book, 'SIGTERM'), ['reset', null, 'none', 'option']);
+  assert.deepEqual(ruleOf(book, 'SIGINT'), [null, 'system_reset', 'none', 'option']);
+});
+
+test('a rule that asks nothing has nothing to wait for', (t) => {
+  const book = bookOf(t, [], 'TERM,timeout=5');
+  assert.equal(ruleFor('SIGQUIT', book).timeoutMs, 0);
+  assert.equal(ruleFor('SIGTERM', book).timeoutMs, 5_000);
+  assert.equal(ruleFor('SIGINT', book).timeoutMs, 60_000);
+});
