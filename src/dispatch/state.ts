@@ -2,6 +2,7 @@ import type { EndCause } from '../outcome/end-cause.js';
 import { type Evidence, noEvidence } from '../outcome/evidence.js';
 import type { Rule } from '../rules/rule.js';
 import type { SignalName } from '../signals/names.js';
+import type { Action } from './messages.js';
 import type { PressGaps } from './press-gaps.js';
 
 /** What is in progress. `start`: QEMU has still to say how its guest is. `wait`: the chain has done what it could. */
@@ -103,4 +104,12 @@ export function stageOf(state: State, signal: SignalName): Stage | null {
   if (state.end !== null) return null;
   const run = state.stop?.rule.signal === signal ? state.stop : state.runs.get(signal);
   return run?.link ?? null;
+}
+
+/** One step of the core: a copy of the state that nobody else has seen, and what is decided in it. */
+export interface Step {
+  readonly state: State;
+  readonly actions: Action[];
+  /** On the clock of the facts, in milliseconds. */
+  readonly now: number;
 }

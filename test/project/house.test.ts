@@ -69,14 +69,14 @@ test('each folder of src imports only from those before it, and no file from one
 
 test('negative control: whatever breaks the order is seen', () => {
   const broken: Sources = new Map([
-    ['system/a.ts', "import type { Rule } from '../../rules/rule.js';"],
-    ['qmp/b.ts', "export * from '../../log/log.js';"],
-    ['log/c.ts', "export const later = (): unknown => import('../../vm/vm.js');"],
+    ['system/a.ts', "import type { Rule } from '../rules/rule.js';"],
+    ['qmp/b.ts', "export * from '../log/log.js';"],
+    ['log/c.ts', "export const later = (): unknown => import('../vm/vm.js');"],
     ['outcome/d.ts', "import { readFileSync } from 'node:fs';"],
     ['hook/e.ts', "import spawn from 'cross-spawn';\nprocess.exit(1);"],
     ['hook/h.ts', "import spawn from 'cross-spawn';"],
-    ['qemu/f.ts', "import '../g.js';"],
-    ['qemu/g.ts', "import {\n  f,\n} from '../f.js';"],
+    ['qemu/f.ts', "import './g.js';"],
+    ['qemu/g.ts', "import {\n  f,\n} from './f.js';"],
     ['loose.ts', ''],
   ]);
   assert.deepEqual(
