@@ -17,7 +17,7 @@ import { type Rule, type RuleBook, isIgnored } from '../rules/rule.js';
 import { longestStopMs } from '../rules/longest-stop.js';
 
 /** What `--check` prints, and whether there is any fault. */
-export interface CheckReport {
+interface CheckReport {
   readonly text: string;
   readonly faulty: boolean;
 }

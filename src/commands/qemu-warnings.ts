@@ -3,7 +3,7 @@ import { changesUser, daemonizes, isOption, unfinishedOption, waitsForConnection
 import { changeUserInstead, isQemu, userChanger, usesTimeout } from '../qemu/wrappers.js';
 
 /** Something in QEMU's command line that an administrator of a service should know of. */
-export interface Caution {
+interface Caution {
   /** The words it is about. */
   readonly words: string;
   readonly what: string;

@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { columns } from '../system/text-table.js';
-import { historyFile, recall, summarize, type RunRecord } from '../status/history.js';
+import { historyFile, recall } from '../status/history.js';
 import { defaultTimeoutSeconds } from '../options/parse.js';
 import { isUnknown } from '../outcome/run-state.js';
 import { formatSeconds } from '../system/duration.js';
@@ -9,9 +9,11 @@ import { UsageError } from '../system/usage-error.js';
 import { monotonicMs } from '../status/file.js';
 import { findVms, ownUid, type FoundVm } from '../status/find.js';
 import type { Serving } from '../status/progress.js';
+import type { RunRecord } from '../status/run-record.js';
+import { summarize } from '../status/stop-summary.js';
 
 /** What is asked of `--status`. */
-export interface StatusCall {
+interface StatusCall {
   /** None: all that run. */
   readonly names: readonly string[];
   readonly runDir: string | null;

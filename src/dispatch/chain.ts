@@ -52,7 +52,7 @@ export function startChain(s: Step, run: Chain): void {
 }
 
 /** The command that comes after the hook: the rule's own, once, and in a shutdown then the power button. */
-export function nextCommand(s: Step, run: Chain): string | null {
+function nextCommand(s: Step, run: Chain): string | null {
   const { rule } = run;
   return run === s.state.stop && s.state.stop.commandSent && rule.monitorCommand !== null
     ? powerButton
@@ -60,7 +60,7 @@ export function nextCommand(s: Step, run: Chain): string | null {
 }
 
 /** Runs {@link nextCommand}. */
-export function startStage(s: Step, run: Chain): void {
+function startStage(s: Step, run: Chain): void {
   const command = nextCommand(s, run);
   const { stop } = s.state;
   if (command === null) {
@@ -133,7 +133,7 @@ export function onCommandEnd(s: Step, signal: SignalName, ok: boolean, isPress: 
 }
 
 /** The run is over, and QEMU stays. */
-export function finishChain(s: Step, run: Chain): void {
+function finishChain(s: Step, run: Chain): void {
   const { signal } = run.rule;
   noticeRepeats(s, run);
   if (run === s.state.stop) {

@@ -70,7 +70,7 @@ export function onStay(s: Step): void {
 }
 
 /** No hook has anything to say to a QEMU that exits in a shutdown, or is about to be told to; that of the shutdown ends. */
-export function endHookForGood(s: Step, { link, rule: { signal } }: Shutdown): void {
+function endHookForGood(s: Step, { link, rule: { signal } }: Shutdown): void {
   s.actions.push({ do: 'silence-hooks' });
   if (link === 'script') s.actions.push({ do: 'end-hook', signal });
 }

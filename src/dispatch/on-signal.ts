@@ -62,7 +62,7 @@ export function onSignal(s: Step, rule: Rule, times: number, atTerminal: boolean
   }
 }
 
-export function beginShutdown(s: Step, rule: Rule): void {
+function beginShutdown(s: Step, rule: Rule): void {
   const { state, now } = s;
   const reserveMs = rule.monitorCommand === null ? 0 : Math.min(rule.timeoutMs / 4, longestReserveMs);
   const stop: Shutdown = {

@@ -6,7 +6,7 @@ import type { Action } from './messages.js';
 import type { PressGaps } from './press-gaps.js';
 
 /** What is in progress. `start`: QEMU has still to say how its guest is. `wait`: the chain has done what it could. */
-export type Stage = 'start' | 'script' | 'command' | 'wait';
+type Stage = 'start' | 'script' | 'command' | 'wait';
 
 /** One signal's chain on its way. */
 export interface Chain {

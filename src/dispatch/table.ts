@@ -1,5 +1,5 @@
 /** What a trapped signal may set off. */
-export type Reaction =
+type Reaction =
   /** A shutdown begins: the chain of the rule, then its default action. */
   | 'begin'
   /** The chain of the rule runs, and the guest runs on. */

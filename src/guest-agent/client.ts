@@ -8,7 +8,7 @@ import { readMessage, type QmpError } from '../qmp/messages.js';
  */
 
 /** How long the agent has to say that it is there, in milliseconds. */
-export const answerWithinMs = 2_000;
+const answerWithinMs = 2_000;
 
 /** Commands that answer on failure only (`success-response: false` of qga/qapi-schema.json). */
 const silentOnSuccess: readonly string[] = [

@@ -18,7 +18,7 @@ const clearedWithinMs = graceMs + 5_000;
 /** How long mkfifo(1) is waited for at the end. */
 const lastPipesMs = 500;
 
-export interface AroundCall {
+interface AroundCall {
   readonly which: Around;
   readonly dirs: HookDirs;
   readonly facts: Omit<HookFacts, 'cookie' | 'hook' | 'leftMs'>;

@@ -15,7 +15,7 @@ export function isDirectoryOfSteps({ path }: HookFile): boolean {
 /** As run-parts(8) has it: a name with a dot or a tilde is what an editor or a package manager has left. */
 const stepName = /^[\w-]+$/;
 
-export interface Steps {
+interface Steps {
   /** Why the directory cannot be listed, by the error's name; `null` if it was. */
   readonly unreadable: string | null;
   /** In the order they run in. */

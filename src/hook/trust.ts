@@ -12,7 +12,7 @@ import {
 import { dirname } from 'node:path';
 import { findWayFault, openToOthers, openToReplacing, shellQuote, type Fault } from '../system/permissions.js';
 
-export type TrustResult = { readonly trusted: true } | ({ readonly trusted: false } & Fault);
+type TrustResult = { readonly trusted: true } | ({ readonly trusted: false } & Fault);
 
 /** O_PATH of open(2): a hold on the very file, without the right to read it; Node has no name for it. */
 const O_PATH = 0o10000000;

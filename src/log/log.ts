@@ -1,6 +1,6 @@
 import { StringDecoder } from 'node:string_decoder';
 import { plainJson, plainText } from './plain-text.js';
-import type { LogSource } from './stderr.js';
+import type { LogSource } from './file-stderr.js';
 
 /** One log line: an event with a stable name, its facts, and the words for people. */
 export interface LogEvent {
@@ -29,7 +29,7 @@ const longestLine = 64 * 1024;
 /** Priorities of syslog(3) in the form of sd-daemon(3), which journald takes off the line. */
 const journalPrefix = { info: '<6>', warning: '<4>', error: '<3>' } as const;
 
-export interface LogForm {
+interface LogForm {
   readonly format: 'text' | 'json';
   /** Each line says its priority, for journald. */
   readonly priorities: boolean;

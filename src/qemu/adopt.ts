@@ -3,9 +3,10 @@ import { ageMs, commandLine, readProcess } from '../system/processes.js';
 import { UsageError } from '../system/usage-error.js';
 import { dialMonitor } from '../qmp/dial.js';
 import { keepReadable } from '../system/node-internals.js';
-import { unknownExit, wakeStopped, type Qemu, type QemuExit } from './process.js';
 import { findServer } from './socket-owner.js';
 import { identify, isIdentityAlive } from '../system/process-identity.js';
+import { type Qemu, type QemuExit, unknownExit } from './qemu.js';
+import { wakeStopped } from '../system/send-signal.js';
 
 /** How often a process is looked at that has closed its monitor. */
 const firstLookMs = 20;

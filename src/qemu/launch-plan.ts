@@ -16,7 +16,7 @@ export interface Helpers {
  */
 export type TerminalUse = 'none' | 'foreground' | 'background';
 
-export interface LaunchWish {
+interface LaunchWish {
   readonly qemu: readonly string[];
   readonly shield: boolean;
   readonly dieWithParent: boolean;

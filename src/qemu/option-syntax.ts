@@ -2,7 +2,7 @@
  * QEMU's own option style (util/qemu-option.c): `first,key=value,...`, where `,,` in a value is a literal comma.
  */
 
-export interface Opt {
+interface Opt {
   /** `null` for a first word without a key. */
   readonly key: string | null;
   /** `undefined` for a key alone. */

@@ -123,7 +123,7 @@ export function findStarted(runDir: string, monitorsFile: string): number[] {
   return [...new Set([...findByConfig(monitorsFile), ...others])];
 }
 
-export interface Owner {
+interface Owner {
   readonly pid: number;
   /** False where it may be another process as well. */
   readonly isSure: boolean;

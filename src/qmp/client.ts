@@ -7,7 +7,7 @@ interface Pending {
   readonly reject: (error: Error) => void;
 }
 
-export interface QmpHandlers {
+interface QmpHandlers {
   readonly onEvent: (event: QmpEvent) => void;
   /** The connection has ended; called once, after every message before the end. */
   readonly onClose: () => void;

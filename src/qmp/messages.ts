@@ -33,7 +33,7 @@ export class MonitorClosed extends Error {
   }
 }
 
-export type QmpMessage =
+type QmpMessage =
   | { readonly kind: 'greeting'; readonly greeting: Readonly<Record<string, unknown>> }
   | { readonly kind: 'event'; readonly event: QmpEvent }
   | { readonly kind: 'return'; readonly id: unknown; readonly value: unknown }

@@ -4,7 +4,7 @@ import type { SignalName } from '../signals/names.js';
 export type DefaultAction = 'quit' | 'kill' | 'none';
 
 /** What a signal does where the user says nothing of it. */
-export interface BuiltinRule {
+interface BuiltinRule {
   readonly script: string | null;
   readonly monitorCommand: string | null;
   readonly defaultAction: DefaultAction;

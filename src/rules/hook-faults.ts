@@ -10,7 +10,7 @@ import { hookNames, parseSignal } from '../signals/names.js';
 import type { Rule, RuleBook } from './rule.js';
 
 /** Something about a hook that an administrator should mend; the guest gets its button all the same. */
-export interface HookFault {
+interface HookFault {
   readonly path: string;
   readonly message: string;
   readonly mend: string;

@@ -17,7 +17,7 @@ export interface KernelLock {
   release(): void;
 }
 
-export type LockAttempt =
+type LockAttempt =
   | { readonly kind: 'held'; readonly lock: KernelLock }
   | { readonly kind: 'busy'; readonly note: string }
   /** Nobody's lock can be taken there. */

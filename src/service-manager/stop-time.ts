@@ -77,7 +77,7 @@ function show(unit: string, isUsers: boolean, env: NodeJS.ProcessEnv): Promise<s
 }
 
 /** What is wrong with a unit that systemd ends too soon, and how to mend it. */
-export interface StopTimeFault {
+interface StopTimeFault {
   readonly unit: string;
   readonly message: string;
   readonly mend: string;

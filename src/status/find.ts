@@ -1,12 +1,13 @@
 import { lstatSync, readdirSync, realpathSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { recall, type RunRecord } from './history.js';
+import { recall } from './history.js';
 import { ageMs, commandLine, listProcesses, readProcess } from '../system/processes.js';
 import { runFiles } from '../run-dir/files.js';
 import { readSmallFile } from '../system/small-file.js';
 import { readStatus, type VmStatus } from './file.js';
 import { isIdentityAlive, oldIdentity, pidOf } from '../system/process-identity.js';
+import type { RunRecord } from './run-record.js';
 
 /** More than a pid and a start time have. */
 const longestIdentity = 100;

@@ -12,56 +12,18 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { createParents } from '../system/make-directories.js';
-import type { EndCause } from '../outcome/end-cause.js';
-import type { EndKind, Verdict } from '../outcome/ending.js';
 import { asFileName } from '../run-dir/name.js';
-import type { SignalName } from '../signals/names.js';
+import { createParents } from '../system/make-directories.js';
+import { identify, isIdentityAlive } from '../system/process-identity.js';
 import { readSmallFile } from '../system/small-file.js';
 import { stateDirectory } from '../system/state-directory.js';
-import { identify, isIdentityAlive } from '../system/process-identity.js';
+import type { RunRecord, RunStart } from './run-record.js';
 
 /*
  * How the last runs of a VM ended: a file of JSON lines, which outlives them. A run has two lines with one `run`: the
  * first when QEMU was started, the second when it has ended. A first line without a second is of a run that goes on, or
  * whose qemu-trap was killed.
  */
-
-/** The first line of a run. A qemu-trap that takes the QEMU over writes it once more. */
-export interface RunStart {
-  readonly v: 1;
-  readonly run: string;
-  /** When, as Date has it (ISO 8601). */
-  readonly time: string;
-  readonly vm: string;
-  /** The qemu-trap that serves it, and its QEMU: pid and start time. */
-  readonly trap: string;
-  readonly qemu: string;
-}
-
-/** How a run ended. */
-export interface RunRecord {
-  readonly v?: 1;
-  /** Not in what version 0.1.0 wrote. */
-  readonly run?: string;
-  /** When, as Date has it (ISO 8601). */
-  readonly time: string;
-  readonly vm: string;
-  readonly end: EndKind;
-  readonly verdict: Verdict;
-  /** The guest was cut off; `null`: not known. */
-  readonly cut_off: boolean | null;
-  readonly status: number | null;
-  /** The signal that began the shutdown. */
-  readonly signal: SignalName | null;
-  readonly cause: EndCause | null;
-  /** From the signal to the end, or from the start if there was no signal, in milliseconds. */
-  readonly ms: number | null;
-  /** The timeout of the signal's rule, in milliseconds. */
-  readonly timeout_ms: number | null;
-  /** The last log line. */
-  readonly message: string;
-}
 
 /** So many runs are kept, at least; older ones are forgotten when the file has grown past {@link longestBytes}. */
 const kept = 100;
@@ -256,49 +218,4 @@ export function recall(path: string): RunRecord[] {
     if (record !== null) return [record];
     return start === null || isIdentityAlive(start.trap) ? [] : [unknownEnd(start)];
   });
-}
-
-/** What the stops of a VM say together. */
-export interface Summary {
-  /** Shutdowns on a signal. */
-  readonly stops: number;
-  /** Of these, ended by the guest itself. */
-  readonly clean: number;
-  /** How often the guest was cut off, on a signal or without one. */
-  readonly cutOff: number;
-  /** Runs of which that is not known. */
-  readonly unknown: number;
-  /** The slowest of the clean ones, from its signal, in milliseconds. */
-  readonly slowestMs: number | null;
-  /** How often the guest had not gone by its deadline. */
-  readonly late: number;
-  /** The `--timeout` that these stops speak for, in whole seconds; `null` if they are too few, or never clean. */
-  readonly suggestedTimeout: number | null;
-}
-
-/** Fewer stops than this say nothing of the next one. */
-const leastStops = 5;
-
-/** @param leastSeconds no less is suggested: the default */
-export function summarize(records: readonly RunRecord[], leastSeconds: number): Summary {
-  const asked = records.filter(({ signal, end }) => signal !== null && end !== 'start-failed');
-  const clean = asked.filter(({ end }) => end === 'guest-shutdown' || end === 'guest-reset');
-  const cutOff = records.filter(({ cut_off }) => cut_off === true);
-  // Of a guest that had not gone by its deadline, all that is known is that it takes longer.
-  const late = asked.filter(({ cause }) => cause === 'deadline').map(({ timeout_ms }) => timeout_ms ?? 0);
-  const slowestMs = clean.length === 0 ? null : Math.max(...clean.map(({ ms }) => ms ?? 0));
-  const longest = Math.max(slowestMs ?? 0, ...late);
-  return {
-    stops: asked.length,
-    clean: clean.length,
-    cutOff: cutOff.length,
-    unknown: records.filter(({ cut_off }) => cut_off === null).length,
-    slowestMs,
-    late: late.length,
-    // Twice the slowest is as long as a guest takes on a busier host.
-    suggestedTimeout:
-      slowestMs === null || asked.length < leastStops
-        ? null
-        : Math.max(leastSeconds, Math.ceil((2 * longest) / 5_000) * 5),
-  };
 }

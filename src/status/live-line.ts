@@ -1,8 +1,8 @@
 import { isatty } from 'node:tty';
 import { usesTerminal } from '../qemu/argv.js';
-import type { LogSource, Stderr } from '../log/stderr.js';
 import { type Serving, servingOf } from './progress.js';
 import type { State } from '../dispatch/state.js';
+import type { LogSource, Stderr } from '../log/file-stderr.js';
 
 /** How often it is drawn anew while something is waited for, in milliseconds. */
 const drawEveryMs = 250;
@@ -44,7 +44,7 @@ export function wordLive(
 }
 
 /** One line at a terminal that says what a shutdown waits for; what else is written there comes above it. */
-export class LiveLine {
+class LiveLine {
   #serving: Serving | null = null;
   #isDrawn = false;
   /** A hook may have written half a line: nothing is drawn into it. */

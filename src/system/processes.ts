@@ -197,7 +197,7 @@ export function commandLine(pid: number): string[] {
 }
 
 /** A variable of an environment, NAME=VALUE; or the beginning of any that starts like it. */
-export type Variable = { readonly bytes: Buffer };
+type Variable = { readonly bytes: Buffer };
 
 export function variable(name: string, value: string): Variable {
   return { bytes: Buffer.from(`\0${name}=${value}\0`) };

@@ -12,7 +12,7 @@ import { hiding, type Stdio } from './descriptors.js';
  * How every process is started.
  */
 
-export interface SpawnCall extends Omit<SpawnOptions, 'stdio'> {
+interface SpawnCall extends Omit<SpawnOptions, 'stdio'> {
   readonly stdio: readonly (Stdio | Socket)[];
 }
 

@@ -2,13 +2,13 @@ import type { State } from '../dispatch/state.js';
 import type { Log } from '../log/log.js';
 import type { Config } from '../options/parse.js';
 import type { MonitorPaths } from '../qemu/launch-plan.js';
-import type { Qemu } from '../qemu/process.js';
 import type { RuleBook } from '../rules/rule.js';
 import type { RunDir } from '../run-dir/run-dir.js';
 import type { ServiceManager } from '../service-manager/notify.js';
 import type { SignalName } from '../signals/names.js';
 import type { ReadyDescriptor } from './readiness.js';
 import type { SavedState, StateFile } from './saved-state.js';
+import type { Qemu } from '../qemu/qemu.js';
 
 /** A QEMU that this qemu-trap did not start. */
 export interface Adoption {
@@ -68,7 +68,7 @@ export interface RunContext {
 }
 
 /** @returns the monitors that hooks are to have in the place of these */
-export type Tap = (monitors: MonitorPaths) => Promise<MonitorPaths>;
+type Tap = (monitors: MonitorPaths) => Promise<MonitorPaths>;
 
 /** What a VM is to be run with. */
 export interface VmContext {

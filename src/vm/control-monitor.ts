@@ -21,7 +21,7 @@ const reapTries = 50;
 const runStateEvents: readonly string[] = ['STOP', 'RESUME', 'SUSPEND', 'WAKEUP', 'RESET', 'MIGRATION'];
 
 /** What the core is to know of a run state that QEMU says. */
-export type RunStateReading = (runState: string) => string;
+type RunStateReading = (runState: string) => string;
 
 /** The monitor that qemu-trap itself speaks on. What QEMU says there becomes facts for the core here, and nowhere else. */
 export class ControlMonitor {

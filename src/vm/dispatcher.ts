@@ -10,7 +10,7 @@ const longestTimeoutMs = 2 ** 31 - 1;
 export type Effect = Exclude<Action, { do: 'tell' }>;
 
 /** Who does what the core decides. Within a step these are called in the order in which they stand here. */
-export interface Effects {
+interface Effects {
   /** Before anything of a step is done. */
   prepare(state: State): void;
   perform(effect: Effect): void;

@@ -1,8 +1,9 @@
 import type { Log } from '../log/log.js';
 import type { Config } from '../options/parse.js';
 import { isNamed } from '../qemu/argv.js';
-import { historyFile, OpenRecord, type RunRecord } from '../status/history.js';
+import { OpenRecord, historyFile } from '../status/history.js';
 import { errorText } from '../system/usage-error.js';
+import type { RunRecord } from '../status/run-record.js';
 
 /** How this run ended: all of it is known. */
 export type Ended = Omit<RunRecord, 'v' | 'run'> & { readonly ms: number; readonly cut_off: boolean };

@@ -1,7 +1,6 @@
 import { type Ending, type Prevention, verdict } from '../outcome/ending.js';
 import { exitStatus } from '../outcome/exit-status.js';
 import { describeEnding } from '../outcome/words.js';
-import type { QemuExit } from '../qemu/process.js';
 import { longestStopMs } from '../rules/longest-stop.js';
 import type { RunDir } from '../run-dir/run-dir.js';
 import { ServiceManager } from '../service-manager/notify.js';
@@ -18,6 +17,7 @@ import type { ReadyDescriptor } from './readiness.js';
 import type { StateFile } from './saved-state.js';
 import { Vm } from './vm.js';
 import { warnOfFaults } from './warnings.js';
+import type { QemuExit } from '../qemu/qemu.js';
 
 /** A run of QEMU that is over. */
 export interface Over {
@@ -32,7 +32,7 @@ export interface Over {
 }
 
 /** What a service needs to begin with. */
-export interface Premises {
+interface Premises {
   readonly runDir: RunDir;
   readonly stateFile: StateFile | null;
   readonly ready: ReadyDescriptor | null;

@@ -1,3 +1,4 @@
+import { hookFailed, tellHookEnd, warnIfNotPressed } from './hook-words.js';
 import { stageOf } from '../dispatch/state.js';
 import { toShutDown, type FreezeGuard } from '../guest-agent/freeze-guard.js';
 import { inheritedEnvironment, signalOccasion } from '../hook/environment.js';
@@ -5,14 +6,13 @@ import { libDir, type HookFile } from '../hook/find.js';
 import { OutputPipes } from '../hook/output-pipes.js';
 import { type HookCall, type HookRun, runHook } from '../hook/process.js';
 import { stepsOf } from '../hook/steps.js';
-import { guestEnded, isExiting } from '../outcome/evidence.js';
+import { guestEnded } from '../outcome/evidence.js';
 import type { HookOutcome } from '../outcome/hook-outcome.js';
 import { isRunning } from '../outcome/run-state.js';
 import { HookConnections } from '../qemu/hook-connections.js';
 import type { MonitorPaths } from '../qemu/launch-plan.js';
 import type { Rule } from '../rules/rule.js';
 import type { SignalName } from '../signals/names.js';
-import { formatSeconds } from '../system/duration.js';
 import { within } from '../system/settled-within.js';
 import { errorText } from '../system/usage-error.js';
 import type { RunContext, RunningQemu } from './context.js';
@@ -44,7 +44,7 @@ interface StepOfChain {
 }
 
 /** What a hook has to do with besides its own process. */
-export interface Surroundings {
+interface Surroundings {
   readonly dispatcher: Dispatcher;
   readonly monitor: ControlMonitor;
   readonly savedGuest: SavedGuest;
@@ -98,7 +98,7 @@ export class SignalHooks {
       // The chain goes on, whatever it was.
       this.around.survival.survive(error);
       const { signal, script } = rule;
-      const outcome = this.#failed(signal, script?.path ?? '', `cannot be run (${errorText(error)})`);
+      const outcome = hookFailed(this.context.log, signal, script?.path ?? '', `cannot be run (${errorText(error)})`);
       this.around.dispatcher.feed({ kind: 'hook-end', signal, outcome });
     });
   }
@@ -139,7 +139,7 @@ export class SignalHooks {
     const steps = stepsOf(script);
     if ('fault' in steps) {
       await whatLedHereIsTold;
-      outcome = this.#failed(signal, script.path, steps.fault);
+      outcome = hookFailed(this.context.log, signal, script.path, steps.fault);
     } else {
       for (const file of steps.files) {
         // If its time was up before it began, the core waits for no outcome.
@@ -167,7 +167,8 @@ export class SignalHooks {
       if (connection !== null) this.#connections?.putBack(signal, connection);
       return null;
     }
-    if (connection === null) return this.#failed(signal, hook, 'cannot be run: QEMU gives it no monitor');
+    if (connection === null)
+      return hookFailed(this.context.log, signal, hook, 'cannot be run: QEMU gives it no monitor');
 
     const run = runHook({
       ...this.#callOf(signal, file, step.deadline),
@@ -189,7 +190,17 @@ export class SignalHooks {
     }
     const outcome = await run.ended;
     this.around.dispatcher.feed({ kind: 'hook-exit', signal });
-    this.#tellEnd(signal, hook, run, outcome, Math.round(performance.now() - startedAt));
+    const isGuestOff = guestEnded(this.around.dispatcher.state.evidence);
+    const ms = Math.round(performance.now() - startedAt);
+    tellHookEnd(this.context.log, {
+      signal,
+      hook,
+      outcome,
+      ms,
+      isGuestOff,
+      pid: run.pid,
+      wasTold: this.#told.has(run),
+    });
     this.#giveBack(signal, hook, connection, outcome, step);
     await this.#lookAtGuest(hook);
     return this.around.dispatcher.isClosed || this.#runs.get(signal) !== run ? null : outcome;
@@ -209,7 +220,8 @@ export class SignalHooks {
     freezeGuard.hookEnded(outcome.kind === 'done' ? stopping : 'the hook that froze it has failed', deadline);
     const givenBack = this.#connections?.giveBack(signal, connection, isLast && stop?.powerdown === true);
     if (!isLast || outcome.kind !== 'done') return;
-    void givenBack?.then((error) => this.#tellNotPressed(signal, hook, error)).catch(survival.survive);
+    const told = givenBack?.then((error) => warnIfNotPressed(this.context.log, this.around, { signal, hook, error }));
+    void told?.catch(survival.survive);
   }
 
   /** Not every change of a guest that stands still is an event: a hook may have made it run, or migrated it. */
@@ -218,55 +230,6 @@ export class SignalHooks {
     if (dispatcher.isClosed) return;
     if (savedGuest.isSaving()) await within(abandonWithinMs, savedGuest.abandonSave(hook, monitor));
     else if (!isRunning(dispatcher.state.evidence.runState)) await within(askWithinMs, monitor.refreshRunState());
-  }
-
-  /** @param ms how long it ran; `null` if it did not */
-  #failed(signal: SignalName, hook: string, why: string, ms: number | null = null): HookOutcome {
-    this.context.log({
-      event: 'hook-end',
-      level: 'warning',
-      message: `${signal}: hook ${hook} ${why}`,
-      facts: { signal, hook, outcome: 'failed', why, ms },
-    });
-    return { kind: 'failed', why };
-  }
-
-  #tellEnd(signal: SignalName, hook: string, run: HookRun, outcome: HookOutcome, ms: number): void {
-    if (outcome.kind === 'failed' && !this.#told.has(run))
-      return void this.#failed(signal, hook, outcome.why, run.pid === undefined ? null : ms);
-    // As it is with one that stays to press again, and ends with its guest.
-    const how = outcome.kind === 'failed' ? 'ended' : outcome.kind;
-    const words = { done: 'ended well', 'not-now': 'says not now', ended: 'was ended' }[how];
-    const isGuestOff = guestEnded(this.around.dispatcher.state.evidence);
-    const because = isGuestOff ? ', with its guest' : ', for its time was up or QEMU has gone';
-    this.context.log({
-      event: 'hook-end',
-      level: 'info',
-      message: `${signal}: hook ${hook} ${words} after ${formatSeconds(ms)}${how === 'ended' ? because : ''}`,
-      facts: { signal, hook, outcome: how, ms },
-    });
-  }
-
-  /** Of a hook that ended well, and whose guest has not been asked to go as far as QEMU says: better told now than at the deadline. */
-  async #tellNotPressed(signal: SignalName, hook: string, lastError: string | null): Promise<void> {
-    const { dispatcher, monitor } = this.around;
-    const { stop } = dispatcher.state;
-    if (dispatcher.isClosed || stop === null || stop.rule.signal !== signal) return;
-    // What QEMU had to say before its answer to the hook has been read then.
-    await monitor.refreshRunState();
-    const { evidence, end, stop: now } = dispatcher.state;
-    if (dispatcher.isClosed || now?.since !== stop.since || now.powerdown || end !== null) return;
-    if (isExiting(evidence) || guestEnded(evidence) || !isRunning(evidence.runState)) return;
-    const then =
-      stop.rule.monitorCommand === null
-        ? 'nothing is asked of the guest before the deadline'
-        : 'qemu-trap does so shortly before the deadline, if the guest is still there';
-    this.context.log({
-      event: 'not-pressed',
-      level: lastError === null ? 'info' : 'warning',
-      facts: { signal, hook, error: lastError },
-      message: `${signal}: hook ${hook} has not pressed the power button${lastError === null ? '' : ` (QEMU's last error: ${lastError})`}: ${then}`,
-    });
   }
 
   #callOf(

@@ -5,7 +5,6 @@ import { adoptQemu, type AdoptedQemu } from '../qemu/adopt.js';
 import { isSameCommand, wasToResume } from '../qemu/argv.js';
 import { findStarted } from '../qemu/socket-owner.js';
 import { isStarting, notedQemu } from '../run-dir/noted-qemu.js';
-import { killQuietly, wakeStopped } from '../qemu/process.js';
 import { incomingUris, type MonitorPaths } from '../qemu/launch-plan.js';
 import type { RunDir } from '../run-dir/run-dir.js';
 import { runFiles, signalOfHookFile } from '../run-dir/files.js';
@@ -14,6 +13,7 @@ import { trappableSignals, type SignalName } from '../signals/names.js';
 import { errorText, UsageError } from '../system/usage-error.js';
 import { isIdentityAlive, pidOf } from '../system/process-identity.js';
 import type { Adoption, RunningQemu } from './context.js';
+import { killQuietly, wakeStopped } from '../system/send-signal.js';
 
 /*
  * The road to a QEMU that this qemu-trap did not start: one that was left running by a qemu-trap which was killed, or
@@ -64,7 +64,7 @@ async function findLeftQemu({ runDir, monitors: { control }, onDeath }: Takeover
   }
 }
 
-export interface TakeoverRequest {
+interface TakeoverRequest {
   readonly runDir: RunDir;
   /** As a QEMU that is started now would have them. */
   readonly monitors: MonitorPaths;
@@ -75,7 +75,7 @@ export interface TakeoverRequest {
   readonly onDeath: 'kill' | 'keep';
 }
 
-export interface Takeover {
+interface Takeover {
   /** `null` where no QEMU was left. */
   readonly left: RunningQemu | null;
   /** Settled when nothing is left of the hooks of a qemu-trap that was killed. */

@@ -6,7 +6,6 @@ import { endingOf, type Ending } from '../outcome/ending.js';
 import { isUp } from '../outcome/run-state.js';
 import { guestSource, startsPaused } from '../qemu/argv.js';
 import { queryRunState } from '../qemu/power-button.js';
-import type { QemuExit } from '../qemu/process.js';
 import { MonitorClosed, QmpError } from '../qmp/messages.js';
 import { ruleFor } from '../rules/resolve.js';
 import type { Rule } from '../rules/rule.js';
@@ -25,10 +24,10 @@ import { locateQemu } from './locate-qemu.js';
 import { describeNotice } from './log-lines.js';
 import { SignalHooks } from './signal-hooks.js';
 import { Survival } from './survival.js';
+import { Waker } from './waker.js';
+import { tellReady } from './tell-ready.js';
 import { monitorWithinMs, warnOfNoMonitor, warnOfUnknownCommands, warnOfWrapperThatStays } from './warnings.js';
-
-/** How often a QEMU that is to exit is looked at, for a SIGSTOP that keeps it from doing so. */
-const wakeEveryMs = 1_000;
+import type { QemuExit } from '../qemu/qemu.js';
 
 /** One run of QEMU: wires the parts together. */
 export class Vm {
@@ -45,7 +44,7 @@ export class Vm {
   /** How long the monitor has to come up, before a line says that it has not. */
   readonly #patience: NodeJS.Timeout;
   /** Looks for a QEMU that was stopped, as long as it is to exit. */
-  #waking: NodeJS.Timeout | undefined;
+  readonly #waker: Waker;
   #started: boolean;
   #isReady = false;
   #hasAbandoned = false;
@@ -58,6 +57,7 @@ export class Vm {
   ) {
     const { config, log } = context;
     this.survival = new Survival(log);
+    this.#waker = new Waker(running.qemu, log, this.survival);
     this.#savedGuest = new SavedGuest(context, running, this.survival);
     this.#freezeGuard = new FreezeGuard(config.agent, running.runDir.file(runFiles.frozen), log);
     const limits = { killAfterMs: config.killAfterMs, pressGaps: config.pressGaps };
@@ -111,7 +111,7 @@ export class Vm {
     this.#freezeGuard.close();
     for (const observer of observers) this.survival.attempt(() => observer.close());
     clearTimeout(this.#patience);
-    clearInterval(this.#waking);
+    this.#waker.stop();
     await this.#hooks.close();
     this.#monitor.close();
     if (this.#hasAbandoned) return exit;
@@ -224,14 +224,14 @@ export class Vm {
       case 'silence-hooks':
         return this.#hooks.silence();
       case 'press':
-        this.#wake();
+        this.#waker.wake();
         return void this.#monitor.press(effect.signal, effect.isRunning);
       case 'let-go-on':
         return void this.#monitor.letGoOn(effect.signal);
       case 'command':
         return void this.#monitor.run(effect.signal, effect.command);
       case 'quit':
-        this.#wake();
+        this.#waker.wake();
         return this.#monitor.quit();
       case 'kill':
         return this.running.qemu.kill();
@@ -247,15 +247,10 @@ export class Vm {
       const { rule, since } = stop;
       this.shutdown = { signal: rule.signal, since, timeoutMs: rule.timeoutMs };
       this.#freezeGuard.stopBegins();
-      this.survival.attempt(() => this.#wake());
+      this.survival.attempt(() => this.#waker.wake());
     }
-    if (stop === null && end === null) {
-      clearInterval(this.#waking);
-      this.#waking = undefined;
-    } else {
-      // SIGSTOP takes its time, and may come at any.
-      this.#waking ??= setInterval(() => this.survival.attempt(() => this.#wake()), wakeEveryMs);
-    }
+    if (stop === null && end === null) this.#waker.stop();
+    else this.#waker.start();
   }
 
   #show(state: State): void {
@@ -271,27 +266,6 @@ export class Vm {
   #tellReady(): void {
     if (this.#isReady || !isUp(this.#dispatcher.state.evidence.runState)) return;
     this.#isReady = true;
-    const { ready, log, manager } = this.context;
-    log({ event: 'ready', level: 'info', message: 'the VM runs' });
-    manager.ready();
-    ready?.tell((why) =>
-      log({
-        event: 'ready-failed',
-        level: 'warning',
-        message: `--ready-fd ${ready.number}: the newline cannot be written: ${why}`,
-      }),
-    );
-  }
-
-  /** A QEMU that somebody has stopped hears neither its button nor `quit`. */
-  #wake(): void {
-    const { qemu } = this.running;
-    if (!qemu.wake()) return;
-    this.context.log({
-      event: 'woken',
-      level: 'warning',
-      message: `QEMU was stopped by a signal (SIGSTOP): it is told to go on (SIGCONT), to hear what comes (pid ${qemu.pid})`,
-      facts: { pid: qemu.pid },
-    });
+    tellReady(this.context);
   }
 }

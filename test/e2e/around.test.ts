@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { recall, type RunRecord } from '../../src/status/history.js';
+import { recall } from '../../src/status/history.js';
 import { Lab, isAlive, read, until } from '../support/lab.js';
+import type { RunRecord } from '../../src/status/run-record.js';
 
 /*
  * The hooks around a run of QEMU: `start` before it, `end` when it has gone; and the history of how runs ended.

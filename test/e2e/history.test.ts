@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { recall, type RunRecord, type RunStart } from '../../src/status/history.js';
+import { recall } from '../../src/status/history.js';
 import { Lab, program, read, until } from '../support/lab.js';
+import type { RunRecord, RunStart } from '../../src/status/run-record.js';
 
 /*
  * The records of a VM's runs: one line when QEMU is started, one when it has ended; and what is known if qemu-trap was

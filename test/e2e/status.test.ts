@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { summarize, type RunRecord } from '../../src/status/history.js';
 import { baitRunDir, Lab, program, until } from '../support/lab.js';
+import type { RunRecord } from '../../src/status/run-record.js';
+import { summarize } from '../../src/status/stop-summary.js';
 
 type Row = Record<string, unknown> & { readonly serving: readonly Record<string, unknown>[] };
 

@@ -2,7 +2,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { dialMonitor } from '../../qmp/dial.js';
 
 /** Who said it. */
-export type Speaker = 'hook' | 'QEMU';
+type Speaker = 'hook' | 'QEMU';
 
 /** How long QEMU has to take a connection, in milliseconds. */
 const dialWithinMs = 10_000;

@@ -1,27 +1,27 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:net';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { type Server, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { type LogEvent, openLog } from '../../log/log.js';
 import type { Config } from '../../options/parse.js';
 import { status as exitStatuses } from '../../outcome/exit-status.js';
-import { openLog, type LogEvent } from '../../log/log.js';
-import { isOption, usesTerminal } from '../../qemu/argv.js';
+import { usesTerminal } from '../../qemu/argv.js';
 import type { MonitorPaths } from '../../qemu/launch-plan.js';
-import { runFiles } from '../../run-dir/files.js';
-import { tapMonitor } from './tap.js';
+import { builtinRule } from '../../rules/builtin.js';
 import { ruleFor } from '../../rules/resolve.js';
-import { type SignalName, parseSignal } from '../../signals/names.js';
+import { type Rule, type RuleBook, isIgnored } from '../../rules/rule.js';
+import { runFiles } from '../../run-dir/files.js';
+import { parseSignal } from '../../signals/names.js';
 import { longestSocketPath } from '../../system/socket-path.js';
-import { supervise } from '../../vm/supervise.js';
 import { atTerminal } from '../../system/terminal.js';
 import { UsageError } from '../../system/usage-error.js';
-import { bootSector, guestSays } from './guest.js';
+import { supervise } from '../../vm/supervise.js';
+import { guestSays } from './guest.js';
+import { tapMonitor } from './tap.js';
+import { throwAwayGuest, withSnapshot } from './throw-away-qemu.js';
 import { Timeline } from './timeline.js';
-import { builtinRule } from '../../rules/builtin.js';
-import { type Rule, type RuleBook, isIgnored } from '../../rules/rule.js';
-import type { State } from '../../dispatch/state.js';
-import type { Observer } from '../../vm/context.js';
+import { Watcher, hookWords } from './watcher.js';
 
 /** How long the guest has to say that it is up, in milliseconds. */
 const upWithinMs = 60_000;
@@ -31,52 +31,6 @@ const ownSpeech = 'qemu-trap-drain';
 const endsWithinMs = 10_000;
 /** How long a guest that runs on is looked at: it may have been reset, say. */
 const aftermathMs = 1_000;
-
-/** A value in QEMU's option style (util/qemu-option.c). */
-function optValue(text: string): string {
-  return text.replaceAll(',', ',,');
-}
-
-/** A guest of 512 bytes that hears its power button, and nothing else. */
-function throwAwayGuest(dir: string): string[] {
-  const image = join(dir, 'guest.img');
-  writeFileSync(image, bootSector());
-  return [
-    'qemu-system-x86_64',
-    '-M',
-    'pc',
-    '-m',
-    '16',
-    '-display',
-    'none',
-    '-net',
-    'none',
-    '-serial',
-    `unix:${optValue(join(dir, 'serial'))}`,
-    '-drive',
-    `file=${optValue(image)},format=raw,snapshot=on`,
-  ];
-}
-
-/** Tells when what began on `signal` is over, and the VM runs on. */
-class Watcher implements Observer {
-  #hasBegun = false;
-
-  constructor(
-    private readonly signal: SignalName,
-    private readonly over: () => void,
-  ) {}
-
-  follow({ stop, end, runs }: State): void {
-    const isServed = stop?.rule.signal === this.signal || runs.has(this.signal);
-    if (isServed) this.#hasBegun = true;
-    else if (this.#hasBegun && end === null) this.over();
-  }
-
-  close(): void {
-    // There is nothing to undo.
-  }
-}
 
 /** The rule to be tried. */
 function tried(asked: string, book: RuleBook): Rule {
@@ -88,25 +42,6 @@ function tried(asked: string, book: RuleBook): Rule {
       `--try ${asked}: no rule and no hook is for ${parsed.signal}: write one with --new-hook ${parsed.signal}, or name its directory with --hooks`,
     );
   return rule;
-}
-
-function hookWords({ script }: Rule, didItsPart: boolean, end: string | null): string {
-  if (script === null) return '';
-  if (didItsPart) return 'The hook did its part. ';
-  return end === 'failed' ? 'The hook failed. ' : 'The hook did not do its part. ';
-}
-
-/** Options of QEMU that `-snapshot` does nothing for. */
-const notSnapshotted = ['blockdev', 'fsdev', 'virtfs'];
-
-/** The user's own command line, with what keeps its disks as they are. */
-function withSnapshot(qemu: readonly string[]): string[] {
-  const written = notSnapshotted.find((name) => qemu.some((word) => isOption(word, name)));
-  if (written !== undefined || qemu.some((word) => /(^|,)snapshot=off\b/.test(word)))
-    throw new UsageError(
-      `--try: -snapshot does not keep what ${written === undefined ? 'snapshot=off' : `-${written}`} names as it is: leave it out, or name the disk with -drive`,
-    );
-  return [...qemu, '-snapshot'];
 }
 
 /** Refuses a temporary directory whose sockets would be too long, before anything is made. */

@@ -1,0 +1,126 @@
+import { chmodSync, lstatSync, mkdirSync, mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join, resolve } from 'node:path';
+import { createParents } from '../system/make-directories.js';
+import { type Fault, findWayFault, openToOthers } from '../system/permissions.js';
+import { longestSocketPath } from '../system/socket-path.js';
+import { stateDirectory } from '../system/state-directory.js';
+import { UsageError, refusedBySystem } from '../system/usage-error.js';
+import { asFileName } from './name.js';
+
+/** Where the run directory is to be. */
+export interface Place {
+  /** `null`: a new one each time, in the system's directory for temporary files. */
+  readonly path: string | null;
+  /** Files to lock, the first that can be had. */
+  readonly lockFiles: readonly string[];
+}
+
+const lockSuffix = '.lock';
+
+const temporaryPrefix = 'qemu-trap-';
+
+export function choose(asked: string | null, vm: string, stateDir: string | null, env: NodeJS.ProcessEnv): Place {
+  const runtime = env['XDG_RUNTIME_DIR'];
+  const base = process.geteuid?.() === 0 ? '/run' : runtime?.startsWith('/') ? runtime : null;
+  const path = asked !== null ? resolve(asked) : base === null ? null : join(base, 'qemu-trap', asFileName(vm));
+  if (path !== null) return { path, lockFiles: [`${path}${lockSuffix}`] };
+  // Of systemd.exec(5): a list with colons.
+  const ofUnit = env['RUNTIME_DIRECTORY']?.split(':').find((directory) => directory.startsWith('/'));
+  const directories = [ofUnit, stateDirectory(stateDir, env)].filter((directory) => typeof directory === 'string');
+  return { path: null, lockFiles: directories.map((directory) => join(directory, `${asFileName(vm)}${lockSuffix}`)) };
+}
+
+export function check(path: string, names: readonly string[]): void {
+  for (const name of names) {
+    const length = Buffer.byteLength(join(path, name));
+    if (length > longestSocketPath) {
+      throw new UsageError(
+        `run directory ${path}: its sockets' paths would have ${length} bytes, and a unix socket holds ${longestSocketPath}: name a shorter one with --run-dir`,
+      );
+    }
+  }
+  if (/["\n\r]/.test(path)) {
+    throw new UsageError(
+      `run directory ${path}: QEMU cannot read a path with a double quote or a line feed: name another with --run-dir`,
+    );
+  }
+}
+
+/** The user's own and closed to others, like what a run directory is to be. */
+function isOwnTemporary(path: string): boolean {
+  try {
+    const stats = lstatSync(path);
+    return (
+      dirname(path) === tmpdir() &&
+      basename(path).startsWith(temporaryPrefix) &&
+      stats.isDirectory() &&
+      stats.uid === process.geteuid?.()
+    );
+  } catch {
+    return false;
+  }
+}
+
+/** A new one; or that of a qemu-trap which was killed, for what it left. */
+export function makeTemporary(lastNote: string, made: (directory: string) => void): string {
+  const left = lastNote.split('\n')[1] ?? '';
+  if (isOwnTemporary(left)) return left;
+  try {
+    const path = mkdtempSync(join(tmpdir(), temporaryPrefix));
+    made(path);
+    return path;
+  } catch (error) {
+    throw refusedBySystem(`run directory: none can be created in ${tmpdir()}`, error, 'name one with --run-dir');
+  }
+}
+
+function refuse(path: string, fault: Fault | null): void {
+  if (fault !== null)
+    throw new UsageError(
+      `run directory ${path}: ${fault.what} (mend it: ${fault.mend}, or name another with --run-dir)`,
+    );
+}
+
+function refusedToCreate(path: string, error: unknown): UsageError {
+  return refusedBySystem(`run directory ${path}: cannot be created`, error, 'name another with --run-dir');
+}
+
+/**
+ * Creates what leads to the directory.
+ * @param made is told of each directory that was created
+ */
+export function makeWay(path: string, made: (directory: string) => void): void {
+  refuse(path, findWayFault(dirname(path)));
+  try {
+    createParents(path, 0o755, made);
+  } catch (error) {
+    throw refusedToCreate(path, error);
+  }
+}
+
+/**
+ * Creates the directory, or takes an existing one that nobody else can reach, nor put another in its place.
+ * @param made is told of each directory that was created
+ * @throws NodeJS.ErrnoException with ENOENT where the way to it has gone meanwhile
+ */
+export function open(path: string, made: (directory: string) => void): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+    made(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') throw error;
+    if (code !== 'EEXIST') throw refusedToCreate(path, error);
+  }
+  const stats = lstatSync(path);
+  if (!stats.isDirectory()) throw new UsageError(`run directory ${path}: is no directory: name another with --run-dir`);
+  if (stats.uid !== process.geteuid?.()) {
+    throw new UsageError(`run directory ${path}: belongs to user ${stats.uid}: name one of your own with --run-dir`);
+  }
+  refuse(path, openToOthers(path, stats, 'it'));
+  // Once more, for what was made on the way may have been made by somebody else.
+  refuse(path, findWayFault(dirname(path)));
+  // Whatever the umask has left of it.
+  if ((stats.mode & 0o777) !== 0o700) chmodSync(path, 0o700);
+}

@@ -1,0 +1,38 @@
+import type { Log } from '../log/log.js';
+import type { Qemu } from '../qemu/qemu.js';
+import type { Survival } from './survival.js';
+
+/** How often a QEMU that is to exit is looked at, for a SIGSTOP that keeps it from doing so. */
+const wakeEveryMs = 1_000;
+
+/** Lets a QEMU go on that somebody has stopped: it hears neither its button nor `quit`. */
+export class Waker {
+  #looking: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly qemu: Qemu,
+    private readonly log: Log,
+    private readonly survival: Survival,
+  ) {}
+
+  /** Looks again and again: SIGSTOP takes its time, and may come at any. */
+  start(): void {
+    this.#looking ??= setInterval(() => this.survival.attempt(() => this.wake()), wakeEveryMs);
+  }
+
+  stop(): void {
+    clearInterval(this.#looking);
+    this.#looking = undefined;
+  }
+
+  wake(): void {
+    const { qemu } = this;
+    if (!qemu.wake()) return;
+    this.log({
+      event: 'woken',
+      level: 'warning',
+      message: `QEMU was stopped by a signal (SIGSTOP): it is told to go on (SIGCONT), to hear what comes (pid ${qemu.pid})`,
+      facts: { pid: qemu.pid },
+    });
+  }
+}
