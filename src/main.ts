@@ -6,7 +6,7 @@ import { status } from './outcome/exit-status.js';
 import { openLiveLine } from './status/live-line.js';
 import { openLog, type Log } from './log/log.js';
 import { vmName } from './qemu/argv.js';
-import { plainJson, plainText } from './log/plain-text.js';
+import { plainJson, plainLine, plainText } from './log/plain-text.js';
 import { isJournal, openStderr } from './log/stderr.js';
 import { supervise } from './vm/supervise.js';
 import { connectToQemu } from './vm/takeover.js';
@@ -57,7 +57,7 @@ function asksForJson(argv: readonly string[]): boolean {
 
 /** The one line for a call that is wrong, or cannot be served. */
 function formatUsageError({ message }: UsageError, format: Config['log'], priorities: boolean): string {
-  const line = plainText(message).replaceAll(/\s*\n\s*/g, ' ');
+  const line = plainLine(message, ' ');
   const words =
     format === 'json'
       ? JSON.stringify({ time: new Date().toISOString(), event: 'not-run', level: 'error', message: line, v: 1 })

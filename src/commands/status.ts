@@ -1,3 +1,4 @@
+import { plainLine } from '../log/plain-text.js';
 import { basename } from 'node:path';
 import { columns } from '../system/text-table.js';
 import { historyFile, recall } from '../status/history.js';
@@ -50,9 +51,9 @@ function wordSpan(ms: number): string {
   return m > 0 ? `${m} min ${s} s` : `${s} s`;
 }
 
-/** A name that somebody else may have chosen, fit for a terminal. */
+/** A name that somebody else may have chosen, as a cell of a table. */
 function plain(text: string): string {
-  return text.replaceAll(/\p{Cc}/gu, '_');
+  return plainLine(text, '_').replaceAll('\t', '_');
 }
 
 function leftMs({ until }: Serving): number | null {

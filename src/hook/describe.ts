@@ -1,3 +1,4 @@
+import { plainLine } from '../log/plain-text.js';
 import { realpathSync } from 'node:fs';
 import { basename } from 'node:path';
 import { readHead } from '../system/small-file.js';
@@ -28,9 +29,7 @@ function kindOf(text: string | null): string {
 /** The first comment after `#!`, without the name that it may begin with (`powerdown - shut the guest down`). */
 function aboutOf(text: string | null, name: string): string {
   const comment = text?.startsWith('#!') ? (/^#![^\n]*\n#+[ \t]*([^\n]*)/.exec(text)?.[1] ?? '') : '';
-  return (comment.startsWith(`${name} - `) ? comment.slice(name.length + 3) : comment)
-    .replaceAll(/\p{Cc}/gu, ' ')
-    .trim();
+  return plainLine(comment.startsWith(`${name} - `) ? comment.slice(name.length + 3) : comment, ' ').trim();
 }
 
 export function describeHook(hook: HookFile): Description {

@@ -1,5 +1,5 @@
 import { StringDecoder } from 'node:string_decoder';
-import { plainJson, plainText } from './plain-text.js';
+import { plainJson, plainLine, plainText } from './plain-text.js';
 import type { LogSource } from './file-stderr.js';
 
 /** One log line: an event with a stable name, its facts, and the words for people. */
@@ -56,9 +56,9 @@ export function openLog(
     told.push(words);
     timer ??= setTimeout(flush, afterMs);
   };
-  const name = plainText(vm).replaceAll('\n', '_');
+  const name = plainLine(vm, '_');
   const say = ({ event, level, message, facts }: LogEvent, time: Date, source: LogSource): void => {
-    const line = plainText(message).replaceAll(/\s*\n\s*/g, ' | ');
+    const line = plainLine(message, ' | ');
     const priority = priorities ? journalPrefix[level] : '';
     if (format === 'json') {
       write(

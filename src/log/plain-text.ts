@@ -13,6 +13,11 @@ export function plainText(text: string): string {
   return text.replaceAll(/\r\n?/g, '\n').replaceAll(unsafe, '?');
 }
 
+/** The same on one line: `instead` stands for each end of a line, with the white space round it. */
+export function plainLine(text: string, instead: string): string {
+  return plainText(text).replaceAll(/\s*\n\s*/g, instead);
+}
+
 /** The same for an object as JSON writes it, which loses nothing. */
 export function plainJson(json: string): string {
   return json.replaceAll(unsafe, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
