@@ -1,8 +1,8 @@
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, closeSync, fchmodSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { findAround, findForSignal, type HookDirs } from '../hook/find.js';
 import { createParents } from '../system/make-directories.js';
-import { shellQuote } from '../system/permissions.js';
+import { findWayFault, shellQuote } from '../system/permissions.js';
 import { type SignalName, parseSignal } from '../signals/names.js';
 import { UsageError } from '../system/usage-error.js';
 import { builtinRule } from '../rules/builtin.js';
@@ -100,6 +100,15 @@ function starterFor(
   };
 }
 
+/** @throws {UsageError} if another user could put their own in the place of what is written there */
+function refuseOthersDirectory(asked: string, directory: string): void {
+  const fault = findWayFault(directory);
+  if (fault !== null)
+    throw new UsageError(
+      `--new-hook ${asked}: hooks directory ${directory}: ${fault.what} (mend it: ${fault.mend}, or name another with --hooks)`,
+    );
+}
+
 /**
  * Writes a starter into the hooks directory, which is made where it is not there.
  * @param asked a signal, `start` or `end`
@@ -111,12 +120,21 @@ export function newHook(asked: string, directory: string): string {
   if (there !== undefined)
     throw new UsageError(`--new-hook ${asked}: ${there} is there already: edit that one, or move it away`);
   const path = join(directory, name);
+  refuseOthersDirectory(asked, directory);
   try {
     // Whatever the umask leaves of it: a service of another user is to read it.
     createParents(path, 0o755, (made) => chmodSync(made, 0o755));
-    writeFileSync(path, text, { flag: 'wx', mode: 0o755 });
-    chmodSync(path, 0o755);
+    // It may have been made by somebody else meanwhile.
+    refuseOthersDirectory(asked, directory);
+    const fd = openSync(path, 'wx', 0o755);
+    try {
+      writeSync(fd, text);
+      fchmodSync(fd, 0o755);
+    } finally {
+      closeSync(fd);
+    }
   } catch (error) {
+    if (error instanceof UsageError) throw error;
     throw new UsageError(
       `--new-hook ${asked}: ${path} cannot be written (${(error as NodeJS.ErrnoException).code}): run it as root, or name a directory of your own with --hooks`,
     );

@@ -70,7 +70,7 @@ export class FreezeGuard {
         this.log({
           event: 'thawed',
           level: 'warning',
-          message: `the guest was frozen still, and ${because}: thawed (${String(thawed)} file systems)`,
+          message: `the guest was frozen still, and ${because}: thawed (${typeof thawed === 'number' ? thawed : 'unknown'} file systems)`,
           facts: { because },
         });
       } catch (error) {

@@ -101,11 +101,10 @@ export function checkTrust(path: string, ours: boolean): TrustResult {
       const fault =
         openToOthers(real, stats, 'it') ??
         [...new Set([dirname(path), dirname(real)])]
-          .map(
-            (directory) =>
-              openToReplacing(directory, statSync(directory), `its directory ${directory}`) ?? findWayFault(directory),
-          )
-          .find((each) => each !== null);
+          .map((directory) => openToReplacing(directory, statSync(directory), `its directory ${directory}`))
+          .find((each) => each !== null) ??
+        // A link to it counts as well: whoever owns that leads it elsewhere when it was checked.
+        findWayFault(path);
       if (fault) return distrust(fault);
     }
     return { trusted: true };

@@ -1,4 +1,4 @@
-import type { QmpEvent } from '../qmp/messages.js';
+import { textOf, type QmpEvent } from '../qmp/messages.js';
 import { hasMigrated, hasRun, isLoading, isUnknown, unknownRunState } from './run-state.js';
 
 /*
@@ -17,7 +17,7 @@ export type QemuEvent =
 
 /** What an event of a monitor says here; `null` if it says nothing of it. */
 export function readEvent({ event, data }: QmpEvent): QemuEvent | null {
-  const word = (name: string): string => String(data[name] ?? '');
+  const word = (name: string): string => textOf(data[name], '');
   switch (event) {
     case 'SHUTDOWN':
       return { event, reason: word('reason'), byGuest: data['guest'] === true };

@@ -1,9 +1,10 @@
+import { closeSync, fstatSync, openSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import { ageMs, commandLine, readProcess } from '../system/processes.js';
+import { ageMs, commandLine, hasProc, readProcess } from '../system/processes.js';
 import { UsageError } from '../system/usage-error.js';
 import { dialMonitor } from '../qmp/dial.js';
 import { keepReadable } from '../system/node-internals.js';
-import { findServer } from './socket-owner.js';
+import { findServer, type SocketFile } from './socket-owner.js';
 import { identify, isIdentityAlive } from '../system/process-identity.js';
 import { type Qemu, type QemuExit, unknownExit } from './qemu.js';
 import { wakeStopped } from '../system/send-signal.js';
@@ -97,6 +98,25 @@ function watch(
   return watched;
 }
 
+/** O_PATH of open(2): a hold on the very file; Node has no name for it. */
+const O_PATH = 0o10000000;
+
+/** A connection to the socket that `path` leads to now, and the file of that one: the path may lead elsewhere later. */
+async function dialFile(
+  path: string,
+  withinMs: number,
+): Promise<{ readonly control: Socket; readonly file: SocketFile }> {
+  const fd = openSync(path, O_PATH);
+  try {
+    const { dev, ino, uid } = fstatSync(fd);
+    // Without /proc nobody finds who serves it, and nobody is killed.
+    const control = await dialMonitor(hasProc() ? `/proc/self/fd/${fd}` : path, withinMs);
+    return { control, file: { dev, ino, uid } };
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /**
  * Reaches a QEMU that runs already, by its QMP server socket.
  * @param known its pid, where that is known; else it is looked for
@@ -111,8 +131,9 @@ export async function adoptQemu(path: string, known: number | null, withinMs: nu
       `${path}: no greeting from its monitor within ${Math.round(withinMs / 1000)} s: another client has it (a monitor serves one), or QEMU hangs`,
     );
   let control: Socket;
+  let file: SocketFile;
   try {
-    control = await dialMonitor(path, withinMs);
+    ({ control, file } = await dialFile(path, withinMs));
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ECONNREFUSED') return null;
@@ -145,7 +166,7 @@ export async function adoptQemu(path: string, known: number | null, withinMs: nu
     case 'speaks':
       break;
   }
-  const pid = known ?? findServer(path);
+  const pid = known ?? findServer(path, file);
   const server = pid === null ? null : readProcess(pid);
   if (server === null) {
     throw refuse(

@@ -1,15 +1,15 @@
 import type { QmpClient } from '../qmp/client.js';
 import type { CommandResult } from '../qmp/monitor-command.js';
-import { goesOnBy, isRunning } from '../outcome/run-state.js';
-import { QmpError } from '../qmp/messages.js';
+import { goesOnBy, isRunning, unknownRunState } from '../outcome/run-state.js';
+import { QmpError, textOf } from '../qmp/messages.js';
 
 /** What is needed of a monitor here. */
 export type Monitor = Pick<QmpClient, 'execute'>;
 
 /** QEMU's run state. */
 export async function queryRunState(client: Monitor): Promise<string> {
-  const answer = (await client.execute('query-status')) as { status?: unknown };
-  return String(answer.status);
+  const answer = (await client.execute('query-status')) as { readonly status?: unknown } | null;
+  return textOf(answer?.status, unknownRunState);
 }
 
 /**

@@ -1,11 +1,13 @@
-import { readFileSync, readdirSync, statSync } from 'node:fs';
+import { readFileSync, readdirSync, statSync, type Stats } from 'node:fs';
 import { basename, join } from 'node:path';
 import {
   commandLine,
   descriptorTarget,
   hasInEnvironment,
+  isDescendant,
   listProcesses,
   readProcess,
+  userOf,
   variable,
 } from '../system/processes.js';
 
@@ -26,11 +28,13 @@ function acceptedAt(path: string): Map<string, string> {
   return inodes;
 }
 
-/** Whether the path that a process bound its socket to, from its root or its directory, is that of `path`; `null`: who knows. */
-function isSameSocket(pid: number, bound: string, path: string): boolean | null {
+/** The file of a socket, whatever its path leads to later. */
+export type SocketFile = Pick<Stats, 'dev' | 'ino' | 'uid'>;
+
+/** Whether the path that a process bound its socket to, from its root or its directory, is that file; `null`: who knows. */
+function isSameSocket(pid: number, bound: string, ours: SocketFile): boolean | null {
   try {
     const theirs = statSync(join(`/proc/${pid}`, bound.startsWith('/') ? 'root' : 'cwd', bound));
-    const ours = statSync(path);
     return theirs.dev === ours.dev && theirs.ino === ours.ino;
   } catch {
     return null;
@@ -38,11 +42,21 @@ function isSameSocket(pid: number, bound: string, path: string): boolean | null 
 }
 
 /**
+ * Whether a process may be who made a socket's file. The names in /proc/net/unix are of anybody's choosing, and with
+ * them whose they seem to be; the owner of a file is the kernel's word. One that root or we have made may be of a QEMU
+ * that has changed its user since.
+ */
+function mayHaveMade({ uid }: SocketFile, pid: number): boolean {
+  return uid === 0 || uid === process.geteuid?.() || userOf(pid) === uid;
+}
+
+/**
  * The process that has accepted a connection on the unix socket at `path`: Node cannot ask the socket (SO_PEERCRED of
  * unix(7)). Call it while a connection is open that has been answered.
+ * @param file what `path` led to when it was connected to
  * @returns `null` where none can be found: it belongs to another user, or lives in another network or pid namespace
  */
-export function findServer(path: string): number | null {
+export function findServer(path: string, file: SocketFile): number | null {
   const inodes = acceptedAt(path);
   const holders = new Map<number, string>();
   for (const pid of listProcesses()) {
@@ -57,7 +71,9 @@ export function findServer(path: string): number | null {
       // It has gone, or belongs to another user.
     }
   }
-  const verdicts = [...holders].map(([pid, bound]) => ({ pid, isSame: isSameSocket(pid, bound, path) }));
+  const verdicts = [...holders]
+    .filter(([pid]) => mayHaveMade(file, pid))
+    .map(([pid, bound]) => ({ pid, isSame: isSameSocket(pid, bound, file) }));
   const sure = verdicts.filter(({ isSame }) => isSame === true);
   // A QEMU that has changed its root or its directory (-daemonize does) cannot be followed there.
   const pids = (sure.length > 0 ? sure : verdicts.filter(({ isSame }) => isSame === null)).map(({ pid }) => pid);
@@ -83,7 +99,7 @@ function listensAt(path: string, pid: number): boolean | null {
     const holds = readdirSync(`/proc/${pid}/fd`).some((fd) =>
       inodes.has(/^socket:\[(\d+)\]$/.exec(descriptorTarget(pid, fd))?.[1] ?? ''),
     );
-    return holds && isSameSocket(pid, path, path) !== false;
+    return holds && isSameSocket(pid, path, statSync(path)) !== false;
   } catch {
     return null;
   }
@@ -94,11 +110,17 @@ export function readsConfig(pid: number, monitorsFile: string): boolean {
   return commandLine(pid).some((word, i, words) => word === '-readconfig' && words[i + 1] === monitorsFile);
 }
 
-/** The living processes of which {@link readsConfig} is true; none where /proc cannot be read. */
+/** Anybody may call a process of theirs what they like: one counts if it is of our user, of root, or comes from us. */
+function mayBeOurs(pid: number): boolean {
+  const user = userOf(pid);
+  return user === process.geteuid?.() || user === 0 || isDescendant(pid);
+}
+
+/** The living processes that may be ours, and of which {@link readsConfig} is true; none if /proc cannot be read. */
 export function findByConfig(monitorsFile: string): number[] {
   try {
     return listProcesses().filter(
-      (pid) => pid !== process.pid && readsConfig(pid, monitorsFile) && readProcess(pid) !== null,
+      (pid) => pid !== process.pid && readsConfig(pid, monitorsFile) && readProcess(pid) !== null && mayBeOurs(pid),
     );
   } catch {
     return [];
@@ -114,7 +136,8 @@ export function findStarted(runDir: string, monitorsFile: string): number[] {
   const others = ((): number[] => {
     try {
       return listProcesses().filter(
-        (pid) => pid > 1 && pid !== process.pid && hasInEnvironment(pid, mark) && readProcess(pid) !== null,
+        (pid) =>
+          pid > 1 && pid !== process.pid && hasInEnvironment(pid, mark) && readProcess(pid) !== null && mayBeOurs(pid),
       );
     } catch {
       return [];

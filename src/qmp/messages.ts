@@ -44,6 +44,14 @@ function record(value: unknown): Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
 }
 
+/** More than QEMU ever says of an error. */
+const longestText = 1_000;
+
+/** What is to be a text, from a peer who may send anything; `instead` if it is none. */
+export function textOf(value: unknown, instead: string): string {
+  return typeof value === 'string' ? value.slice(0, longestText) : instead;
+}
+
 /** Reads one line of a monitor. What is no message of the protocol is of kind `unknown`; it never throws. */
 export function readMessage(line: string): QmpMessage {
   let parsed: unknown;
@@ -66,7 +74,7 @@ export function readMessage(line: string): QmpMessage {
     return {
       kind: 'error',
       id: message['id'],
-      error: new QmpError(String(error['class'] ?? 'GenericError'), String(error['desc'] ?? 'no description')),
+      error: new QmpError(textOf(error['class'], 'GenericError'), textOf(error['desc'], 'no description')),
     };
   }
   if ('return' in message) return { kind: 'return', id: message['id'], value: message['return'] };

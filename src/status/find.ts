@@ -30,11 +30,15 @@ export interface FoundVm {
 
 export const ownUid = process.geteuid?.() ?? 0;
 
-/** Whose directory it is; `null` where it is none that this user is to look at. Root looks at all. */
+/**
+ * Whose directory it is; `null` if it is none that this user is to look at (root looks at all), or one that others may
+ * write to, which no run directory is.
+ */
 function ownerOf(path: string): number | null {
   try {
     const stats = lstatSync(path);
-    return stats.isDirectory() && (ownUid === 0 || stats.uid === ownUid) ? stats.uid : null;
+    const isForUs = stats.isDirectory() && (stats.mode & 0o022) === 0 && (ownUid === 0 || stats.uid === ownUid);
+    return isForUs ? stats.uid : null;
   } catch {
     return null;
   }

@@ -145,6 +145,26 @@ export function readProcess(pid: number): Process | null {
   return { pid, parent: Number(parent), group: Number(group), session: Number(session), startTime: Number(fields[19]) };
 }
 
+/** The effective user of a process (proc(5)); `null` if it has gone, or that is not for us to know. */
+export function userOf(pid: number): number | null {
+  const text = bytesOf(pid, 'status')?.toString('latin1') ?? '';
+  const uid = /^Uid:\s*\d+\s+(\d+)/m.exec(text)?.[1];
+  return uid === undefined ? null : Number(uid);
+}
+
+/** As many generations as anybody would put between qemu-trap and its QEMU. */
+const mostGenerations = 32;
+
+/** Whether a process comes from this one. */
+export function isDescendant(pid: number): boolean {
+  let at = pid;
+  for (let i = 0; i < mostGenerations && at > 1; i++) {
+    at = readProcess(at)?.parent ?? 0;
+    if (at === process.pid) return true;
+  }
+  return false;
+}
+
 /**
  * Whether a process has another user, or capabilities that we have not: then an execve(2) gave them to it, which
  * clears its parent-death signal (prctl(2)). False where that cannot be read.

@@ -1,6 +1,8 @@
+import { existsSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { findStoreFault, type Fault } from './permissions.js';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
+import { createParents } from './make-directories.js';
 
 /**
  * Where what outlives a run of a VM is kept.
@@ -19,12 +21,29 @@ export function stateDirectory(asked: string | null, env: NodeJS.ProcessEnv): st
   }
 }
 
+/**
+ * Creates a directory in one where others may create theirs (/tmp, say), so that it is ours from now on. Anywhere else
+ * it is made when it is needed.
+ */
+function claim(path: string): void {
+  try {
+    if (existsSync(path)) return;
+    let above = dirname(path);
+    while (!existsSync(above)) above = dirname(above);
+    if ((statSync(above).mode & 0o022) !== 0) createParents(join(path, 'any'), 0o700);
+  } catch {
+    // It cannot be made: then nothing is kept there.
+  }
+}
+
 /** The state directory, if there is one, and why nothing may be written there, or believed that lies there. */
 export function checkStateDirectory(
   asked: string | null,
   env: NodeJS.ProcessEnv,
 ): { readonly path: string; readonly fault: Fault } | null {
   const path = stateDirectory(asked, env);
-  const fault = path === null ? null : findStoreFault(path);
-  return path === null || fault === null ? null : { path, fault };
+  if (path === null) return null;
+  if (findStoreFault(path) === null) claim(path);
+  const fault = findStoreFault(path);
+  return fault === null ? null : { path, fault };
 }

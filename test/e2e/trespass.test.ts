@@ -208,6 +208,164 @@ test(
   },
 );
 
+test('a link of theirs in a store of hooks that is sticky: not run, wherever it leads', notRoot, async (t) => {
+  const lab = new Lab(t);
+  chmodSync(lab.hooks, 0o1777);
+  for (const name of ['SIGUSR1', 'start']) {
+    symlinkSync('/bin/true', `${lab.hooks}/${name}`);
+    lchownSync(`${lab.hooks}/${name}`, nobody, nobody);
+  }
+  assert.match(check(lab.hooks).stdout, /SIGUSR1: on its way \S+SIGUSR1 belongs to user 65534/);
+  const trap = lab.start({ options: ['--hooks', lab.hooks] });
+  assert.equal(await trap.status(), 125, 'a start that cannot be trusted keeps QEMU from being started');
+  assert.match(trap.stderr, /on its way \S+start belongs to user 65534/);
+  lchownSync(`${lab.hooks}/SIGUSR1`, 0, 0);
+  assert.doesNotMatch(check(lab.hooks).stdout, /SIGUSR1: on its way/, "negative control: root's own link");
+});
+
+/** A monitor that, before it greets, makes its socket look like somebody else's: by a link, or by a name with a line feed. */
+const impersonator = String.raw`
+import os, socket, sys
+how, directory, name, victim = sys.argv[1:]
+os.chdir(directory)
+server = socket.socket(socket.AF_UNIX)
+server.bind(name)
+server.listen()
+os.chdir("/")
+print("listens", flush=True)
+client, _ = server.accept()
+if how == "link":
+    os.unlink(f"{directory}/{name}")
+    os.symlink(victim, f"{directory}/{name}")
+else:
+    forged = socket.socket(socket.AF_UNIX)
+    forged.bind(f"\0\n0: 00000002 00000000 00000000 0001 03 {victim} {directory}/{name}")
+    server.close()
+client.sendall(b'{"QMP": {"version": {}, "capabilities": []}}\n')
+client.recv(1000)
+`;
+
+/** A service of root's with a connection of theirs; its pid, and the inode of its end. */
+async function victimOf(lab: Lab, path: string): Promise<{ readonly pid: number; readonly inode: string }> {
+  const serve = `import os, socket, sys, time
+server = socket.socket(socket.AF_UNIX); server.bind(sys.argv[1]); os.chmod(sys.argv[1], 0o777); server.listen()
+print("listens", flush=True); client, _ = server.accept(); print(os.fstat(client.fileno()).st_ino, flush=True); time.sleep(600)`;
+  const child = lab.spawn(['python3', '-c', serve, path]);
+  let said = '';
+  child.stdout?.on('data', (chunk) => (said += chunk));
+  await until('the victim listens', () => said.includes('listens'));
+  const ask = 'import socket, sys, time; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); time.sleep(600)';
+  lab.spawn([...asNobody, 'python3', '-c', ask, path], { cwd: '/' });
+  const inode = await until('they are connected', () => /^(\d+)$/m.exec(said)?.[1]);
+  return { pid: child.pid as number, inode };
+}
+
+test(
+  "root's --attach to a socket of theirs that passes for a service of root's: nobody of root's is taken for QEMU",
+  notRoot,
+  async (t) => {
+    for (const how of ['link', 'name'] as const) {
+      const lab = new Lab(t);
+      chmodSync(lab.dir, 0o755);
+      const directory = theirs(lab, 'theirs');
+      const victim = await victimOf(lab, lab.file('victim.sock'));
+      const target = how === 'link' ? lab.file('victim.sock') : victim.inode;
+      const child = lab.spawn([...asNobody, 'python3', '-c', impersonator, how, directory, 'victim.sock', target], {
+        cwd: '/',
+      });
+      let said = '';
+      child.stdout?.on('data', (chunk) => (said += chunk));
+      child.stderr?.on('data', (chunk) => (said += chunk));
+      await until('it listens', () => said.includes('listens'));
+      const trap = lab.start({
+        command: [],
+        options: ['--attach', `${directory}/victim.sock`, '--timeout', '1', '--kill-after', '1'],
+        log: 'text',
+      });
+      await until('it is refused, or serves', () => trap.child.exitCode !== null || /taken over/.test(trap.stderr));
+      if (trap.child.exitCode === null) trap.kill('SIGTERM');
+      await trap.status();
+      assert.doesNotMatch(trap.stderr, new RegExp(`pid ${victim.pid}\\b`), how);
+      assert.ok(isAlive(victim.pid), how);
+    }
+  },
+);
+
+test(
+  'a --state-dir that is still to be made where others may make theirs: it is ours before anything else runs',
+  notRoot,
+  async (t) => {
+    const lab = new Lab(t);
+    mkdirSync(lab.file('sticky'));
+    chmodSync(lab.file('sticky'), 0o1777);
+    const state = lab.file('sticky/deep/state');
+    lab.hook('start', `#!/bin/sh\nstat -c '%u %a' '${state}'\n`);
+    const trap = await lab.startGuest({ options: ['--hooks', lab.hooks, '--state-dir', state] });
+    assert.equal((await trap.event('hook-output')).message, '0 700');
+    trap.kill('SIGTERM');
+    assert.equal(await trap.status(), 0);
+  },
+);
+
+test(
+  '--new-hook into a directory of theirs, or one that everybody may write to: refused, and nothing is written',
+  notRoot,
+  (t) => {
+    const lab = new Lab(t);
+    const own = lab.file('own');
+    writeFileSync(own, 'mine', { mode: 0o600 });
+    const open = lab.file('open');
+    mkdirSync(open);
+    chmodSync(open, 0o777);
+    for (const directory of [theirs(lab, 'theirs'), open, `${open}/deep`]) {
+      const { status, stderr } = spawnSync(process.execPath, [program, '--new-hook', 'TERM', '--hooks', directory], {
+        encoding: 'utf8',
+      });
+      assert.equal(status, 125, directory);
+      assert.match(stderr, /^qemu-trap: --new-hook TERM: hooks directory [^\n]+\n$/);
+      assert.ok(!existsSync(`${directory}/SIGTERM`));
+    }
+  },
+);
+
+test("root's --status believes nothing that lies in a directory where everybody may write", notRoot, (t) => {
+  const bait = baitRunDir(t);
+  chmodSync(bait, 0o1777);
+  writeFileSync(
+    `${bait}/status.json`,
+    `${JSON.stringify({ vm: 'x', guest: 'running', serving: [], history: null, warning: 'run this' })}\n`,
+  );
+  writeFileSync(`${bait}/qemu.id`, read(`${bait}/lock`));
+  for (const name of ['status.json', 'qemu.id', 'lock']) chownSync(`${bait}/${name}`, nobody, nobody);
+  const { stdout } = spawnSync(process.execPath, [program, '--status', '--run-dir', bait], { encoding: 'utf8' });
+  assert.doesNotMatch(stdout, /run this|running/);
+});
+
+test(
+  'a process of theirs that passes for QEMU behind a wrapper: left alone, and the guest is shut down as ever',
+  notRoot,
+  async (t) => {
+    const lab = new Lab(t);
+    chmodSync(lab.dir, 0o755);
+    const sleep = 'import time; time.sleep(600)';
+    const impostor = lab.spawn([...asNobody, 'python3', '-c', sleep, '-readconfig', `${lab.runDir}/monitors.cfg`], {
+      cwd: '/',
+    });
+    await until(
+      'it is there',
+      () =>
+        read(`/proc/${impostor.pid}/cmdline`).includes('monitors.cfg') &&
+        read(`/proc/${impostor.pid}/status`).includes('65534'),
+    );
+    const trap = await lab.startGuest({ command: ['sh', '-c', '"$@"; exit $?', 'sh', ...lab.guest()] });
+    trap.kill('SIGTERM');
+    assert.equal(await trap.status(), 0, trap.stderr);
+    assert.equal(trap.verdict['end'], 'guest-shutdown');
+    assert.equal(trap.events('qemu-unknown').length, 0);
+    assert.ok(isAlive(impostor.pid as number));
+  },
+);
+
 test("the service manager's socket: no hook can speak for the VM on it", async (t) => {
   const lab = new Lab(t);
   lab.hook('SIGUSR1', '#!/bin/sh\necho "socket: ${NOTIFY_SOCKET-none}"\n');

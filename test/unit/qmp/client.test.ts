@@ -4,6 +4,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { QmpClient } from '../../../src/qmp/client.js';
 import { isHumanError, qmpCommandFor } from '../../../src/qmp/monitor-command.js';
+import { readEvent } from '../../../src/outcome/evidence.js';
+import { queryRunState } from '../../../src/qemu/power-button.js';
 import { lineSplitter } from '../../../src/qmp/lines.js';
 import { MonitorClosed, QmpError, readMessage, type QmpEvent } from '../../../src/qmp/messages.js';
 
@@ -183,4 +185,20 @@ test('while commands are held none is written; they are when that is over, and n
   fromQemu.end();
   await assert.rejects(never, MonitorClosed);
   await assert.rejects(held, MonitorClosed);
+});
+
+test('a peer that sends objects for texts, or texts without end, is read all the same', () => {
+  for (const bad of [{ toString: 1 }, null, 7, ['x']]) {
+    const message = readMessage(JSON.stringify({ error: { class: bad, desc: bad } }));
+    assert.ok(message.kind === 'error');
+    assert.deepEqual([message.error.errorClass, message.error.desc], ['GenericError', 'no description']);
+    assert.doesNotThrow(() => readEvent({ event: 'SHUTDOWN', data: { reason: bad } }));
+  }
+  const long = readMessage(JSON.stringify({ error: { class: 'GenericError', desc: 'x'.repeat(3_000_000) } }));
+  assert.ok(long.kind === 'error' && long.error.desc.length === 1_000);
+});
+
+test('an answer to query-status that has no status leaves the run state unknown', async () => {
+  for (const answer of [null, {}, { status: { toString: 1 } }])
+    assert.equal(await queryRunState({ execute: async () => answer }), 'unknown');
 });
