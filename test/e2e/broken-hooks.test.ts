@@ -200,7 +200,10 @@ async function guestGetsItsButton(lab: Lab, breakage: Breakage, timeout: number)
   const trap = await lab.startGuest({ options: ['--hooks', lab.hooks, '--timeout', String(timeout)] });
   await breakage.meanwhile?.(lab, path, trap);
   trap.kill('SIGTERM');
-  assert.equal(await trap.status(), 0, `the guest was shut down; the log:\n${trap.stderr.slice(-4000)}`);
+  const status = await trap.status();
+  // QEMU 7.2, if a hook still writes to its monitor while it exits: 1 of some 40 times with one that does so for ever.
+  const hasAborted = trap.stderr.includes("BH 'monitor_accept_input' leaked, aborting");
+  assert.equal(status, hasAborted ? 134 : 0, `the guest was shut down; the log:\n${trap.stderr.slice(-4000)}`);
   assert.equal(lab.said('bye'), 1);
   assert.match(trap.log.map(({ message }) => message).join('\n'), breakage.says);
   await lab.assertNothingLeft();
