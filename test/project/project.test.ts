@@ -75,6 +75,18 @@ test('every engine of the examples gives more time than --timeout and --kill-aft
     assert.ok(Number(time.exec(readFileSync(`examples/${file}`, 'utf8'))?.[1]) > 60 + 10, `${file}: ${time}`);
 });
 
+test("the example's container is built of files that are there, and of all that the build reads", () => {
+  const file = readFileSync('examples/container/Containerfile', 'utf8');
+  const copied = [...file.matchAll(/^COPY (?!--from)(?:--\S+ )*(.+) \S+$/gm)].flatMap(([, paths]) =>
+    String(paths).split(' '),
+  );
+  for (const path of copied) assert.ok(existsSync(path), path);
+  const read = [...readFileSync('build.sh', 'utf8').matchAll(/(?:^| |=)((?:src|packaging)\/\S+)/gm)].map(
+    ([, path]) => String(path).split('/')[0],
+  );
+  for (const folder of read) assert.ok(copied.includes(String(folder)), folder);
+});
+
 test('the example hook of the README passes shellcheck', () => {
   const example = /```sh\n(#!\/bin\/sh\necho "\$QEMU_TRAP_VM[\s\S]*?)```/.exec(readFileSync('README.md', 'utf8'))?.[1];
   assert.ok(example && example.trim().split('\n').length === 4);
