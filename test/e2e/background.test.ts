@@ -9,10 +9,11 @@ import { Lab, read, until } from '../support/lab.js';
 
 /**
  * Runs the words after its first three as a job of a terminal, in the background or the foreground of an interactive
- * shell. What the terminal shows goes to a file; its modes are set by stty(1). SIGTERM is passed on.
+ * shell. What the terminal shows goes to a file; its modes are set by stty(1). SIGTERM is passed on. Nothing waits for
+ * long at once: a signal that comes just before Python waits has its handler called when the wait is over.
  */
 const job = `
-import os, pty, signal, subprocess, sys
+import os, pty, select, signal, subprocess, sys, time
 shown, modes, where = sys.argv[1:4]
 shell, terminal = pty.fork()
 if shell == 0:
@@ -27,12 +28,14 @@ if shell == 0:
     signal.signal(signal.SIGTERM, lambda *_: os.kill(job, signal.SIGTERM))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     while True:
-        pid, status = os.waitpid(job, os.WUNTRACED)
-        if not os.WIFSTOPPED(status): os._exit(os.waitstatus_to_exitcode(status) & 0xff)
+        pid, status = os.waitpid(job, os.WUNTRACED | os.WNOHANG)
+        if pid == 0: time.sleep(0.05)
+        elif not os.WIFSTOPPED(status): os._exit(os.waitstatus_to_exitcode(status) & 0xff)
 signal.signal(signal.SIGTERM, lambda *_: os.kill(shell, signal.SIGTERM))
 with open(shown, 'wb', buffering=0) as file:
     try:
-        while chunk := os.read(terminal, 4096): file.write(chunk)
+        while True:
+            if select.select([terminal], [], [], 0.05)[0]: file.write(os.read(terminal, 4096))
     except OSError: pass
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(shell, 0)[1]))
 `;
@@ -92,7 +95,7 @@ const notRoot = { skip: process.geteuid?.() === 0 ? false : 'only root can becom
 
 /** On SIGTERM: fills what is qemu-trap's stderr, a pipe or a terminal that nobody reads, and passes the signal on. */
 const filling = `
-import os, pty, signal, subprocess, sys
+import os, pty, signal, subprocess, sys, time
 kind = sys.argv[1]
 ours, theirs = os.pipe() if kind == 'pipe' else pty.openpty()
 child = subprocess.Popen(sys.argv[2:], stderr=theirs)
@@ -103,7 +106,8 @@ def stop(*_):
     except BlockingIOError: pass
     child.send_signal(signal.SIGTERM)
 signal.signal(signal.SIGTERM, stop)
-sys.exit(child.wait())
+while child.poll() is None: time.sleep(0.05)
+sys.exit(child.returncode)
 `;
 
 for (const kind of ['pipe', 'terminal']) {

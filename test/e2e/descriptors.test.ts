@@ -220,9 +220,11 @@ os.set_blocking(ours, True)
 os.dup2(ours, 9)
 os.set_inheritable(theirs, True)
 child = subprocess.Popen(sys.argv[2:], pass_fds=(9,))
-import signal
+import signal, time
 signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGTERM))
-sys.exit(child.wait())
+# A signal that comes just before a wait has its handler called when the wait is over.
+while child.poll() is None: time.sleep(0.05)
+sys.exit(child.returncode)
 `;
 
 for (const kind of ['pipe', 'socket']) {

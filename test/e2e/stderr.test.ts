@@ -4,7 +4,7 @@ import { Lab } from '../support/lab.js';
 
 /** On SIGTERM: fills the socket that is qemu-trap's stderr, which nobody reads, and passes the signal on. */
 const unreadSocket = `
-import signal, socket, subprocess, sys
+import signal, socket, subprocess, sys, time
 ours, theirs = socket.socketpair()
 child = subprocess.Popen(sys.argv[1:], stderr=theirs)
 def stop(*_):
@@ -13,7 +13,9 @@ def stop(*_):
     except BlockingIOError: pass
     child.send_signal(signal.SIGTERM)
 signal.signal(signal.SIGTERM, stop)
-sys.exit(child.wait())
+# A signal that comes just before a wait has its handler called when the wait is over.
+while child.poll() is None: time.sleep(0.05)
+sys.exit(child.returncode)
 `;
 
 test('a stderr that is a full socket (as a service has to the journal) delays no shutdown', async (t) => {
