@@ -52,21 +52,6 @@ export interface Observer {
   close(): void;
 }
 
-/** What a VM is run with, each time its QEMU is started. */
-export interface RunContext {
-  readonly config: Config;
-  readonly vm: string;
-  readonly book: RuleBook;
-  readonly log: Log;
-  readonly stateFile: StateFile | null;
-  readonly manager: ServiceManager;
-  readonly ready: ReadyDescriptor | null;
-  readonly observers: readonly Observer[];
-  /** Puts something between hooks and their monitors; `null` where hooks have QEMU's own. */
-  readonly tap: Tap | null;
-  readonly isRehearsal: boolean;
-}
-
 /** @returns the monitors that hooks are to have in the place of these */
 type Tap = (monitors: MonitorPaths) => Promise<MonitorPaths>;
 
@@ -76,9 +61,17 @@ export interface VmContext {
   readonly vm: string;
   readonly book: RuleBook;
   readonly log: Log;
-  /** Besides those that every VM has. */
+  /** Who is shown how it goes; before it is served, those besides the ones that every VM has. */
   readonly observers: readonly Observer[];
+  /** Puts something between hooks and their monitors; `null` if hooks have QEMU's own. */
   readonly tap: Tap | null;
   /** Of one signal, with a throw-away guest: `start` and `end` are not run. */
   readonly isRehearsal: boolean;
+}
+
+/** What a VM is run with, each time its QEMU is started. */
+export interface RunContext extends VmContext {
+  readonly stateFile: StateFile | null;
+  readonly manager: ServiceManager;
+  readonly ready: ReadyDescriptor | null;
 }

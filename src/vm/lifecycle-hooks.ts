@@ -1,5 +1,5 @@
 import { inheritedEnvironment } from '../hook/environment.js';
-import { type Around, libDir } from '../hook/find.js';
+import type { Around } from '../hook/find.js';
 import { type AroundRun, runAround } from '../hook/lifecycle.js';
 import type { Prevention } from '../outcome/ending.js';
 import { ruleFor } from '../rules/resolve.js';
@@ -7,6 +7,7 @@ import type { RunDir } from '../run-dir/run-dir.js';
 import { keep, onTrapped } from '../signals/trap.js';
 import { atTerminal } from '../system/terminal.js';
 import type { RunContext } from './context.js';
+import { hookFacts } from './hook-facts.js';
 import type { Ended } from './kept-record.js';
 
 /** The hooks before QEMU's start and after its end. */
@@ -60,21 +61,12 @@ export class LifecycleHooks {
   }
 
   #run(which: Around, occasion: Readonly<Record<string, string>>): AroundRun | null {
-    const { config, book, vm, log, stateFile, isRehearsal } = this.context;
+    const { book, log, isRehearsal } = this.context;
     if (isRehearsal) return null;
     return runAround({
       which,
       dirs: book.dirs,
-      facts: {
-        occasion,
-        vm,
-        hooksDir: book.dirs.user ?? book.dirs.bundled,
-        libDir: libDir(book.dirs),
-        press: config.press,
-        agent: config.agent,
-        runDir: this.runDir.path,
-        stateFile: stateFile?.path ?? null,
-      },
+      facts: { ...hookFacts(this.context, this.runDir), occasion },
       inherited: inheritedEnvironment(process.env),
       file: this.runDir.file,
       log,

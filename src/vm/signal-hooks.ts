@@ -1,8 +1,9 @@
+import { hookFacts } from './hook-facts.js';
 import { hookFailed, tellHookEnd, warnIfNotPressed } from './hook-words.js';
 import { stageOf } from '../dispatch/state.js';
 import { toShutDown, type FreezeGuard } from '../guest-agent/freeze-guard.js';
 import { inheritedEnvironment, signalOccasion } from '../hook/environment.js';
-import { libDir, type HookFile } from '../hook/find.js';
+import type { HookFile } from '../hook/find.js';
 import { OutputPipes } from '../hook/output-pipes.js';
 import { type HookCall, type HookRun, runHook } from '../hook/process.js';
 import { stepsOf } from '../hook/steps.js';
@@ -238,21 +239,14 @@ export class SignalHooks {
     deadline: number,
   ): Pick<HookCall, 'file' | 'argument' | 'inherited' | 'facts'> {
     const { qemu, monitors, runDir } = this.running;
-    const { book, config, vm, stateFile } = this.context;
     return {
       file,
       argument: signal,
       inherited: this.#inherited,
       facts: {
+        ...hookFacts(this.context, runDir),
         occasion: signalOccasion(signal, qemu.pid, monitors),
-        vm,
-        hooksDir: book.dirs.user ?? book.dirs.bundled,
-        libDir: libDir(book.dirs),
         leftMs: deadline - performance.now(),
-        press: config.press,
-        agent: config.agent,
-        runDir: runDir.path,
-        stateFile: stateFile?.path ?? null,
       },
     };
   }

@@ -1,0 +1,20 @@
+import type { HookFacts } from '../hook/environment.js';
+import { libDir } from '../hook/find.js';
+import type { RunDir } from '../run-dir/run-dir.js';
+import type { RunContext } from './context.js';
+
+/** What every hook of a VM is told, on whatever occasion. */
+export function hookFacts(
+  { book, config, vm, stateFile }: RunContext,
+  runDir: RunDir,
+): Omit<HookFacts, 'cookie' | 'hook' | 'leftMs' | 'occasion'> {
+  return {
+    vm,
+    hooksDir: book.dirs.user ?? book.dirs.bundled,
+    libDir: libDir(book.dirs),
+    press: config.press,
+    agent: config.agent,
+    runDir: runDir.path,
+    stateFile: stateFile?.path ?? null,
+  };
+}
