@@ -1,3 +1,4 @@
+import { sendQuietly } from '../system/send-signal.js';
 import { runIdVariable } from '../system/own-environment.js';
 import {
   type Process,
@@ -79,16 +80,6 @@ async function processesOf(hookPid: number, cookie: string, startedAt: number): 
   return { sure: found, marked };
 }
 
-function sendTo(pids: readonly number[], signal: NodeJS.Signals): void {
-  for (const pid of pids) {
-    try {
-      process.kill(pid, signal);
-    } catch {
-      // It has gone meanwhile, or changed its user.
-    }
-  }
-}
-
 /** tree-kill asks ps(1), and ends the program where there is none. */
 function hasPs(): boolean {
   return findInPath(process.env['PATH'] ?? '', 'ps') !== null;
@@ -140,10 +131,7 @@ async function endAll({ look, blind, stillOnlyMarked, begin, running }: Sweep): 
       const left = [...new Set([...sure, ...[...marked].filter((pid) => wasMarked.has(pid) && stillOnlyMarked())])];
       wasMarked = marked;
       // Each once, for a SIGTERM handler that is at work is not to be interrupted; SIGKILL again, for who forks.
-      sendTo(
-        left.filter((pid) => signal === 'SIGKILL' || !signalled.has(pid)),
-        signal,
-      );
+      for (const pid of left) if (signal === 'SIGKILL' || !signalled.has(pid)) sendQuietly(pid, signal);
       signalled = new Set(left);
       if (performance.now() >= until) return false;
       await new Promise((resolve) => setTimeout(resolve, pollMs));

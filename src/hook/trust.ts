@@ -1,3 +1,4 @@
+import { O_PATH } from '../system/descriptors.js';
 import {
   accessSync,
   closeSync,
@@ -13,9 +14,6 @@ import { dirname } from 'node:path';
 import { findWayFault, openToOthers, openToReplacing, shellQuote, type Fault } from '../system/permissions.js';
 
 type TrustResult = { readonly trusted: true } | ({ readonly trusted: false } & Fault);
-
-/** O_PATH of open(2): a hold on the very file, without the right to read it; Node has no name for it. */
-const O_PATH = 0o10000000;
 
 function kindOf(stats: Stats): string {
   if (stats.isDirectory()) return 'a directory';

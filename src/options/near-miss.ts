@@ -49,8 +49,8 @@ export function unknownOption(option: string): UsageError {
 }
 
 /** @throws {UsageError} for a word that is no program, but one of our options without its dashes */
-export function refuseSubcommand(word: string | undefined): void {
-  if (word === undefined || !names.includes(word)) return;
+export function refuseSubcommand(word: string): void {
+  if (!names.includes(word)) return;
   throw new UsageError(`${word}: qemu-trap has no subcommands: write --${word} (or -- ${word}, to run that program)`);
 }
 

@@ -1,3 +1,4 @@
+import { O_PATH } from '../system/descriptors.js';
 import { closeSync, fstatSync, openSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { ageMs, commandLine, hasProc, readProcess } from '../system/processes.js';
@@ -7,7 +8,7 @@ import { keepReadable } from '../system/node-internals.js';
 import { findServer, type SocketFile } from './socket-owner.js';
 import { identify, isIdentityAlive } from '../system/process-identity.js';
 import { type Qemu, type QemuExit, unknownExit } from './qemu.js';
-import { wakeStopped } from '../system/send-signal.js';
+import { killQuietly, wakeStopped } from '../system/send-signal.js';
 
 /** How often a process is looked at that has closed its monitor. */
 const firstLookMs = 20;
@@ -85,21 +86,14 @@ function watch(
     look: () => undefined,
     wake: () => lives() && wakeStopped(pid),
     kill: () => {
-      try {
-        if (!lives()) return;
-        watched.wasKilled = true;
-        process.kill(pid, 'SIGKILL');
-      } catch {
-        // It has gone just now, or is another user's: then the wait for it ends as it does for one that is stuck.
-      }
+      if (!lives()) return;
+      watched.wasKilled = true;
+      killQuietly(pid);
     },
     reap: () => void look(),
   };
   return watched;
 }
-
-/** O_PATH of open(2): a hold on the very file; Node has no name for it. */
-const O_PATH = 0o10000000;
 
 /** A connection to the socket that `path` leads to now, and the file of that one: the path may lead elsewhere later. */
 async function dialFile(

@@ -12,6 +12,9 @@ import { descriptorTarget } from './processes.js';
 
 const lowest = 3;
 
+/** Of open(2): a hold on the very file, without the right to read it; Node has no name for it. */
+export const O_PATH = 0o10000000;
+
 /** O_CLOEXEC in the flags of /proc/PID/fdinfo/FD (proc(5)); Node sets it on all of its own. */
 const O_CLOEXEC = 0o2000000;
 const accessMode = constants.O_RDONLY | constants.O_WRONLY | constants.O_RDWR;

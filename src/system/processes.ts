@@ -145,11 +145,16 @@ export function readProcess(pid: number): Process | null {
   return { pid, parent: Number(parent), group: Number(group), session: Number(session), startTime: Number(fields[19]) };
 }
 
-/** The effective user of a process (proc(5)); `null` if it has gone, or that is not for us to know. */
-export function userOf(pid: number): number | null {
+/** The fields of /proc/PID/status (proc(5)), as far as they can be read. */
+function statusOf(pid: number): (field: 'Uid' | 'CapPrm') => string | undefined {
   const text = bytesOf(pid, 'status')?.toString('latin1') ?? '';
-  const uid = /^Uid:\s*\d+\s+(\d+)/m.exec(text)?.[1];
-  return uid === undefined ? null : Number(uid);
+  return (field) => new RegExp(`^${field}:\\s*(.*)$`, 'm').exec(text)?.[1];
+}
+
+/** The effective user of a process; `null` if it has gone, or that is not for us to know. */
+export function userOf(pid: number): number | null {
+  const effective = statusOf(pid)('Uid')?.split(/\s+/)[1];
+  return effective === undefined ? null : Number(effective);
 }
 
 /** As many generations as anybody would put between qemu-trap and its QEMU. */
@@ -171,9 +176,8 @@ export function isDescendant(pid: number): boolean {
  */
 export function hasMoreRights(pid: number): boolean {
   const rights = (of: number): { users: string; capabilities: bigint } | null => {
-    const text = bytesOf(of, 'status')?.toString('latin1') ?? '';
-    const users = /^Uid:\s*(.*)$/m.exec(text)?.[1];
-    const capabilities = /^CapPrm:\s*([0-9a-f]+)$/m.exec(text)?.[1];
+    const status = statusOf(of);
+    const [users, capabilities] = [status('Uid'), status('CapPrm')];
     return users === undefined || capabilities === undefined
       ? null
       : { users, capabilities: BigInt(`0x${capabilities}`) };

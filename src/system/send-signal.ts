@@ -9,7 +9,8 @@ export function wakeStopped(pid: number): boolean {
   return isStopped(pid) && sendQuietly(pid, 'SIGCONT');
 }
 
-function sendQuietly(pid: number, signal: NodeJS.Signals): boolean {
+/** @returns false if it has gone just now, or is not for us to signal */
+export function sendQuietly(pid: number, signal: NodeJS.Signals): boolean {
   try {
     return process.kill(pid, signal);
   } catch {

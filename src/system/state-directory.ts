@@ -24,16 +24,19 @@ export function stateDirectory(asked: string | null, env: NodeJS.ProcessEnv): st
 /**
  * Creates a directory in one where others may create theirs (/tmp, say), so that it is ours from now on. Anywhere else
  * it is made when it is needed.
+ * @returns whether it was tried, and others may have been first
  */
-function claim(path: string): void {
+function claim(path: string): boolean {
   try {
-    if (existsSync(path)) return;
+    if (existsSync(path)) return false;
     let above = dirname(path);
     while (!existsSync(above)) above = dirname(above);
-    if ((statSync(above).mode & 0o022) !== 0) createParents(join(path, 'any'), 0o700);
+    if ((statSync(above).mode & 0o022) === 0) return false;
+    createParents(join(path, 'any'), 0o700);
   } catch {
     // It cannot be made: then nothing is kept there.
   }
+  return true;
 }
 
 /** The state directory, if there is one, and why nothing may be written there, or believed that lies there. */
@@ -43,7 +46,7 @@ export function checkStateDirectory(
 ): { readonly path: string; readonly fault: Fault } | null {
   const path = stateDirectory(asked, env);
   if (path === null) return null;
-  if (findStoreFault(path) === null) claim(path);
-  const fault = findStoreFault(path);
+  let fault = findStoreFault(path);
+  if (fault === null && claim(path)) fault = findStoreFault(path);
   return fault === null ? null : { path, fault };
 }
