@@ -49,18 +49,15 @@ test(
     chmodSync(lab.dir, 0o755);
     mkdirSync(lab.runDir);
     chmodSync(lab.runDir, 0o755);
-    const intruder = (as: readonly string[]): (() => string) => {
-      const child = lab.spawn([...as, 'python3', resolve('test/support/intrude.py'), lab.runDir], { cwd: '/' });
+    const intruder = async (as: readonly string[]): Promise<() => string> => {
+      const program = [...as, 'python3', resolve('test/support/intrude.py'), lab.runDir];
+      const { child, said } = await lab.spawnUntil(program, 'trying', { cwd: '/' });
       t.after(() => child.kill('SIGKILL'));
-      let said = '';
-      child.stdout?.on('data', (chunk) => (said += chunk));
-      child.stderr?.on('data', (chunk) => (said += chunk));
-      return () => said;
+      return said;
     };
-    const said = intruder(asNobody);
-    await until('they try', () => said().includes('trying'));
+    const said = await intruder(asNobody);
     const trap = await lab.startGuest({ through: ['sh', '-c', 'umask 0; exec "$@"', 'sh'] });
-    const control = intruder([]);
+    const control = await intruder([]);
     await until(
       'the negative control: root gets in',
       () => control().includes('connected to qmp.sock') && control().includes('opened lock'),
@@ -179,14 +176,10 @@ test(
       const lab = new Lab(t);
       const directory = theirs(lab, 'theirs');
       chmodSync(lab.dir, 0o755);
-      const child = lab.spawn([...asNobody, 'python3', '-c', pretender, `${directory}/qmp`], {
+      await lab.spawnUntil([...asNobody, 'python3', '-c', pretender, `${directory}/qmp`], 'listens', {
         cwd: '/',
         env: { PYTHONDONTWRITEBYTECODE: '1' },
       });
-      let said = '';
-      child.stdout?.on('data', (chunk) => (said += chunk));
-      child.stderr?.on('data', (chunk) => (said += chunk));
-      await until('it listens', () => said.includes('listens'));
       const trap = lab.start({
         command: [],
         options: ['--attach', `${directory}/qmp`, '--timeout', '3', '--kill-after', '1'],
@@ -250,13 +243,10 @@ async function victimOf(lab: Lab, path: string): Promise<{ readonly pid: number;
   const serve = `import os, socket, sys, time
 server = socket.socket(socket.AF_UNIX); server.bind(sys.argv[1]); os.chmod(sys.argv[1], 0o777); server.listen()
 print("listens", flush=True); client, _ = server.accept(); print(os.fstat(client.fileno()).st_ino, flush=True); time.sleep(600)`;
-  const child = lab.spawn(['python3', '-c', serve, path]);
-  let said = '';
-  child.stdout?.on('data', (chunk) => (said += chunk));
-  await until('the victim listens', () => said.includes('listens'));
+  const { child, said } = await lab.spawnUntil(['python3', '-c', serve, path], 'listens');
   const ask = 'import socket, sys, time; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); time.sleep(600)';
   lab.spawn([...asNobody, 'python3', '-c', ask, path], { cwd: '/' });
-  const inode = await until('they are connected', () => /^(\d+)$/m.exec(said)?.[1]);
+  const inode = await until('they are connected', () => /^(\d+)$/m.exec(said())?.[1]);
   return { pid: child.pid as number, inode };
 }
 
@@ -270,13 +260,8 @@ test(
       const directory = theirs(lab, 'theirs');
       const victim = await victimOf(lab, lab.file('victim.sock'));
       const target = how === 'link' ? lab.file('victim.sock') : victim.inode;
-      const child = lab.spawn([...asNobody, 'python3', '-c', impersonator, how, directory, 'victim.sock', target], {
-        cwd: '/',
-      });
-      let said = '';
-      child.stdout?.on('data', (chunk) => (said += chunk));
-      child.stderr?.on('data', (chunk) => (said += chunk));
-      await until('it listens', () => said.includes('listens'));
+      const program = [...asNobody, 'python3', '-c', impersonator, how, directory, 'victim.sock', target];
+      await lab.spawnUntil(program, 'listens', { cwd: '/' });
       const trap = lab.start({
         command: [],
         options: ['--attach', `${directory}/victim.sock`, '--timeout', '1', '--kill-after', '1'],

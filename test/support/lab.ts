@@ -186,6 +186,21 @@ export class Lab {
     });
   }
 
+  /** Starts a program that has said `words` when it is ready; with what it has said so far. */
+  async spawnUntil(
+    program: readonly string[],
+    words: string,
+    options: SpawnOptions = {},
+  ): Promise<{ readonly child: ChildProcess; readonly said: () => string }> {
+    const child = this.spawn(program, options);
+    let said = '';
+    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk) => (said += chunk));
+    await until(`${program[0]} says '${words}'`, () => said.includes(words)).catch((error: Error) => {
+      throw new Error(`${error.message}; it said:\n${said}`);
+    });
+    return { child, said: () => said };
+  }
+
   start(options: StartOptions = {}): Trap {
     const command = options.command ?? [...this.guest(options.temper), ...(options.qemu ?? [])];
     const own = [
@@ -224,11 +239,7 @@ export class Lab {
 
   /** A process that hangs, as one that a debugger holds does. */
   async hang(pid: number): Promise<void> {
-    const holder = this.spawn(['python3', resolve('test/support/hold.py'), String(pid)]);
-    let said = '';
-    holder.stdout?.on('data', (chunk) => (said += chunk));
-    holder.stderr?.on('data', (chunk) => (said += chunk));
-    await until(`process ${pid} is held: ${said}`, () => said.includes('held'));
+    await this.spawnUntil(['python3', resolve('test/support/hold.py'), String(pid)], 'held');
   }
 
   said(words: keyof typeof guestSays): number {
