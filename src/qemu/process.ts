@@ -40,6 +40,8 @@ class StartedQemu implements Qemu {
   #wasKilledBehind = false;
   #hasGone = false;
   #isLooking = false;
+  /** At the last look no QEMU was to be seen behind a wrapper that has exited. */
+  #wasEmpty = false;
   #watching: NodeJS.Timeout | undefined;
   /** On the clock of `performance.now()`. */
   #lookUntil = 0;
@@ -182,10 +184,19 @@ class StartedQemu implements Qemu {
   #look(ms = firstLookMs): void {
     this.#isLooking = false;
     if (this.#hasGone || (this.#other === null && this.#exit === null)) return;
+    const isBehind = this.#other === null && !this.#isLocated;
     if (this.#remains()) {
+      this.#wasEmpty = false;
+      if (isBehind) this.#exit = unknownExit;
       if (this.#exit === null && performance.now() > this.#lookUntil) return;
       this.#isLooking = true;
       return void setTimeout(() => this.#look(Math.min(2 * ms, longestLookMs)), ms);
+    }
+    // In the middle of its execve(2) a process shows no words: looked at twice.
+    if (isBehind && !this.#wasEmpty) {
+      this.#wasEmpty = true;
+      this.#isLooking = true;
+      return void setTimeout(() => this.#look(), firstLookMs);
     }
     this.#hasGone = true;
     clearInterval(this.#watching);
