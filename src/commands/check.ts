@@ -13,7 +13,7 @@ import { shownCommand } from '../qmp/monitor-command.js';
 import { findUnknownCommands } from '../qmp/known-commands.js';
 import { allRules, describeUnknownCommand, ruleFor, userCommands } from '../rules/resolve.js';
 import { UsageError } from '../system/usage-error.js';
-import { type Rule, type RuleBook, isIgnored } from '../rules/rule.js';
+import { type Rule, type RuleBook, isIgnored, monitorCommandOf, scriptOf } from '../rules/rule.js';
 import { longestStopMs } from '../rules/longest-stop.js';
 
 /** What `--check` prints, and whether there is any fault. */
@@ -41,10 +41,11 @@ function stepNames(script: HookFile): string[] {
 }
 
 function row(rule: Rule): readonly string[] {
+  const script = scriptOf(rule);
   return [
     rule.signal,
-    rule.script === null ? '-' : wordScript(rule.script),
-    rule.monitorCommand ?? '-',
+    script === null ? '-' : wordScript(script),
+    monitorCommandOf(rule) ?? '-',
     isIgnored(rule) ? '-' : String(rule.timeoutMs / 1000),
     rule.defaultAction,
     isIgnored(rule) ? 'ignored' : rule.source,
@@ -66,7 +67,10 @@ function listHooks(rules: readonly Rule[], book: RuleBook): Listed[] {
     else hooks.set(file.path, { file, runs: [runsOn] });
   };
   for (const which of arounds) for (const file of findAround(which, book.dirs).slice(0, 1)) add(file, which);
-  for (const { script, signal } of rules) if (script !== null) add(script, signal);
+  for (const rule of rules) {
+    const script = scriptOf(rule);
+    if (script !== null) add(script, rule.signal);
+  }
   const { user } = book.dirs;
   return [...hooks.values()].map(({ file, runs }) => ({
     path: file.path,
@@ -78,7 +82,7 @@ function listHooks(rules: readonly Rule[], book: RuleBook): Listed[] {
 
 function qemuFindings({ qemu, onDeath }: Config, book: RuleBook, env: NodeJS.ProcessEnv): Finding[] {
   if (qemu.length === 0) return [];
-  const { script } = ruleFor('SIGTERM', book);
+  const script = scriptOf(ruleFor('SIGTERM', book));
   const needsButton = script === null || (script.ours && basename(script.path) === 'powerdown');
   const findings: Finding[] = cautionsOf(qemu, onDeath, needsButton).map(({ words, what, mend, isFault }) => ({
     severity: isFault ? 'fault' : 'note',
@@ -165,17 +169,20 @@ export async function check(config: Config, book: RuleBook, env: NodeJS.ProcessE
 }
 
 function asJson(rules: readonly Rule[], hooks: readonly Listed[], findings: readonly Finding[]): string {
-  const lines: object[] = rules.map((rule) => ({
-    event: 'rule',
-    signal: rule.signal,
-    script: rule.script?.path ?? null,
-    ...(rule.script !== null && isDirectoryOfSteps(rule.script) ? { steps: stepNames(rule.script) } : {}),
-    monitorcommand: rule.monitorCommand,
-    timeout: rule.timeoutMs / 1000,
-    default: rule.defaultAction,
-    source: rule.source,
-    ignored: isIgnored(rule),
-  }));
+  const lines: object[] = rules.map((rule) => {
+    const script = scriptOf(rule);
+    return {
+      event: 'rule',
+      signal: rule.signal,
+      script: script?.path ?? null,
+      ...(script !== null && isDirectoryOfSteps(script) ? { steps: stepNames(script) } : {}),
+      monitorcommand: monitorCommandOf(rule),
+      timeout: rule.timeoutMs / 1000,
+      default: rule.defaultAction,
+      source: rule.source,
+      ignored: isIgnored(rule),
+    };
+  });
   for (const { path, runs, from, kind, target, about } of hooks)
     lines.push({ event: 'hook', hook: path, runs, from, kind, target, about });
   for (const { event, facts, severity, message, mend } of findings)

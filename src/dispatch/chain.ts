@@ -1,193 +1,192 @@
 import type { HookOutcome } from '../outcome/hook-outcome.js';
 import { isRunning } from '../outcome/run-state.js';
-import type { Rule } from '../rules/rule.js';
+import type { MonitorStage, Rule, Stage } from '../rules/rule.js';
 import type { SignalName } from '../signals/names.js';
 import { endIfWaitingIsUseless } from './default-action.js';
 import type { NextStageReason } from './messages.js';
 import { notice, noticeRepeats } from './notices.js';
 import { press } from './power-button.js';
-import type { Chain, Shutdown, Step } from './state.js';
+import { type Chain, type Shutdown, type Step, chainOf } from './state.js';
 
 export const longestReserveMs = 15_000;
 
-/** The command that presses the power button; what a rule says of it is pressed by qemu-trap's own way. */
-const powerButton = 'system_powerdown';
-
-export function isButton(command: string): boolean {
-  return command.trim() === powerButton;
-}
-
-/** The chain of `signal`, if one is on its way. */
-export function runOf(s: Step, signal: SignalName): Chain | undefined {
-  const { stop, runs } = s.state;
-  return stop?.rule.signal === signal ? stop : runs.get(signal);
-}
-
-export function startRun(s: Step, rule: Rule): void {
-  const { state, now } = s;
-  const run: Chain = {
+export function newChain(rule: Rule, now: number): Chain {
+  return {
     rule,
     since: now,
     deadline: now + rule.timeoutMs,
-    link: 'start',
-    again: 0,
+    at: 'start',
+    begun: 0,
+    repeats: 0,
     hasExited: false,
     isWantedAgain: false,
   };
-  state.runs.set(rule.signal, run);
-  if (state.monitorUp) startChain(s, run);
 }
 
-export function startShutdownChain(s: Step, stop: Shutdown): void {
-  if (!endIfWaitingIsUseless(s)) startChain(s, stop);
+/** Runs the rule of a signal that leaves the guest running. */
+export function runBeside(s: Step, rule: Rule): void {
+  const chain = newChain(rule, s.now);
+  s.state.chains.set(rule.signal, chain);
+  if (s.state.monitorUp) startChain(s, chain);
 }
 
-export function startChain(s: Step, run: Chain): void {
-  if (run.rule.script !== null) {
-    run.link = 'script';
-    s.actions.push({ do: 'run-hook', rule: run.rule, deadline: run.deadline });
-  } else {
-    startStage(s, run);
-  }
+export function startShutdownChain(s: Step, shutdown: Shutdown): void {
+  if (!endIfWaitingIsUseless(s)) startChain(s, shutdown);
 }
 
-/** The command that comes after the hook: the rule's own, once, and in a shutdown then the power button. */
-function nextCommand(s: Step, run: Chain): string | null {
-  const { rule } = run;
-  return run === s.state.stop && s.state.stop.commandSent && rule.monitorCommand !== null
-    ? powerButton
-    : rule.monitorCommand;
+export function startChain(s: Step, chain: Chain): void {
+  const [first] = chain.rule.stages;
+  beginStage(s, chain, first?.kind === 'hook' ? first : nextMonitorStage(s, chain));
 }
 
-/** Runs {@link nextCommand}. */
-function startStage(s: Step, run: Chain): void {
-  const command = nextCommand(s, run);
-  const { stop } = s.state;
-  if (command === null) {
-    run.link = 'wait';
+/** What comes after the hook, in turn; a shutdown comes back to the power button however often it is asked for. */
+function nextMonitorStage(s: Step, chain: Chain): MonitorStage | null {
+  const { stages } = chain.rule;
+  const isOfMonitor = (stage: Stage): stage is MonitorStage => stage.kind !== 'hook';
+  const isButton = (stage: Stage): stage is MonitorStage => stage.kind === 'power-button';
+  const next = stages.slice(chain.begun).find(isOfMonitor);
+  return next ?? (chain === s.state.shutdown ? stages.find(isButton) : null) ?? null;
+}
+
+function beginStage(s: Step, chain: Chain, stage: Stage | null): void {
+  if (stage === null) {
+    chain.at = 'guest';
     return;
   }
-  run.link = 'command';
-  if (run === stop) stop.commandSent = true;
-  if (!isButton(command)) s.actions.push({ do: 'command', signal: run.rule.signal, command });
-  else if (run !== stop)
-    s.actions.push({ do: 'press', signal: run.rule.signal, isRunning: isRunning(s.state.evidence.runState) });
-  else {
-    stop.buttonAsked = true;
-    press(s, stop);
+  chain.at = stage.kind;
+  chain.begun = chain.rule.stages.indexOf(stage) + 1;
+  const { shutdown, evidence } = s.state;
+  const { signal } = chain.rule;
+  switch (stage.kind) {
+    case 'hook':
+      s.effects.push({ do: 'run-hook', signal, script: stage.script, deadline: chain.deadline });
+      return;
+    case 'command':
+      s.effects.push({ do: 'command', signal, line: stage.line });
+      return;
+    case 'power-button':
+      if (chain === shutdown) press(s, shutdown);
+      else s.effects.push({ do: 'press', signal, isRunning: isRunning(evidence.runState) });
   }
 }
 
-export function startNextStage(s: Step, run: Chain, because: NextStageReason): void {
-  const command = nextCommand(s, run);
-  if (command !== null) notice(s, { event: 'next-link', signal: run.rule.signal, command, because });
-  startStage(s, run);
+export function startNextStage(s: Step, chain: Chain, because: NextStageReason): void {
+  const stage = nextMonitorStage(s, chain);
+  if (stage !== null) notice(s, { event: 'next-link', signal: chain.rule.signal, stage, because });
+  beginStage(s, chain, stage);
+}
+
+/** True if the rule has a power button, and qemu-trap has not pressed it for this shutdown. */
+function isButtonAhead({ rule, begun }: Shutdown): boolean {
+  return rule.stages.slice(begun).some(({ kind }) => kind === 'power-button');
 }
 
 export function onHookEnd(s: Step, signal: SignalName, outcome: HookOutcome): void {
-  const { state } = s;
-  const run = runOf(s, signal);
-  if (run?.link !== 'script') return;
-  run.hasExited = false;
-  const stopping = run === state.stop;
-  if (state.end !== null) {
-    if (!stopping) finishChain(s, run);
+  const { shutdown, termination } = s.state;
+  const chain = chainOf(s.state, signal);
+  if (chain?.at !== 'hook') return;
+  chain.hasExited = false;
+  if (termination !== null) {
+    if (chain !== shutdown) finishChain(s, chain);
     return;
   }
   switch (outcome.kind) {
     case 'done':
-      run.link = 'wait';
-      if (!stopping) finishChain(s, run);
-      else if (!endIfWaitingIsUseless(s) && state.stop?.reserveCame) startReserve(s, state.stop);
+      chain.at = 'guest';
+      if (chain !== shutdown) finishChain(s, chain);
+      else if (!endIfWaitingIsUseless(s) && shutdown.reserveCame) startReserve(s, shutdown);
       return;
     case 'not-now':
       notice(s, { event: 'dropped', signal });
-      finishChain(s, run);
+      finishChain(s, chain);
       return;
     case 'failed':
-      if (stopping && endIfWaitingIsUseless(s)) return;
+      if (chain === shutdown && endIfWaitingIsUseless(s)) return;
       // A chain that would shut the guest down on a failure does not run beside a shutdown.
-      if (!stopping && (state.stop !== null || run.rule.monitorCommand === null)) {
+      if (chain !== shutdown && (shutdown !== null || nextMonitorStage(s, chain) === null)) {
         notice(s, { event: 'failed', signal });
-        finishChain(s, run);
+        finishChain(s, chain);
         return;
       }
-      startNextStage(s, run, 'hook-failed');
+      startNextStage(s, chain, 'hook-failed');
       return;
   }
 }
 
+/** @param isPress QEMU has answered a press of the power button, and not a command of the rule */
 export function onCommandEnd(s: Step, signal: SignalName, ok: boolean, isPress: boolean): void {
-  const run = runOf(s, signal);
-  if (run?.link !== 'command') return;
-  const { stop, end } = s.state;
-  if (run !== stop) {
+  const { shutdown, termination } = s.state;
+  const chain = chainOf(s.state, signal);
+  if (chain?.at !== (isPress ? 'power-button' : 'command')) return;
+  if (chain !== shutdown) {
     if (!ok) notice(s, { event: 'failed', signal });
-    finishChain(s, run);
-  } else if (!isPress && end === null && !stop.buttonAsked) {
+    finishChain(s, chain);
+  } else if (!isPress && termination === null) {
     // Whatever it was meant to do, the guest is still there.
-    stop.link = 'wait';
-    if (!ok) startNextStage(s, stop, 'command-failed');
-    else if (stop.reserveCame && !stop.powerdown) startNextStage(s, stop, 'command-done');
+    shutdown.at = 'guest';
+    if (!ok) startNextStage(s, shutdown, 'command-failed');
+    else if (shutdown.reserveCame && !shutdown.isPressed) startNextStage(s, shutdown, 'command-done');
   }
 }
 
-/** The run is over, and QEMU stays. */
-function finishChain(s: Step, run: Chain): void {
-  const { signal } = run.rule;
-  noticeRepeats(s, run);
-  if (run === s.state.stop) {
-    s.state.stop = null;
+/** The chain is over, and QEMU stays. */
+function finishChain(s: Step, chain: Chain): void {
+  const { state } = s;
+  noticeRepeats(s, chain);
+  if (chain === state.shutdown) {
+    state.shutdown = null;
     return;
   }
-  s.state.runs.delete(signal);
-  if (run.isWantedAgain && s.state.stop === null && s.state.end === null) startRun(s, run.rule);
+  state.chains.delete(chain.rule.signal);
+  if (chain.isWantedAgain && state.shutdown === null && state.termination === null) runBeside(s, chain.rule);
 }
 
 export function onReset(s: Step, byGuest: boolean): void {
-  const { stop, end } = s.state;
-  if (stop === null || end !== null) return;
+  const { shutdown, termination, limits } = s.state;
+  if (shutdown === null || termination !== null) return;
   // The press that went before is forgotten with the guest that heard it.
-  stop.powerdown = false;
-  stop.isPressing = false;
-  if (stop.presses > 0) {
-    // Once it is back, or now where the deadline would come before that.
-    const whenBack = s.now + (s.state.limits.pressGaps.at(-1) ?? longestReserveMs);
-    stop.nextPressAt = Math.min(stop.nextPressAt, whenBack < stop.deadline ? whenBack : s.now);
-  } else if (stop.link === 'script' && stop.reserveCame) {
-    startReserve(s, stop);
-  } else if (stop.link === 'wait' && (byGuest || stop.reserveCame) && !stop.buttonAsked) {
-    startNextStage(s, stop, 'guest-reset');
+  shutdown.isPressed = false;
+  shutdown.isPressing = false;
+  if (shutdown.presses > 0) {
+    // Once it is back, or now if the deadline would come before that.
+    const whenBack = s.now + (limits.pressGaps.at(-1) ?? longestReserveMs);
+    shutdown.nextPressAt = Math.min(shutdown.nextPressAt, whenBack < shutdown.deadline ? whenBack : s.now);
+  } else if (shutdown.at === 'hook' && shutdown.reserveCame) {
+    startReserve(s, shutdown);
+  } else if (shutdown.at === 'guest' && (byGuest || shutdown.reserveCame) && isButtonAhead(shutdown)) {
+    startNextStage(s, shutdown, 'guest-reset');
   }
 }
 
 /** The last quarter of the time: it belongs to the power button. */
-export function startReserve(s: Step, stop: Shutdown): void {
-  const isFirst = !stop.reserveCame;
-  stop.reserveCame = true;
-  if (stop.powerdown) {
-    // Whoever pressed it may still be at work, and has until the deadline. One press more, if more than one is asked for.
-    if (isFirst && s.state.limits.pressGaps.length > 0) press(s, stop);
+export function startReserve(s: Step, shutdown: Shutdown): void {
+  const isFirst = !shutdown.reserveCame;
+  shutdown.reserveCame = true;
+  if (shutdown.isPressed) {
+    // The hook that pressed it may still be at work, until the deadline. One press more, if more than one is asked for.
+    if (isFirst && s.state.limits.pressGaps.length > 0) press(s, shutdown);
     return;
   }
-  if (stop.buttonAsked) return;
-  const timedOut = stop.link === 'script';
-  if (timedOut) s.actions.push({ do: 'end-hook', signal: stop.rule.signal });
-  const { monitorCommand } = stop.rule;
-  const commandCame = stop.commandSent && monitorCommand !== null && !isButton(monitorCommand);
-  startNextStage(s, stop, timedOut ? 'hook-timeout' : commandCame ? 'command-done' : 'reserve');
+  if (!isButtonAhead(shutdown)) return;
+  const { signal, stages } = shutdown.rule;
+  const timedOut = shutdown.at === 'hook';
+  if (timedOut) s.effects.push({ do: 'end-hook', signal });
+  const commandCame = stages.slice(0, shutdown.begun).some(({ kind }) => kind === 'command');
+  startNextStage(s, shutdown, timedOut ? 'hook-timeout' : commandCame ? 'command-done' : 'reserve');
 }
 
-export function endOverdue(s: Step, run: Chain): void {
-  const { signal, monitorCommand } = run.rule;
-  const hadScript = run.link === 'script';
-  if (hadScript) s.actions.push({ do: 'end-hook', signal });
-  if (hadScript && monitorCommand !== null && s.state.stop === null && s.state.end === null) {
-    const late: Chain = { ...run, deadline: s.now + s.state.limits.killAfterMs };
-    s.state.runs.set(signal, late);
-    startNextStage(s, late, 'hook-timeout');
+/** The time of a signal that leaves the guest running is up. */
+export function endOverdue(s: Step, chain: Chain): void {
+  const { state } = s;
+  const { signal } = chain.rule;
+  const timedOut = chain.at === 'hook';
+  if (timedOut) s.effects.push({ do: 'end-hook', signal });
+  const isAlone = state.shutdown === null && state.termination === null;
+  if (timedOut && isAlone && nextMonitorStage(s, chain) !== null) {
+    chain.deadline = s.now + state.limits.killAfterMs;
+    startNextStage(s, chain, 'hook-timeout');
     return;
   }
-  notice(s, { event: hadScript ? 'failed' : 'command-timeout', signal });
-  finishChain(s, run);
+  notice(s, { event: timedOut ? 'failed' : 'command-timeout', signal });
+  finishChain(s, chain);
 }

@@ -11,31 +11,37 @@ const abandonAfterMs = 30_000;
 export function endIfWaitingIsUseless(s: Step): boolean {
   const { state } = s;
   const cause = uselessToWait(state.evidence.runState);
-  if (cause === null || state.stop === null || state.end !== null || !state.monitorUp) return false;
+  if (cause === null || state.shutdown === null || state.termination !== null || !state.monitorUp) return false;
   takeDefaultAction(s, cause);
   return true;
 }
 
 export function takeDefaultAction(s: Step, cause: EndCause): void {
-  const { state, now } = s;
-  const { stop } = state;
-  if (stop === null || state.end !== null) return;
-  const action = cause !== 'powered-off' && stop.rule.defaultAction === 'kill' ? 'kill' : 'quit';
-  endHookForGood(s, stop);
-  stop.nextPressAt = Infinity;
-  noticeRepeats(s, stop);
-  state.end = { action, cause, killAt: now + state.limits.killAfterMs, killed: false, abandonAt: Infinity };
-  if (cause !== 'powered-off') notice(s, { event: 'default-action', signal: stop.rule.signal, action, cause });
-  if (action === 'kill') killQemu(s, state.end);
-  else s.actions.push({ do: 'quit' });
+  const { state } = s;
+  const { shutdown } = state;
+  if (shutdown === null || state.termination !== null) return;
+  const action = cause !== 'powered-off' && shutdown.rule.defaultAction === 'kill' ? 'kill' : 'quit';
+  endHookForGood(s, shutdown);
+  shutdown.nextPressAt = Infinity;
+  noticeRepeats(s, shutdown);
+  const termination = newTermination(s, action, cause);
+  state.termination = termination;
+  if (cause !== 'powered-off') notice(s, { event: 'default-action', signal: shutdown.rule.signal, action, cause });
+  if (action === 'kill') killQemu(s, termination);
+  else s.effects.push({ do: 'quit' });
 }
 
-export function killQemu(s: Step, end: Termination): void {
-  end.killed = true;
-  end.abandonAt = s.now + abandonAfterMs;
-  if (end.action === 'none') notice(s, { event: 'exit-hangs', afterMs: s.state.limits.killAfterMs });
-  else if (end.action !== 'kill') notice(s, { event: 'kill', cause: end.cause });
-  s.actions.push({ do: 'kill' });
+function newTermination({ state, now }: Step, action: Termination['action'], cause: EndCause): Termination {
+  return { action, cause, killAt: now + state.limits.killAfterMs, killed: false, abandonAt: Infinity };
+}
+
+export function killQemu(s: Step, termination: Termination): void {
+  const { action, cause } = termination;
+  termination.killed = true;
+  termination.abandonAt = s.now + abandonAfterMs;
+  if (action === 'none') notice(s, { event: 'exit-hangs', afterMs: s.state.limits.killAfterMs });
+  else if (action !== 'kill') notice(s, { event: 'kill', cause });
+  s.effects.push({ do: 'kill' });
 }
 
 /**
@@ -43,34 +49,32 @@ export function killQemu(s: Step, end: Termination): void {
  * main thread takes them down, and QEMU 10.0 crashes on that. It has the time to kill to flush its disks.
  */
 export function onExit(s: Step): void {
-  const { state, now } = s;
-  const { stop, end } = state;
-  if (stop !== null) {
-    stop.nextPressAt = Infinity;
-    endHookForGood(s, stop);
-    noticeRepeats(s, stop);
+  const { state } = s;
+  const { shutdown } = state;
+  if (shutdown !== null) {
+    shutdown.nextPressAt = Infinity;
+    endHookForGood(s, shutdown);
+    noticeRepeats(s, shutdown);
   }
-  if (end !== null) return;
-  const cause = guestEnded(state.evidence) ? 'powered-off' : 'going';
-  state.end = { action: 'none', cause, killAt: now + state.limits.killAfterMs, killed: false, abandonAt: Infinity };
+  state.termination ??= newTermination(s, 'none', guestEnded(state.evidence) ? 'powered-off' : 'going');
 }
 
 /** QEMU stays after its guest's end (-no-shutdown): in a shutdown it is told to quit, else it is as it was asked to be. */
 export function onStay(s: Step): void {
   const { state, now } = s;
-  const { stop, end } = state;
-  if (end?.action !== 'none' || end.killed) return;
-  if (stop === null) {
-    state.end = null;
+  const { shutdown, termination } = state;
+  if (termination?.action !== 'none' || termination.killed) return;
+  if (shutdown === null) {
+    state.termination = null;
     return;
   }
-  end.action = 'quit';
-  end.killAt = now + state.limits.killAfterMs;
-  s.actions.push({ do: 'quit' });
+  termination.action = 'quit';
+  termination.killAt = now + state.limits.killAfterMs;
+  s.effects.push({ do: 'quit' });
 }
 
 /** No hook has anything to say to a QEMU that exits in a shutdown, or is about to be told to; that of the shutdown ends. */
-function endHookForGood(s: Step, { link, rule: { signal } }: Shutdown): void {
-  s.actions.push({ do: 'silence-hooks' });
-  if (link === 'script') s.actions.push({ do: 'end-hook', signal });
+function endHookForGood(s: Step, { at, rule: { signal } }: Shutdown): void {
+  s.effects.push({ do: 'silence-hooks' });
+  if (at === 'hook') s.effects.push({ do: 'end-hook', signal });
 }

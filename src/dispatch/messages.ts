@@ -1,7 +1,8 @@
 import type { EndCause } from '../outcome/end-cause.js';
 import type { QemuEvent } from '../outcome/evidence.js';
 import type { HookOutcome } from '../outcome/hook-outcome.js';
-import type { Rule } from '../rules/rule.js';
+import type { HookFile } from '../hook/find.js';
+import type { MonitorStage, Rule } from '../rules/rule.js';
 import type { SignalName } from '../signals/names.js';
 
 export type Input =
@@ -30,7 +31,7 @@ export type NextStageReason =
   | 'reserve'
   | 'guest-reset';
 
-/** What is told to the log; log.ts words it. */
+/** What the log tells; vm/log-lines.ts has the words. */
 export type Notice =
   | {
       readonly event: 'shutdown';
@@ -48,7 +49,7 @@ export type Notice =
   | {
       readonly event: 'next-link';
       readonly signal: SignalName;
-      readonly command: string;
+      readonly stage: MonitorStage;
       readonly because: NextStageReason;
     }
   | { readonly event: 'failed'; readonly signal: SignalName }
@@ -64,15 +65,16 @@ export type Notice =
   | { readonly event: 'exit-hangs'; readonly afterMs: number }
   | { readonly event: 'abandoned' };
 
-export type Action =
-  | { readonly do: 'run-hook'; readonly rule: Rule; readonly deadline: number }
+/** What is to be done. */
+export type Effect =
+  | { readonly do: 'run-hook'; readonly signal: SignalName; readonly script: HookFile; readonly deadline: number }
   | { readonly do: 'end-hook'; readonly signal: SignalName }
   /** Ask QEMU for its run state, and give it in as `run-state`. */
   | { readonly do: 'ask-run-state' }
   /** No hook may write to its monitor any more. */
   | { readonly do: 'silence-hooks' }
-  /** Run the rule's monitor command. */
-  | { readonly do: 'command'; readonly signal: SignalName; readonly command: string }
+  /** Run the monitor command of the rule. */
+  | { readonly do: 'command'; readonly signal: SignalName; readonly line: string }
   /** Press the power button, of a guest made to hear it; `isRunning`: nothing has to be asked first. */
   | { readonly do: 'press'; readonly signal: SignalName; readonly isRunning: boolean }
   /** Let a guest go on that stands still though its button was pressed. */
@@ -80,5 +82,4 @@ export type Action =
   | { readonly do: 'quit' }
   | { readonly do: 'kill' }
   /** Not even SIGKILL ended QEMU in time: stop waiting for it. */
-  | { readonly do: 'abandon' }
-  | { readonly do: 'tell'; readonly notice: Notice };
+  | { readonly do: 'abandon' };

@@ -5,25 +5,25 @@ import type { Chain, Step } from './state.js';
 const quietMs = 1_000;
 
 export function notice(s: Step, what: Notice): void {
-  s.actions.push({ do: 'tell', notice: what });
+  s.notices.push(what);
 }
 
 export function noticeOnce(s: Step, signal: SignalName, event: 'stands' | 'refused'): void {
-  const { stop } = s.state;
-  if (stop === null || stop.told.has(signal) || stop.rule.signal === signal) return;
-  s.state.stop = { ...stop, told: new Set([...stop.told, signal]) };
-  notice(s, { event, signal, first: stop.rule.signal });
+  const { shutdown } = s.state;
+  if (shutdown === null || shutdown.noticed.has(signal) || shutdown.rule.signal === signal) return;
+  shutdown.noticed.add(signal);
+  notice(s, { event, signal, first: shutdown.rule.signal });
 }
 
-export function noticeRepeats(s: Step, run: Chain): void {
-  if (run.again > 0) notice(s, { event: 'coalesced', signal: run.rule.signal, times: run.again });
-  run.again = 0;
+export function noticeRepeats(s: Step, chain: Chain): void {
+  if (chain.repeats > 0) notice(s, { event: 'coalesced', signal: chain.rule.signal, times: chain.repeats });
+  chain.repeats = 0;
 }
 
 export function noticeCounts(s: Step): void {
-  const { stop, runs, ignored } = s.state;
-  if (stop !== null) noticeRepeats(s, stop);
-  for (const run of runs.values()) noticeRepeats(s, run);
+  const { shutdown, chains, ignored } = s.state;
+  if (shutdown !== null) noticeRepeats(s, shutdown);
+  for (const chain of chains.values()) noticeRepeats(s, chain);
   for (const [signal, { more }] of ignored) if (more > 0) notice(s, { event: 'ignored', signal, times: more });
   ignored.clear();
 }

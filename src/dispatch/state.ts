@@ -1,21 +1,26 @@
 import type { EndCause } from '../outcome/end-cause.js';
 import { type Evidence, noEvidence } from '../outcome/evidence.js';
-import type { Rule } from '../rules/rule.js';
+import type { Rule, Stage } from '../rules/rule.js';
 import type { SignalName } from '../signals/names.js';
-import type { Action } from './messages.js';
+import type { Effect, Notice } from './messages.js';
 import type { PressGaps } from './press-gaps.js';
 
-/** What is in progress. `start`: QEMU has still to say how its guest is. `wait`: the chain has done what it could. */
-type Stage = 'start' | 'script' | 'command' | 'wait';
+/**
+ * What a chain is at. `start`: QEMU has still to say how its guest is. `guest`: the stages have done what they could,
+ * and the guest has to do the rest.
+ */
+type Progress = 'start' | Stage['kind'] | 'guest';
 
-/** One signal's chain on its way. */
+/** The stages of one signal's rule, on their way. */
 export interface Chain {
   readonly rule: Rule;
   readonly since: number;
   deadline: number;
-  link: Stage;
+  at: Progress;
+  /** How many stages of the rule have begun, or were passed over. */
+  begun: number;
   /** How often the same signal came again meanwhile. */
-  again: number;
+  repeats: number;
   /** The hook has been reaped: what comes now comes after it, and nothing stood for it. */
   hasExited: boolean;
   /** The signal has come again since then. */
@@ -24,29 +29,26 @@ export interface Chain {
 
 /** The shutdown: one at a time. */
 export interface Shutdown extends Chain {
-  /** From here on the time belongs to the last link. */
+  /** From here on the time belongs to the power button. */
   reserveAt: number;
   reserveCame: boolean;
-  /** The monitor command of the rule was sent; or it has none, besides the button. */
-  commandSent: boolean;
-  /** qemu-trap has asked for a press; or the rule has no button. */
-  buttonAsked: boolean;
-  /** When the last fact came: a second ago at the most, unless this process stood still. */
+  /** When the last input came: a second ago at the most, unless this process stood still. */
   seenAt: number;
   /** By how much the deadline was moved for that, in milliseconds. */
   lostMs: number;
   /** The button was pressed since the signal, and since the guest's last reset. */
-  powerdown: boolean;
-  /** Presses, by whomever; one of qemu-trap's own counts from its request on. */
+  isPressed: boolean;
+  /** Presses, whoever made them; one of qemu-trap's own counts from its request on. */
   presses: number;
-  /** qemu-trap has asked for a press that QEMU has not told of yet. */
+  /** qemu-trap has asked for a press, and no POWERDOWN has come since. */
   isPressing: boolean;
   nextPressAt: number;
   ctrlCAt: number | null;
-  /** Other signals that came meanwhile: told once each. */
-  readonly told: ReadonlySet<SignalName>;
+  /** Other signals that came meanwhile: one notice each. */
+  readonly noticed: Set<SignalName>;
 }
 
+/** QEMU is on its way out, and has until `killAt`. */
 export interface Termination {
   /** `none`: QEMU has said that it exits (SHUTDOWN), and is left alone. */
   action: 'none' | 'quit' | 'kill';
@@ -56,6 +58,7 @@ export interface Termination {
   abandonAt: number;
 }
 
+/** An ignored signal that was logged, and how often it has come since. */
 interface IgnoredCount {
   readonly until: number;
   readonly more: number;
@@ -65,10 +68,11 @@ export interface State {
   readonly limits: Limits;
   monitorUp: boolean;
   evidence: Evidence;
-  stop: Shutdown | null;
-  end: Termination | null;
-  readonly runs: Map<SignalName, Chain>;
-  /** Ignored signals told of in the last second, with those since that are still to be told. */
+  shutdown: Shutdown | null;
+  termination: Termination | null;
+  /** Of the signals that leave the guest running. */
+  readonly chains: Map<SignalName, Chain>;
+  /** Of the last second. */
   readonly ignored: Map<SignalName, IgnoredCount>;
 }
 
@@ -78,38 +82,49 @@ export interface Limits {
   readonly pressGaps: PressGaps;
 }
 
-/** How often a fact comes in a shutdown, be it only the time. */
+/** How often an input comes in a shutdown, be it only the time. */
 const heartbeatMs = 1_000;
 
 export function initialState(limits: Limits): State {
-  return { limits, monitorUp: false, evidence: noEvidence, stop: null, end: null, runs: new Map(), ignored: new Map() };
+  return {
+    limits,
+    monitorUp: false,
+    evidence: noEvidence,
+    shutdown: null,
+    termination: null,
+    chains: new Map(),
+    ignored: new Map(),
+  };
 }
 
-/** When {@link step} wants a `tick`, on the same clock as its `now`; Infinity where it waits for nothing. */
-export function nextTick(state: State): number {
+/** When {@link step} wants a `tick`, on the same clock as its `now`; Infinity if it waits for nothing. */
+export function nextTick({ shutdown, termination, chains, ignored, monitorUp }: State): number {
   const times: number[] = [];
-  const { stop, end } = state;
-  if (end !== null) times.push(end.killed ? end.abandonAt : end.killAt);
-  else if (stop !== null) {
-    times.push(stop.deadline, stop.nextPressAt, stop.seenAt + heartbeatMs);
-    if (!stop.reserveCame && state.monitorUp) times.push(stop.reserveAt);
+  if (termination !== null) times.push(termination.killed ? termination.abandonAt : termination.killAt);
+  else if (shutdown !== null) {
+    times.push(shutdown.deadline, shutdown.nextPressAt, shutdown.seenAt + heartbeatMs);
+    if (!shutdown.reserveCame && monitorUp) times.push(shutdown.reserveAt);
   }
-  for (const run of state.runs.values()) times.push(run.deadline);
-  for (const ignored of state.ignored.values()) times.push(ignored.until);
+  for (const chain of chains.values()) times.push(chain.deadline);
+  for (const { until } of ignored.values()) times.push(until);
   return Math.min(Infinity, ...times);
 }
 
-/** Which link of `signal`'s chain is in progress; `null` where none is. */
-export function stageOf(state: State, signal: SignalName): Stage | null {
-  if (state.end !== null) return null;
-  const run = state.stop?.rule.signal === signal ? state.stop : state.runs.get(signal);
-  return run?.link ?? null;
+/** The chain of `signal`, if one is on its way. */
+export function chainOf({ shutdown, chains }: State, signal: SignalName): Chain | undefined {
+  return shutdown?.rule.signal === signal ? shutdown : chains.get(signal);
 }
 
-/** One step of the core: a copy of the state that nobody else has seen, and what is decided in it. */
+/** True if a hook of `signal` is wanted now. */
+export function isAtHook(state: State, signal: SignalName): boolean {
+  return state.termination === null && chainOf(state, signal)?.at === 'hook';
+}
+
+/** One step of the core: a copy of the state, for this step to change, and what is decided in it. */
 export interface Step {
   readonly state: State;
-  readonly actions: Action[];
-  /** On the clock of the facts, in milliseconds. */
+  readonly effects: Effect[];
+  readonly notices: Notice[];
+  /** On the clock of the inputs, in milliseconds. */
   readonly now: number;
 }

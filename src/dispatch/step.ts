@@ -1,73 +1,68 @@
 import { type QemuEvent, guestEnded, isExiting, withEvent, withRunState } from '../outcome/evidence.js';
 import {
-  runOf,
-  startShutdownChain,
+  endOverdue,
+  onCommandEnd,
+  onHookEnd,
+  onReset,
   startChain,
   startNextStage,
-  onHookEnd,
-  onCommandEnd,
-  onReset,
   startReserve,
-  endOverdue,
+  startShutdownChain,
 } from './chain.js';
 import { endIfWaitingIsUseless, takeDefaultAction, killQemu, onExit, onStay } from './default-action.js';
-import type { Action, Input } from './messages.js';
+import type { Effect, Input, Notice } from './messages.js';
 import { notice, noticeCounts } from './notices.js';
 import { onSignal } from './on-signal.js';
 import { press, onPressed, letGuestGoOn } from './power-button.js';
-import type { State, Shutdown, Step } from './state.js';
+import { type Shutdown, type State, type Step, type Termination, chainOf } from './state.js';
 
 /*
- * What each signal does in each state, and what follows from it. Pure: facts come in with their time, decisions go
- * out as actions; nothing here waits, reads a clock or touches a process. vm/vm.ts does what the actions say.
+ * What each signal does in each state, and what follows from it. Pure: inputs come in with their time, decisions go out
+ * as effects and notices; nothing here waits, reads a clock or touches a process. vm/vm.ts carries the effects out.
  */
 
 /** A longer gap is time in which this process, or its whole container, stood still. */
 const longestGapMs = 2_000;
 
 /**
- * Takes one fact in.
- * @param now the time of the fact, in milliseconds on a clock that never goes back
+ * Takes one input in.
+ * @param now the time of the input, in milliseconds on a clock that never goes back
  */
-export function step(before: State, input: Input, now: number): { state: State; actions: Action[] } {
+export function step(
+  before: State,
+  input: Input,
+  now: number,
+): { readonly state: State; readonly effects: readonly Effect[]; readonly notices: readonly Notice[] } {
   const state: State = {
     ...before,
-    stop: before.stop && { ...before.stop },
-    end: before.end && { ...before.end },
-    runs: new Map([...before.runs].map(([signal, run]) => [signal, { ...run }])),
+    shutdown: before.shutdown && { ...before.shutdown, noticed: new Set(before.shutdown.noticed) },
+    termination: before.termination && { ...before.termination },
+    chains: new Map([...before.chains].map(([signal, chain]) => [signal, { ...chain }])),
     ignored: new Map(before.ignored),
   };
-  const actions: Action[] = [];
-  take({ state, actions, now }, input);
-  return { state, actions };
+  const s: Step = { state, effects: [], notices: [], now };
+  take(s, input);
+  return s;
 }
 
 function take(s: Step, input: Input): void {
   const { state } = s;
-  if (state.stop !== null) regainLostTime(s, state.stop);
+  if (state.shutdown !== null) regainLostTime(s, state.shutdown);
   switch (input.kind) {
     case 'signal':
       return onSignal(s, input.rule, input.times, input.atTerminal);
     case 'monitor-up':
-      state.monitorUp = true;
-      state.evidence = withRunState(state.evidence, input.runState);
-      if (state.end !== null) return;
-      if (state.stop?.link === 'start') startShutdownChain(s, state.stop);
-      for (const run of state.runs.values()) if (run.link === 'start') startChain(s, run);
-      return;
+      return onMonitorUp(s, input.runState);
     case 'run-state':
-      state.evidence = withRunState(state.evidence, input.runState);
-      if (state.stop?.link === 'start' && state.monitorUp && state.end === null) startShutdownChain(s, state.stop);
-      else if (!endIfWaitingIsUseless(s) && state.stop?.powerdown && state.end === null) letGuestGoOn(s, state.stop);
-      return;
+      return onRunState(s, input.runState);
     case 'powerdown':
-      if (state.stop !== null && state.end === null) onPressed(s, state.stop);
+      if (state.shutdown !== null && state.termination === null) onPressed(s, state.shutdown);
       return;
     case 'qemu':
       return onQemuEvent(s, input.event);
     case 'hook-exit': {
-      const run = runOf(s, input.signal);
-      if (run?.link === 'script') run.hasExited = true;
+      const chain = chainOf(state, input.signal);
+      if (chain?.at === 'hook') chain.hasExited = true;
       return;
     }
     case 'hook-end':
@@ -81,11 +76,29 @@ function take(s: Step, input: Input): void {
   }
 }
 
+function onMonitorUp(s: Step, runState: string): void {
+  const { state } = s;
+  state.monitorUp = true;
+  state.evidence = withRunState(state.evidence, runState);
+  if (state.termination !== null) return;
+  if (state.shutdown?.at === 'start') startShutdownChain(s, state.shutdown);
+  for (const chain of state.chains.values()) if (chain.at === 'start') startChain(s, chain);
+}
+
+function onRunState(s: Step, runState: string): void {
+  const { state } = s;
+  const { shutdown, termination } = state;
+  state.evidence = withRunState(state.evidence, runState);
+  if (shutdown?.at === 'start' && state.monitorUp && termination === null) startShutdownChain(s, shutdown);
+  else if (!endIfWaitingIsUseless(s) && shutdown?.isPressed && termination === null) letGuestGoOn(s, shutdown);
+}
+
 function onQemuEvent(s: Step, event: QemuEvent): void {
   const { state } = s;
   const before = state.evidence;
   // A hook that restarts its guest, and was overtaken by a shutdown, brings nobody back for longer than QEMU needs to quit.
-  const isOver = state.end !== null && state.end.action !== 'none' && guestEnded(before);
+  const { termination } = state;
+  const isOver = termination !== null && termination.action !== 'none' && guestEnded(before);
   if (isOver && (event.event === 'RESET' || event.event === 'RESUME')) return;
   state.evidence = withEvent(before, event);
   const [exited, exits] = [isExiting(before), isExiting(state.evidence)];
@@ -104,49 +117,52 @@ function onQemuEvent(s: Step, event: QemuEvent): void {
  */
 function onReturn(s: Step): boolean {
   const { state } = s;
-  if (state.end?.action !== 'none' || state.end.killed) return false;
-  state.end = null;
+  if (state.termination?.action !== 'none' || state.termination.killed) return false;
+  state.termination = null;
   // What brought it back is not what the shutdown asked for.
-  if (state.stop !== null) startNextStage(s, state.stop, 'guest-reset');
+  if (state.shutdown !== null) startNextStage(s, state.shutdown, 'guest-reset');
   return true;
 }
 
 /** Time in which nothing of this process ran is not the guest's: the deadline moves by it, and the reserve with it. */
-function regainLostTime(s: Step, stop: Shutdown): void {
+function regainLostTime(s: Step, shutdown: Shutdown): void {
   const { now } = s;
-  const gap = now - stop.seenAt;
-  stop.seenAt = now;
+  const gap = now - shutdown.seenAt;
+  shutdown.seenAt = now;
   // A QEMU that exits is waited for without a heartbeat.
-  if (gap <= longestGapMs || s.state.end !== null) return;
-  const ms = Math.min(gap, stop.rule.timeoutMs - stop.lostMs);
+  if (gap <= longestGapMs || s.state.termination !== null) return;
+  const ms = Math.min(gap, shutdown.rule.timeoutMs - shutdown.lostMs);
   if (ms <= 0) return;
-  const reserveMs = stop.deadline - stop.reserveAt;
-  stop.lostMs += ms;
-  stop.deadline += ms;
-  stop.reserveAt = stop.deadline - reserveMs;
-  notice(s, { event: 'lost-time', signal: stop.rule.signal, ms });
+  const reserveMs = shutdown.deadline - shutdown.reserveAt;
+  shutdown.lostMs += ms;
+  shutdown.deadline += ms;
+  shutdown.reserveAt = shutdown.deadline - reserveMs;
+  notice(s, { event: 'lost-time', signal: shutdown.rule.signal, ms });
 }
 
 function onTick(s: Step): void {
   const { state, now } = s;
-  const { end, stop } = state;
-  if (end !== null) {
-    if (!end.killed && now >= end.killAt) killQemu(s, end);
-    else if (end.killed && now >= end.abandonAt) {
-      end.abandonAt = Infinity;
-      notice(s, { event: 'abandoned' });
-      s.actions.push({ do: 'abandon' });
-    }
-  } else if (stop !== null) {
-    // In this order: a tick that comes late still gives the last link its turn.
-    if (now >= stop.reserveAt && !stop.reserveCame && state.monitorUp) startReserve(s, stop);
-    if (now >= stop.deadline) takeDefaultAction(s, 'deadline');
-    else if (now >= stop.nextPressAt) press(s, stop);
+  const { shutdown, termination } = state;
+  if (termination !== null) onTickOfTermination(s, termination);
+  else if (shutdown !== null) {
+    // In this order: a tick that comes late still gives the last stage its turn.
+    if (now >= shutdown.reserveAt && !shutdown.reserveCame && state.monitorUp) startReserve(s, shutdown);
+    if (now >= shutdown.deadline) takeDefaultAction(s, 'deadline');
+    else if (now >= shutdown.nextPressAt) press(s, shutdown);
   }
-  for (const run of [...state.runs.values()]) if (now >= run.deadline) endOverdue(s, run);
+  for (const chain of [...state.chains.values()]) if (now >= chain.deadline) endOverdue(s, chain);
   for (const [signal, ignored] of state.ignored) {
     if (now < ignored.until) continue;
     state.ignored.delete(signal);
     if (ignored.more > 0) notice(s, { event: 'ignored', signal, times: ignored.more });
+  }
+}
+
+function onTickOfTermination(s: Step, termination: Termination): void {
+  if (!termination.killed && s.now >= termination.killAt) killQemu(s, termination);
+  else if (termination.killed && s.now >= termination.abandonAt) {
+    termination.abandonAt = Infinity;
+    notice(s, { event: 'abandoned' });
+    s.effects.push({ do: 'abandon' });
   }
 }

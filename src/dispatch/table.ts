@@ -6,28 +6,28 @@ type Reaction =
   | 'run'
   /** The same signal is being served: one run stands for both. */
   | 'coalesce'
-  /** A shutdown is under way: the first one's hook and deadline stand. */
-  | 'stands'
+  /** A shutdown is under way: the first one's hook and deadline are kept. */
+  | 'keep-first'
   /** Nothing that keeps the guest running starts while it is being shut down. */
   | 'refuse'
   /** The wait of the shutdown is over: its default action comes now. */
-  | 'cut'
+  | 'force'
   /** Logged, and no more. */
   | 'ignore';
 
 /** What kind of a signal came, by its rule. */
-export type SignalClass = 'ends' | 'runs-on' | 'ignored' | 'cut';
+export type SignalClass = 'ends' | 'runs-on' | 'ignored' | 'force';
 
 /** What is going on when it comes. */
 export type Phase = 'up' | 'same-running' | 'stopping' | 'same-stopping' | 'exiting' | 'ending';
 
 /** The table that design.md states in words; every cell is written out. */
 export const dispatchTable: Readonly<Record<Phase, Readonly<Record<SignalClass, Reaction>>>> = {
-  up: { ends: 'begin', 'runs-on': 'run', ignored: 'ignore', cut: 'begin' },
-  'same-running': { ends: 'begin', 'runs-on': 'coalesce', ignored: 'ignore', cut: 'begin' },
-  stopping: { ends: 'stands', 'runs-on': 'refuse', ignored: 'ignore', cut: 'cut' },
-  'same-stopping': { ends: 'coalesce', 'runs-on': 'refuse', ignored: 'ignore', cut: 'cut' },
+  up: { ends: 'begin', 'runs-on': 'run', ignored: 'ignore', force: 'begin' },
+  'same-running': { ends: 'begin', 'runs-on': 'coalesce', ignored: 'ignore', force: 'begin' },
+  stopping: { ends: 'keep-first', 'runs-on': 'refuse', ignored: 'ignore', force: 'force' },
+  'same-stopping': { ends: 'coalesce', 'runs-on': 'refuse', ignored: 'ignore', force: 'force' },
   // QEMU exits by itself, or stays, which its next event tells: a signal that comes in between must not be lost.
-  exiting: { ends: 'begin', 'runs-on': 'refuse', ignored: 'ignore', cut: 'begin' },
-  ending: { ends: 'stands', 'runs-on': 'refuse', ignored: 'ignore', cut: 'cut' },
+  exiting: { ends: 'begin', 'runs-on': 'refuse', ignored: 'ignore', force: 'begin' },
+  ending: { ends: 'keep-first', 'runs-on': 'refuse', ignored: 'ignore', force: 'force' },
 };

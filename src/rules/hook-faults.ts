@@ -7,7 +7,7 @@ import { isDirectoryOfSteps, stepsIn } from '../hook/steps.js';
 import { checkTrust, findDirectoryFault } from '../hook/trust.js';
 import { shellQuote } from '../system/permissions.js';
 import { hookNames, parseSignal } from '../signals/names.js';
-import type { Rule, RuleBook } from './rule.js';
+import { type Rule, type RuleBook, scriptOf } from './rule.js';
 
 /** Something about a hook that an administrator should mend; the guest gets its button all the same. */
 interface HookFault {
@@ -63,7 +63,7 @@ function nameFault(name: string): { readonly what: string; readonly better: stri
 }
 
 /** What lies in the hooks directory under a name that looks like a signal's, and is looked for by no signal. */
-function checkNames(directory: string, asked: ReadonlySet<string>, add: AddFault): void {
+function checkNames(directory: string, asked: ReadonlySet<string | undefined>, add: AddFault): void {
   let names: string[];
   try {
     names = readdirSync(directory).sort();
@@ -134,7 +134,9 @@ export function findFaults(rules: readonly Rule[], book: RuleBook, env: NodeJS.P
     checkOnlyOne(which, found);
     if (found[0]) checkHook(found[0], searchPath, add);
   }
-  for (const { signal, script, defaultAction } of rules) {
+  for (const rule of rules) {
+    const { signal, defaultAction } = rule;
+    const script = scriptOf(rule);
     checkOnlyOne(signal, findForSignal(signal, book.dirs));
     if (script !== null && checkHook(script, searchPath, add) && signal === 'SIGTERM' && defaultAction === 'none') {
       add(
@@ -144,7 +146,6 @@ export function findFaults(rules: readonly Rule[], book: RuleBook, env: NodeJS.P
       );
     }
   }
-  if (book.dirs.user !== null)
-    checkNames(book.dirs.user, new Set(rules.flatMap(({ script }) => (script === null ? [] : [script.path]))), add);
+  if (book.dirs.user !== null) checkNames(book.dirs.user, new Set(rules.map((rule) => scriptOf(rule)?.path)), add);
   return [...faults.values()];
 }

@@ -1,8 +1,8 @@
 import { type HookDirs, type HookFile, findForSignal, findScript, hookNamesOf } from '../hook/find.js';
 import { isDirectoryOfSteps, stepsIn } from '../hook/steps.js';
 import { type SignalName, trappableSignals } from '../signals/names.js';
-import { builtinRule } from './builtin.js';
-import type { Rule, RuleBook } from './rule.js';
+import { type DefaultAction, builtinRule } from './builtin.js';
+import { type Rule, type RuleBook, type Stage, powerButtonCommand } from './rule.js';
 
 /*
  * What leaves its guest running. A rule made of it that names no default action has `none`: a reset on SIGHUP must
@@ -18,6 +18,16 @@ function leavesGuestRunning(script: HookFile, dirs: HookDirs): boolean {
   return (
     files.length > 0 && files.every((file) => hookNamesOf(file, dirs).some((name) => guestRunsOn.hooks.includes(name)))
   );
+}
+
+/** @param line the command of the rule, if it has one: the power button follows it when the rule is to stop the VM */
+function stagesOf(script: HookFile | null, line: string | null, defaultAction: DefaultAction): Stage[] {
+  const stages: Stage[] = script === null ? [] : [{ kind: 'hook', script }];
+  if (line === null) return stages;
+  const isButton = line.trim() === powerButtonCommand;
+  if (!isButton) stages.push({ kind: 'command', line });
+  if (isButton || defaultAction !== 'none') stages.push({ kind: 'power-button' });
+  return stages;
 }
 
 /** The rules of all signals, in the order of the table. */
@@ -47,15 +57,14 @@ export function ruleFor(signal: SignalName, book: RuleBook): Rule {
   const defaultAction = spec?.defaultAction ?? (runsOn ? 'none' : builtin.defaultAction);
   const lastLink = runsOn && defaultAction === 'none' ? null : builtin.monitorCommand;
   const monitorCommand = spec?.monitorCommand !== undefined ? spec.monitorCommand : lastLink;
-  const chainIsEmpty = script === null && monitorCommand === null;
+  const stages = stagesOf(script, monitorCommand, defaultAction);
 
   return {
     signal,
     source: spec ? 'option' : own ? 'hooks directory' : 'built-in',
-    script,
-    monitorCommand,
-    // Where nothing is asked of the guest, there is nothing to wait for.
-    timeoutMs: chainIsEmpty ? 0 : (spec?.timeoutMs ?? book.timeoutMs),
+    stages,
+    // If nothing is asked of the guest, there is nothing to wait for.
+    timeoutMs: stages.length === 0 ? 0 : (spec?.timeoutMs ?? book.timeoutMs),
     defaultAction,
   };
 }
@@ -63,14 +72,9 @@ export function ruleFor(signal: SignalName, book: RuleBook): Rule {
 /** The monitor commands that users have written into rules, each with the first signal that has it. */
 export function userCommands(rules: readonly Rule[]): Map<string, SignalName> {
   const commands = new Map<string, SignalName>();
-  for (const { signal, monitorCommand } of rules) {
-    if (
-      monitorCommand !== null &&
-      monitorCommand !== builtinRule(signal).monitorCommand &&
-      !commands.has(monitorCommand)
-    )
-      commands.set(monitorCommand, signal);
-  }
+  for (const { signal, stages } of rules)
+    for (const stage of stages)
+      if (stage.kind === 'command' && !commands.has(stage.line)) commands.set(stage.line, signal);
   return commands;
 }
 

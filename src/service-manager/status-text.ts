@@ -6,16 +6,16 @@ import type { State } from '../dispatch/state.js';
  * What `systemctl status` is to show: how the VM is, in words for people.
  * @param now on the clock of the state, in milliseconds
  */
-export function describeState({ stop, end, evidence }: State, now: number): string {
+export function describeState({ shutdown, termination, evidence }: State, now: number): string {
   // A time of day stays true until the next status; a number of seconds does not.
   const left = (until: number): string => `until ${new Date(Date.now() + until - now).toTimeString().slice(0, 8)}`;
-  if (end !== null) {
-    const because = endCauses[end.cause].words;
-    return end.killed
+  if (termination !== null) {
+    const because = endCauses[termination.cause].words;
+    return termination.killed
       ? `${because}: QEMU is being ended by SIGKILL`
-      : `${because}: QEMU ${end.action === 'none' ? 'exits' : 'is to quit'}, ${left(end.killAt)}`;
+      : `${because}: QEMU ${termination.action === 'none' ? 'exits' : 'is to quit'}, ${left(termination.killAt)}`;
   }
-  if (stop !== null) return `powering down on ${stop.rule.signal}, ${left(stop.deadline)}`;
+  if (shutdown !== null) return `powering down on ${shutdown.rule.signal}, ${left(shutdown.deadline)}`;
   return describeRunState(evidence.runState);
 }
 
@@ -23,9 +23,7 @@ export function describeState({ stop, end, evidence }: State, now: number): stri
  * True from where a shutdown cannot be called off any more. Before that a hook may still say "not now" (status 75),
  * and a manager that was told STOPPING=1 would end the VM all the same.
  */
-export function isUnderWay({ stop, end }: State): boolean {
-  return (
-    (end !== null && (end.action !== 'none' || stop !== null)) ||
-    (stop !== null && (stop.powerdown || stop.link === 'command' || stop.link === 'wait'))
-  );
+export function isUnderWay({ shutdown, termination }: State): boolean {
+  if (termination !== null) return termination.action !== 'none' || shutdown !== null;
+  return shutdown !== null && (shutdown.isPressed || (shutdown.at !== 'start' && shutdown.at !== 'hook'));
 }

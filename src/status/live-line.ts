@@ -65,7 +65,7 @@ class LiveLine {
 
   follow(state: State): void {
     // Only of a shutdown: what leaves the guest running is over as soon as it begins, as a rule.
-    this.#serving = state.stop === null ? null : (servingOf(state)[0] ?? null);
+    this.#serving = state.shutdown === null ? null : (servingOf(state)[0] ?? null);
     if (this.#serving === null) return this.close();
     this.#timer ??= setInterval(() => this.#draw(), drawEveryMs);
   }

@@ -12,35 +12,35 @@ export interface Serving {
   readonly next: DefaultAction;
 }
 
-const waits = { start: 'qemu', script: 'hook', command: 'guest', wait: 'guest' } as const;
+const waits = { start: 'qemu', hook: 'hook', command: 'guest', 'power-button': 'guest', guest: 'guest' } as const;
 
 /** What is being waited for, the shutdown first; its times on the clock of the state. */
-export function servingOf({ stop, end, runs }: State): Serving[] {
-  const all: Serving[] = [...runs.values()].map((run) => ({
-    signal: run.rule.signal,
-    waitsFor: waits[run.link],
-    since: run.since,
-    until: run.deadline,
+export function servingOf({ shutdown, termination, chains }: State): Serving[] {
+  const all: Serving[] = [...chains.values()].map(({ rule, at, since, deadline }) => ({
+    signal: rule.signal,
+    waitsFor: waits[at],
+    since,
+    until: deadline,
     next: 'none',
   }));
-  if (stop === null) return all;
-  const { since } = stop;
+  if (shutdown === null) return all;
+  const { rule, since } = shutdown;
   all.unshift(
-    end === null
+    termination === null
       ? // A hook that has pressed the button, and stays to press it again, waits for the guest as well.
         {
-          signal: stop.rule.signal,
-          waitsFor: stop.powerdown ? 'guest' : waits[stop.link],
+          signal: rule.signal,
+          waitsFor: shutdown.isPressed ? 'guest' : waits[shutdown.at],
           since,
-          until: stop.deadline,
-          next: stop.rule.defaultAction,
+          until: shutdown.deadline,
+          next: rule.defaultAction,
         }
       : {
-          signal: stop.rule.signal,
-          waitsFor: end.killed ? 'kill' : 'quit',
+          signal: rule.signal,
+          waitsFor: termination.killed ? 'kill' : 'quit',
           since,
-          until: end.killed ? null : end.killAt,
-          next: end.killed ? 'none' : 'kill',
+          until: termination.killed ? null : termination.killAt,
+          next: termination.killed ? 'none' : 'kill',
         },
   );
   return all;

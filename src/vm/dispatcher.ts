@@ -1,13 +1,10 @@
-import type { Action, Input, Notice } from '../dispatch/messages.js';
+import type { Effect, Input, Notice } from '../dispatch/messages.js';
 import { type Limits, type State, initialState, nextTick } from '../dispatch/state.js';
 import { step } from '../dispatch/step.js';
 import type { Survival } from './survival.js';
 
 /** setTimeout takes no more (Node's documentation of timers). */
 const longestTimeoutMs = 2 ** 31 - 1;
-
-/** What the core decides that is more than words. */
-export type Effect = Exclude<Action, { do: 'tell' }>;
 
 /** Who does what the core decides. Within a step these are called in the order in which they stand here. */
 interface Effects {
@@ -48,13 +45,13 @@ export class Dispatcher {
   feed(input: Input, at = performance.now()): void {
     if (this.#isClosed) return;
     const { effects, survival } = this;
-    const { state, actions } = step(this.#state, input, at);
+    const { state, effects: decided, notices } = step(this.#state, input, at);
     this.#state = state;
     effects.prepare(state);
     // What is done comes before what is remembered of it, and before the words for it.
-    for (const action of actions) if (action.do !== 'tell') survival.attempt(() => effects.perform(action));
+    for (const effect of decided) survival.attempt(() => effects.perform(effect));
     effects.performed(state);
-    for (const action of actions) if (action.do === 'tell') effects.notice(action.notice);
+    for (const notice of notices) effects.notice(notice);
     effects.show(state);
     this.#arm();
   }

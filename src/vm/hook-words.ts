@@ -2,6 +2,7 @@ import type { Log } from '../log/log.js';
 import { guestEnded, isExiting } from '../outcome/evidence.js';
 import type { HookOutcome } from '../outcome/hook-outcome.js';
 import { isRunning } from '../outcome/run-state.js';
+import { monitorCommandOf } from '../rules/rule.js';
 import type { SignalName } from '../signals/names.js';
 import { formatSeconds } from '../system/duration.js';
 import type { ControlMonitor } from './control-monitor.js';
@@ -67,15 +68,15 @@ export async function warnIfNotPressed(
   { dispatcher, monitor }: { readonly dispatcher: Dispatcher; readonly monitor: ControlMonitor },
   { signal, hook, error }: { readonly signal: SignalName; readonly hook: string; readonly error: string | null },
 ): Promise<void> {
-  const { stop } = dispatcher.state;
-  if (dispatcher.isClosed || stop === null || stop.rule.signal !== signal) return;
+  const { shutdown } = dispatcher.state;
+  if (dispatcher.isClosed || shutdown === null || shutdown.rule.signal !== signal) return;
   // What QEMU had to say before its answer to the hook has been read then.
   await monitor.refreshRunState();
-  const { evidence, end, stop: now } = dispatcher.state;
-  if (dispatcher.isClosed || now?.since !== stop.since || now.powerdown || end !== null) return;
+  const { evidence, termination, shutdown: now } = dispatcher.state;
+  if (dispatcher.isClosed || now?.since !== shutdown.since || now.isPressed || termination !== null) return;
   if (isExiting(evidence) || guestEnded(evidence) || !isRunning(evidence.runState)) return;
   const then =
-    stop.rule.monitorCommand === null
+    monitorCommandOf(shutdown.rule) === null
       ? 'nothing is asked of the guest before the deadline'
       : 'qemu-trap does so shortly before the deadline, if the guest is still there';
   log({

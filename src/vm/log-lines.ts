@@ -3,6 +3,7 @@ import { endCauses } from '../outcome/end-cause.js';
 import { shownCommand } from '../qmp/monitor-command.js';
 import { formatSeconds } from '../system/duration.js';
 import type { Notice } from '../dispatch/messages.js';
+import { type MonitorStage, commandLine } from '../rules/rule.js';
 
 const nextStageReasons = {
   'hook-failed': 'its hook did not do its part',
@@ -12,6 +13,8 @@ const nextStageReasons = {
   reserve: 'the hook has ended, and the guest is still there',
   'guest-reset': 'the guest has reset instead of powering off',
 } as const;
+
+const shownStage = (stage: MonitorStage): string => shownCommand(commandLine(stage));
 
 /** The words for what the core tells. */
 export function describeNotice(notice: Notice): LogEvent {
@@ -76,8 +79,8 @@ export function describeNotice(notice: Notice): LogEvent {
       return {
         event,
         level: 'warning',
-        facts: { signal: notice.signal, command: shownCommand(notice.command), because: notice.because },
-        message: `${notice.signal}: ${nextStageReasons[notice.because]}: ${shownCommand(notice.command)} instead`,
+        facts: { signal: notice.signal, command: shownStage(notice.stage), because: notice.because },
+        message: `${notice.signal}: ${nextStageReasons[notice.because]}: ${shownStage(notice.stage)} instead`,
       };
     case 'failed':
       return {

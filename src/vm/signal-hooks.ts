@@ -1,6 +1,6 @@
 import { hookFacts } from './hook-facts.js';
 import { hookFailed, tellHookEnd, warnIfNotPressed } from './hook-words.js';
-import { stageOf } from '../dispatch/state.js';
+import { isAtHook } from '../dispatch/state.js';
 import { toShutDown, type FreezeGuard } from '../guest-agent/freeze-guard.js';
 import { inheritedEnvironment, signalOccasion } from '../hook/environment.js';
 import type { HookFile } from '../hook/find.js';
@@ -12,7 +12,6 @@ import type { HookOutcome } from '../outcome/hook-outcome.js';
 import { isRunning } from '../outcome/run-state.js';
 import { HookConnections } from '../qemu/hook-connections.js';
 import type { MonitorPaths } from '../qemu/launch-plan.js';
-import type { Rule } from '../rules/rule.js';
 import type { SignalName } from '../signals/names.js';
 import { within } from '../system/settled-within.js';
 import { errorText } from '../system/usage-error.js';
@@ -93,13 +92,12 @@ export class SignalHooks {
     this.#connections?.silence();
   }
 
-  /** Runs what the rule names, and gives in how it ended, as `hook-end`. */
-  run(rule: Rule, deadline: number): void {
-    this.#runScript(rule, deadline).catch((error: unknown) => {
+  /** Runs a hook, and gives in how it ended, as `hook-end`. */
+  run(signal: SignalName, script: HookFile, deadline: number): void {
+    this.#runScript(signal, script, deadline).catch((error: unknown) => {
       // The chain goes on, whatever it was.
       this.around.survival.survive(error);
-      const { signal, script } = rule;
-      const outcome = hookFailed(this.context.log, signal, script?.path ?? '', `cannot be run (${errorText(error)})`);
+      const outcome = hookFailed(this.context.log, signal, script.path, `cannot be run (${errorText(error)})`);
       this.around.dispatcher.feed({ kind: 'hook-end', signal, outcome });
     });
   }
@@ -128,8 +126,7 @@ export class SignalHooks {
    * One hook, or the steps of a directory, one after the other until one fails. The first is started before this
    * returns, if all is ready for it.
    */
-  async #runScript({ signal, script }: Rule, deadline: number): Promise<void> {
-    if (script === null) return;
+  async #runScript(signal: SignalName, script: HookFile, deadline: number): Promise<void> {
     const { dispatcher } = this.around;
     // One that was told to end may take longer to do so than the next run of the same signal to begin.
     const turn = {};
@@ -144,7 +141,7 @@ export class SignalHooks {
     } else {
       for (const file of steps.files) {
         // If its time was up before it began, the core waits for no outcome.
-        const tooLate = (): boolean => superseded() || stageOf(dispatcher.state, signal) !== 'script';
+        const tooLate = (): boolean => superseded() || !isAtHook(dispatcher.state, signal);
         const next = await this.#runFile(signal, file, { deadline, tooLate, isLast: file === steps.files.at(-1) });
         if (next === null || superseded()) return;
         outcome = next;
@@ -216,10 +213,10 @@ export class SignalHooks {
     { deadline, isLast }: StepOfChain,
   ): void {
     const { dispatcher, freezeGuard, survival } = this.around;
-    const { stop } = dispatcher.state;
-    const stopping = stop === null ? null : toShutDown;
+    const { shutdown } = dispatcher.state;
+    const stopping = shutdown === null ? null : toShutDown;
     freezeGuard.hookEnded(outcome.kind === 'done' ? stopping : 'the hook that froze it has failed', deadline);
-    const givenBack = this.#connections?.giveBack(signal, connection, isLast && stop?.powerdown === true);
+    const givenBack = this.#connections?.giveBack(signal, connection, isLast && shutdown?.isPressed === true);
     if (!isLast || outcome.kind !== 'done') return;
     const told = givenBack?.then((error) => warnIfNotPressed(this.context.log, this.around, { signal, hook, error }));
     void told?.catch(survival.survive);

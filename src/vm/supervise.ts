@@ -1,6 +1,7 @@
 import { notExecuted } from '../outcome/ending.js';
 import { changeUserInstead, userChanger } from '../qemu/wrappers.js';
 import { allRules } from '../rules/resolve.js';
+import { scriptOf } from '../rules/rule.js';
 import { rememberTerminal } from '../system/terminal.js';
 import { UsageError } from '../system/usage-error.js';
 import type { VmContext } from './context.js';
@@ -27,7 +28,7 @@ export async function supervise(context: VmContext): Promise<number> {
   const distrusted = checkState(config, env);
   const isStateTrusted = distrusted === null;
   const file = isStateTrusted ? stateFile(config.stateDir, vm, env) : null;
-  const hooked = allRules(book).filter((rule) => rule.script !== null);
+  const hooked = allRules(book).filter((rule) => scriptOf(rule) !== null);
   const restoreTerminal = rememberTerminal();
   const signals = hooked.map((rule) => rule.signal);
   const workspace = prepare(config, vm, ready, signals, env);

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
-import type { State } from '../dispatch/state.js';
+import type { Effect } from '../dispatch/messages.js';
+import { type State, chainOf } from '../dispatch/state.js';
 import { FreezeGuard } from '../guest-agent/freeze-guard.js';
 import { markHooksToCome } from '../hook/process-mark.js';
 import { endingOf, type Ending } from '../outcome/ending.js';
@@ -18,7 +19,7 @@ import { atTerminal } from '../system/terminal.js';
 import { tellAdoption, undoLeftovers } from './adoption.js';
 import type { RunContext, RunningQemu, ShutdownRequest } from './context.js';
 import { ControlMonitor } from './control-monitor.js';
-import { Dispatcher, type Effect } from './dispatcher.js';
+import { Dispatcher } from './dispatcher.js';
 import { SavedGuest } from './guest-memory.js';
 import { locateQemu } from './locate-qemu.js';
 import { describeNotice } from './log-lines.js';
@@ -64,7 +65,7 @@ export class Vm {
     this.#dispatcher = new Dispatcher(
       limits,
       {
-        prepare: ({ end }) => this.#hooks.hold(end !== null),
+        prepare: ({ termination }) => this.#hooks.hold(termination !== null),
         perform: (effect) => this.#perform(effect),
         performed: (state) => this.#followShutdown(state),
         notice: (notice) => log(() => describeNotice(notice)),
@@ -131,10 +132,10 @@ export class Vm {
   }
 
   ending(exit: QemuExit): Ending {
-    const { end, evidence } = this.#dispatcher.state;
+    const { termination, evidence } = this.#dispatcher.state;
     const { config, stateFile } = this.context;
     const { qemu, saved } = this.running;
-    const action = end === null ? 'none' : end.killed && qemu.wasKilled ? 'kill' : end.action;
+    const action = termination?.killed && qemu.wasKilled ? 'kill' : (termination?.action ?? 'none');
     return endingOf({
       ...exit,
       // Half a state is no state: what was written of it is of no use to anybody.
@@ -143,7 +144,7 @@ export class Vm {
       bypassesUs: qemu.bypassesUs,
       waitsForCont: saved !== null || startsPaused(config.qemu) || guestSource(config.qemu) === '-incoming',
       action,
-      cause: action === 'none' ? null : (end?.cause ?? null),
+      cause: action === 'none' ? null : (termination?.cause ?? null),
       savedState: stateFile !== null && existsSync(stateFile.path),
       isStillThere: this.#hasAbandoned,
     });
@@ -151,9 +152,10 @@ export class Vm {
 
   /** QEMU said no to what it was asked, before its guest ran. */
   hasFailed(exit: QemuExit): boolean {
-    const { stop, end } = this.#dispatcher.state;
+    const { shutdown, termination } = this.#dispatcher.state;
+    const wasAsked = shutdown !== null || termination !== null;
     const ranNoGuest = !this.#started || this.#savedGuest.isResuming;
-    return ranNoGuest && stop === null && end === null && (exit.signal !== null || (exit.code ?? 0) !== 0);
+    return ranNoGuest && !wasAsked && (exit.signal !== null || (exit.code ?? 0) !== 0);
   }
 
   /** QEMU exited because it could not load what it was to resume. */
@@ -163,9 +165,7 @@ export class Vm {
 
   /** The rule as it is now: a hook may have come or gone since the start. What is being served keeps its rule. */
   #ruleOf(signal: SignalName): Rule {
-    const { stop, runs } = this.#dispatcher.state;
-    if (stop?.rule.signal === signal) return stop.rule;
-    return runs.get(signal)?.rule ?? ruleFor(signal, this.context.book);
+    return chainOf(this.#dispatcher.state, signal)?.rule ?? ruleFor(signal, this.context.book);
   }
 
   async #connect(): Promise<void> {
@@ -210,13 +210,13 @@ export class Vm {
       const heir = { context, monitor, savedGuest, freezeGuard: this.#freezeGuard, isUntouched };
       undoLeftovers(adoption, runState, heir).catch(survive);
     }
-    if (savedGuest.isResuming) await savedGuest.resume(monitor, () => this.#dispatcher.state.end === null);
+    if (savedGuest.isResuming) await savedGuest.resume(monitor, () => this.#dispatcher.state.termination === null);
   }
 
   #perform(effect: Effect): void {
     switch (effect.do) {
       case 'run-hook':
-        return this.#hooks.run(effect.rule, effect.deadline);
+        return this.#hooks.run(effect.signal, effect.script, effect.deadline);
       case 'end-hook':
         return this.#hooks.end(effect.signal);
       case 'ask-run-state':
@@ -229,7 +229,7 @@ export class Vm {
       case 'let-go-on':
         return void this.#monitor.letGoOn(effect.signal);
       case 'command':
-        return void this.#monitor.run(effect.signal, effect.command);
+        return void this.#monitor.run(effect.signal, effect.line);
       case 'quit':
         this.#waker.wake();
         return this.#monitor.quit();
@@ -241,22 +241,22 @@ export class Vm {
     }
   }
 
-  #followShutdown({ stop, end }: State): void {
-    if (stop === null) this.shutdown = null;
-    else if (stop.since !== this.shutdown?.since) {
-      const { rule, since } = stop;
+  #followShutdown({ shutdown, termination }: State): void {
+    if (shutdown === null) this.shutdown = null;
+    else if (shutdown.since !== this.shutdown?.since) {
+      const { rule, since } = shutdown;
       this.shutdown = { signal: rule.signal, since, timeoutMs: rule.timeoutMs };
       this.#freezeGuard.stopBegins();
       this.survival.attempt(() => this.#waker.wake());
     }
-    if (stop === null && end === null) this.#waker.stop();
+    if (shutdown === null && termination === null) this.#waker.stop();
     else this.#waker.start();
   }
 
   #show(state: State): void {
     const { observers, manager } = this.context;
     for (const observer of observers) this.survival.attempt(() => observer.follow(state));
-    manager.follow(state, state.stop !== null || this.#savedGuest.isResuming);
+    manager.follow(state, state.shutdown !== null || this.#savedGuest.isResuming);
   }
 
   #warnObservers(warning: string | null): void {

@@ -78,19 +78,19 @@ test('the table of what a signal does', () => {
     begin: /begins a shutdown|quits at once/,
     run: /runs its chain/,
     coalesce: /coalesced/,
-    stands: /logged/,
+    'keep-first': /logged/,
     refuse: /refused/,
-    cut: /the default action now/,
+    force: /the default action now/,
     ignore: /ignored/,
   };
   const rows = table('going on');
   const phases = ['up', null, 'stopping', 'ending'] as const;
   phases.forEach((phase, i) => {
     if (phase === null) return;
-    const [, ends, runsOn, cut] = rows[i] as string[];
+    const [, ends, runsOn, force] = rows[i] as string[];
     assert.match(ends as string, words[dispatchTable[phase]['ends']]);
     assert.match(runsOn as string, words[dispatchTable[phase]['runs-on']]);
-    assert.match(cut as string, words[dispatchTable[phase]['cut']]);
+    assert.match(force as string, words[dispatchTable[phase]['force']]);
   });
   assert.equal(dispatchTable['same-running']['runs-on'], 'coalesce');
   assert.equal(dispatchTable['same-stopping']['ends'], 'coalesce');

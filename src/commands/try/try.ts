@@ -10,7 +10,7 @@ import { usesTerminal } from '../../qemu/argv.js';
 import type { MonitorPaths } from '../../qemu/launch-plan.js';
 import { builtinRule } from '../../rules/builtin.js';
 import { ruleFor } from '../../rules/resolve.js';
-import { type Rule, type RuleBook, isIgnored } from '../../rules/rule.js';
+import { type Rule, type RuleBook, isIgnored, monitorCommandOf, scriptOf } from '../../rules/rule.js';
 import { runFiles } from '../../run-dir/files.js';
 import { parseSignal } from '../../signals/names.js';
 import { longestSocketPath } from '../../system/socket-path.js';
@@ -179,7 +179,7 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
       );
     }
     print(
-      `${signal}: ${rule.script?.path ?? rule.monitorCommand ?? 'no hook'}, ${isOurs ? 'with a throw-away guest that hears nothing but its power button' : 'with the QEMU named, and -snapshot'}\n\n`,
+      `${signal}: ${scriptOf(rule)?.path ?? monitorCommandOf(rule) ?? 'no hook'}, ${isOurs ? 'with a throw-away guest that hears nothing but its power button' : 'with the QEMU named, and -snapshot'}\n\n`,
     );
     await supervise({
       config: {
@@ -210,7 +210,7 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
     const wentByItself = end === 'guest-shutdown' || end === 'guest-reset';
     // It means: now, and never mind the guest.
     const isToCutOff = builtinRule(signal).monitorCommand === null && rule.defaultAction !== 'none';
-    const didItsPart = !isMissed && (rule.script === null || ['done', 'ended', 'not-now'].includes(hookEnd ?? ''));
+    const didItsPart = !isMissed && (scriptOf(rule) === null || ['done', 'ended', 'not-now'].includes(hookEnd ?? ''));
     const guest = wentByItself ? 'The guest shut itself down.' : ranOn ? 'The guest ran on.' : 'The guest was cut off.';
     print(
       `\n${isSent ? `${hookWords(rule, didItsPart, hookEnd)}${guest} Over file descriptor 3 went ${said.hook} lines to QEMU and ${said.QEMU} from it.` : 'QEMU ended before the signal was sent: nothing was tried.'}\n`,

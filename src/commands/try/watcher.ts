@@ -1,5 +1,5 @@
 import type { State } from '../../dispatch/state.js';
-import type { Rule } from '../../rules/rule.js';
+import { type Rule, scriptOf } from '../../rules/rule.js';
 import type { SignalName } from '../../signals/names.js';
 import type { Observer } from '../../vm/context.js';
 
@@ -12,10 +12,10 @@ export class Watcher implements Observer {
     private readonly over: () => void,
   ) {}
 
-  follow({ stop, end, runs }: State): void {
-    const isServed = stop?.rule.signal === this.signal || runs.has(this.signal);
+  follow({ shutdown, termination, chains }: State): void {
+    const isServed = shutdown?.rule.signal === this.signal || chains.has(this.signal);
     if (isServed) this.#hasBegun = true;
-    else if (this.#hasBegun && end === null) this.over();
+    else if (this.#hasBegun && termination === null) this.over();
   }
 
   close(): void {
@@ -23,8 +23,8 @@ export class Watcher implements Observer {
   }
 }
 
-export function hookWords({ script }: Rule, didItsPart: boolean, end: string | null): string {
-  if (script === null) return '';
+export function hookWords(rule: Rule, didItsPart: boolean, end: string | null): string {
+  if (scriptOf(rule) === null) return '';
   if (didItsPart) return 'The hook did its part. ';
   return end === 'failed' ? 'The hook failed. ' : 'The hook did not do its part. ';
 }

@@ -8,8 +8,8 @@ import type { HookOutcome } from '../../../src/outcome/hook-outcome.js';
 import { runStates, uselessToWait } from '../../../src/outcome/run-state.js';
 import type { SignalName } from '../../../src/signals/names.js';
 import type { DefaultAction } from '../../../src/rules/builtin.js';
-import type { Rule } from '../../../src/rules/rule.js';
-import type { Action, Input } from '../../../src/dispatch/messages.js';
+import { type Rule, type Stage, monitorCommandOf } from '../../../src/rules/rule.js';
+import type { Effect, Input } from '../../../src/dispatch/messages.js';
 import { type State, initialState, nextTick } from '../../../src/dispatch/state.js';
 
 /*
@@ -26,14 +26,12 @@ function rule(
   timeoutMs: number,
   defaultAction: DefaultAction,
 ): Rule {
-  return {
-    signal,
-    source: 'option',
-    script: script ? file : null,
-    monitorCommand,
-    timeoutMs: script || monitorCommand ? timeoutMs : 0,
-    defaultAction,
-  };
+  const stages: Stage[] = script ? [{ kind: 'hook', script: file }] : [];
+  if (monitorCommand !== null && monitorCommand !== 'system_powerdown')
+    stages.push({ kind: 'command', line: monitorCommand });
+  if (monitorCommand === 'system_powerdown' || (monitorCommand !== null && defaultAction !== 'none'))
+    stages.push({ kind: 'power-button' });
+  return { signal, source: 'option', stages, timeoutMs: stages.length > 0 ? timeoutMs : 0, defaultAction };
 }
 
 const anyRule = fc
@@ -106,7 +104,7 @@ class Day {
   now = 0;
   state: State;
   readonly hooks = new Map<SignalName, 'running' | 'told to end'>();
-  readonly linkTried = new Set<SignalName>();
+  readonly stageTried = new Set<SignalName>();
   quitAt: number | null = null;
   killed = false;
   /** QEMU said that it exits, and not since that it stays. */
@@ -119,43 +117,43 @@ class Day {
 
   take(input: Input): void {
     const before = this.state;
-    const { state, actions } = step(before, input, this.now);
+    const { state, effects } = step(before, input, this.now);
     this.state = state;
     if (!isExiting(before.evidence) && isExiting(state.evidence)) this.exitsAt = this.now;
-    if (state.stop !== null && before.stop?.since !== state.stop.since) this.linkTried.clear();
-    for (const action of actions) this.holdAgainst(action, before);
+    if (state.shutdown !== null && before.shutdown?.since !== state.shutdown.since) this.stageTried.clear();
+    for (const effect of effects) this.holdAgainst(effect, before);
   }
 
-  private holdAgainst(action: Action, before: State): void {
-    switch (action.do) {
+  private holdAgainst(effect: Effect, before: State): void {
+    switch (effect.do) {
       case 'run-hook':
         this.isHeard();
-        assert.notEqual(this.hooks.get(action.rule.signal), 'running', 'never two hooks of one signal at a time');
-        this.hooks.set(action.rule.signal, 'running');
+        assert.notEqual(this.hooks.get(effect.signal), 'running', 'never two hooks of one signal at a time');
+        this.hooks.set(effect.signal, 'running');
         return;
       case 'end-hook':
-        this.hooks.set(action.signal, 'told to end');
+        this.hooks.set(effect.signal, 'told to end');
         return;
       case 'press':
       case 'command':
         // The button may be pressed again beside a hook, once it was pressed at all.
         assert.ok(
-          this.hooks.get(action.signal) !== 'running' || (action.do === 'press' && (before.stop?.presses ?? 0) > 0),
-          'never two links of one signal at a time',
+          this.hooks.get(effect.signal) !== 'running' || (effect.do === 'press' && (before.shutdown?.presses ?? 0) > 0),
+          'never two stages of one signal at a time',
         );
         this.isHeard();
         assert.ok(
-          before.end === null || before.end.action === 'none',
+          before.termination === null || before.termination.action === 'none',
           'nothing is asked of the guest after the default action',
         );
-        this.linkTried.add(action.signal);
+        this.stageTried.add(effect.signal);
         return;
       case 'quit':
       case 'kill': {
-        const { end, stop } = this.state;
-        assert.ok(end);
-        if (action.do === 'quit') this.isHeard();
-        if (action.do === 'kill' && end.action === 'none') {
+        const { termination, shutdown } = this.state;
+        assert.ok(termination);
+        if (effect.do === 'quit') this.isHeard();
+        if (effect.do === 'kill' && termination.action === 'none') {
           assert.ok(
             this.exitsAt !== null && this.now >= this.exitsAt + killAfterMs,
             'SIGKILL only when its exit had its time',
@@ -163,23 +161,32 @@ class Day {
           this.killed = true;
           return;
         }
-        assert.ok(stop, 'only a shutdown ends QEMU');
-        this.cause = end.cause;
-        if (action.do === 'kill') this.killed = true;
+        assert.ok(shutdown, 'only a shutdown ends QEMU');
+        this.cause = termination.cause;
+        if (effect.do === 'kill') this.killed = true;
         else this.quitAt = this.now;
-        if (action.do === 'kill' && end.action === 'quit') {
+        if (effect.do === 'kill' && termination.action === 'quit') {
           assert.ok(
             this.quitAt !== null && this.now >= this.quitAt + killAfterMs,
             'SIGKILL only when quit had its time',
           );
         }
-        if (end.cause === 'deadline') {
-          assert.ok(this.now >= stop.deadline, 'never before the deadline');
-          if (before.end === null) this.lastLinkWasTried(stop);
-        } else if (end.cause === 'asked') {
-          assert.ok(stop.rule.script === null && stop.rule.monitorCommand === null);
-        } else if (before.end === null && end.cause !== 'cut' && end.cause !== 'powered-off' && end.cause !== 'going') {
-          assert.equal(uselessToWait(this.state.evidence.runState), end.cause, 'at once only if no wait is of any use');
+        if (termination.cause === 'deadline') {
+          assert.ok(this.now >= shutdown.deadline, 'never before the deadline');
+          if (before.termination === null) this.lastStageWasTried(shutdown);
+        } else if (termination.cause === 'asked') {
+          assert.equal(shutdown.rule.stages.length, 0);
+        } else if (
+          before.termination === null &&
+          termination.cause !== 'cut' &&
+          termination.cause !== 'powered-off' &&
+          termination.cause !== 'going'
+        ) {
+          assert.equal(
+            uselessToWait(this.state.evidence.runState),
+            termination.cause,
+            'at once only if no wait is of any use',
+          );
         }
         return;
       }
@@ -193,11 +200,9 @@ class Day {
     assert.ok(!isExiting(this.state.evidence), 'nothing is said to a QEMU that exits');
   }
 
-  private lastLinkWasTried(stop: NonNullable<State['stop']>): void {
-    const { signal, monitorCommand } = stop.rule;
-    if (monitorCommand === null || !this.state.monitorUp) return;
-    const hookPressed = stop.powerdown;
-    assert.ok(this.linkTried.has(signal) || hookPressed, 'the last link is always tried before a forced end');
+  private lastStageWasTried({ rule, isPressed }: NonNullable<State['shutdown']>): void {
+    if (monitorCommandOf(rule) === null || !this.state.monitorUp) return;
+    assert.ok(this.stageTried.has(rule.signal) || isPressed, 'the last stage is always tried before a forced end');
   }
 
   /** Lets the clock go on, with a tick whenever one is asked for. */
@@ -222,7 +227,7 @@ class Day {
   }
 }
 
-test('a random day: it always ends, one link at a time, no quit before its time, the last link always tried', () => {
+test('a random day: it always ends, one stage at a time, no quit before its time, the last stage always tried', () => {
   fc.assert(
     fc.property(anyDay, ([rules, gaps, happenings]) => {
       const day = new Day(gaps);
@@ -241,10 +246,10 @@ test('a random day: it always ends, one link at a time, no quit before its time,
           });
       }
       // From here on nobody does anything: no hook ends, no guest goes, QEMU does not react.
-      const { stop, end } = day.state;
-      if (stop === null && end === null) return;
+      const { shutdown, termination } = day.state;
+      if (shutdown === null && termination === null) return;
       const bound =
-        (end === null ? Math.max(stop?.deadline ?? 0, day.now) : Math.max(end.killAt, day.now)) + killAfterMs;
+        Math.max(termination === null ? (shutdown?.deadline ?? 0) : termination.killAt, day.now) + killAfterMs;
       day.pass(Math.max(0, bound - day.now) + 1);
       assert.ok(day.killed, 'it always ends');
     }),
@@ -280,7 +285,7 @@ function doneOn(...inputs: readonly Input[]): { state: State; done: string[][] }
   const done = inputs.map((input, i) => {
     const stepped = step(state, input, (i + 1) * 1_000);
     state = stepped.state;
-    return stepped.actions.flatMap((action) => (action.do === 'tell' ? [] : [action.do]));
+    return stepped.effects.map((effect) => effect.do);
   });
   return { state, done };
 }
@@ -293,8 +298,8 @@ test('a QEMU that says it exits is left alone, and killed when the time to kill 
     const exitsAt = (before.length + 1) * 1_000;
     assert.equal(nextTick(state), exitsAt + killAfterMs);
     assert.deepEqual(
-      step(state, { kind: 'tick' }, exitsAt + killAfterMs).actions.map((action) => action.do),
-      ['tell', 'kill'],
+      step(state, { kind: 'tick' }, exitsAt + killAfterMs).effects.map((effect) => effect.do),
+      ['kill'],
     );
   }
 });
@@ -334,7 +339,7 @@ test('the button follows a monitor command that fails, and in the reserve one th
     [17],
   );
   // monitorcommand=none has neither.
-  const none = { ...saves, script: file, monitorCommand: null };
+  const none = rule('SIGTERM', true, null, 20_000, 'quit');
   const failed: Input = { kind: 'hook-end', signal: 'SIGTERM', outcome: { kind: 'failed', why: 'so' } };
   assert.deepEqual(
     doneOn(running, { kind: 'signal', rule: none, times: 1, atTerminal: false }, failed, ...later, ...later)
@@ -353,8 +358,8 @@ test("time in which qemu-trap stood still is not the guest's, and the button has
   for (let now = 1_000; now < 20_000; now = now === 1_000 ? 5_000 : now + 500) {
     const stepped = step(state, { kind: 'tick' }, now);
     state = stepped.state;
-    const what = stepped.actions.flatMap((action) =>
-      action.do === 'press' || action.do === 'quit' || action.do === 'kill' ? [action.do] : [],
+    const what = stepped.effects.flatMap((effect) =>
+      effect.do === 'press' || effect.do === 'quit' || effect.do === 'kill' ? [effect.do] : [],
     );
     if (what.length > 0) done.push([now, what]);
   }

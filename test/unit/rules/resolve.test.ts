@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { ruleFor } from '../../../src/rules/resolve.js';
-import type { RuleBook } from '../../../src/rules/rule.js';
+import { type RuleBook, monitorCommandOf, scriptOf } from '../../../src/rules/rule.js';
 import { parseSignalSpec } from '../../../src/rules/spec.js';
 import type { SignalName } from '../../../src/signals/names.js';
 
@@ -25,8 +25,8 @@ function bookOf(t: TestContext, files: readonly string[], ...specs: readonly str
 
 /** Script, command, default action, source. */
 function ruleOf(book: RuleBook, signal: SignalName): readonly [string | null, string | null, string, string] {
-  const { script, monitorCommand, defaultAction, source } = ruleFor(signal, book);
-  return [script?.path.split('/').at(-1) ?? null, monitorCommand, defaultAction, source];
+  const rule = ruleFor(signal, book);
+  return [scriptOf(rule)?.path.split('/').at(-1) ?? null, monitorCommandOf(rule), rule.defaultAction, rule.source];
 }
 
 test('an option before a file of the hooks directory before what is built in, and each leaves to the next what it does not name', (t) => {
@@ -55,4 +55,25 @@ test('a rule that asks nothing has nothing to wait for', (t) => {
   assert.equal(ruleFor('SIGQUIT', book).timeoutMs, 0);
   assert.equal(ruleFor('SIGTERM', book).timeoutMs, 5_000);
   assert.equal(ruleFor('SIGINT', book).timeoutMs, 60_000);
+});
+
+test('stages in the order hook, command, power button; the button follows a command if the rule is to stop the VM', (t) => {
+  const stages = (book: RuleBook, signal: SignalName): string[] => ruleFor(signal, book).stages.map(({ kind }) => kind);
+  const book = bookOf(
+    t,
+    ['other'],
+    'TERM,monitorcommand=savevm x',
+    'INT,script=other,monitorcommand=none',
+    'HUP,monitorcommand=savevm x,default=none',
+    'PWR,script=other,monitorcommand= system_powerdown ',
+    'USR1,monitorcommand=system_powerdown',
+    'USR2,script=other,monitorcommand=savevm x,default=kill',
+  );
+  assert.deepEqual(stages(book, 'SIGTERM'), ['command', 'power-button']);
+  assert.deepEqual(stages(book, 'SIGINT'), ['hook']);
+  assert.deepEqual(stages(book, 'SIGHUP'), ['command']);
+  assert.deepEqual(stages(book, 'SIGPWR'), ['hook', 'power-button']);
+  assert.deepEqual(stages(book, 'SIGUSR1'), ['power-button']);
+  assert.deepEqual(stages(book, 'SIGUSR2'), ['hook', 'command', 'power-button']);
+  assert.deepEqual(stages(book, 'SIGQUIT'), []);
 });
