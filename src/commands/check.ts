@@ -3,7 +3,7 @@ import type { Config } from '../options/parse.js';
 import { columns } from '../system/text-table.js';
 import { findFaults } from '../rules/hook-faults.js';
 import { describeHook, type Description } from '../hook/describe.js';
-import { arounds, findAround, type HookFile } from '../hook/find.js';
+import { lifecycleHooks, findLifecycleHook, type HookFile } from '../hook/find.js';
 import { isDirectoryOfSteps, stepsIn } from '../hook/steps.js';
 import { findStopTimeFault } from '../service-manager/stop-time.js';
 import { askQemu } from '../qemu/ask-qemu.js';
@@ -66,7 +66,8 @@ function listHooks(rules: readonly Rule[], book: RuleBook): Listed[] {
     if (known) known.runs.push(runsOn);
     else hooks.set(file.path, { file, runs: [runsOn] });
   };
-  for (const which of arounds) for (const file of findAround(which, book.dirs).slice(0, 1)) add(file, which);
+  for (const which of lifecycleHooks)
+    for (const file of findLifecycleHook(which, book.dirs).slice(0, 1)) add(file, which);
   for (const rule of rules) {
     const script = scriptOf(rule);
     if (script !== null) add(script, rule.signal);

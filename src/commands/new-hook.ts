@@ -1,6 +1,6 @@
 import { chmodSync, closeSync, fchmodSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { findAround, findForSignal, type HookDirs } from '../hook/find.js';
+import { findLifecycleHook, findForSignal, type HookDirs } from '../hook/find.js';
 import { createParents } from '../system/make-directories.js';
 import { findWayFault, shellQuote } from '../system/permissions.js';
 import { type SignalName, parseSignal } from '../signals/names.js';
@@ -86,7 +86,7 @@ function starterFor(
     return {
       name: asked,
       text: asked === 'start' ? startStarter : endStarter,
-      there: findAround(asked, dirs)[0]?.path,
+      there: findLifecycleHook(asked, dirs)[0]?.path,
     };
   }
   const parsed = parseSignal(asked);

@@ -170,7 +170,7 @@ export function startReserve(s: Step, shutdown: Shutdown): void {
   if (!isButtonAhead(shutdown)) return;
   const { signal, stages } = shutdown.rule;
   const timedOut = shutdown.at === 'hook';
-  if (timedOut) s.effects.push({ do: 'end-hook', signal });
+  if (timedOut) s.effects.push({ do: 'stop-hook', signal, why: 'timeout' });
   const commandCame = stages.slice(0, shutdown.begun).some(({ kind }) => kind === 'command');
   startNextStage(s, shutdown, timedOut ? 'hook-timeout' : commandCame ? 'command-done' : 'reserve');
 }
@@ -180,7 +180,7 @@ export function endOverdue(s: Step, chain: Chain): void {
   const { state } = s;
   const { signal } = chain.rule;
   const timedOut = chain.at === 'hook';
-  if (timedOut) s.effects.push({ do: 'end-hook', signal });
+  if (timedOut) s.effects.push({ do: 'stop-hook', signal, why: 'timeout' });
   const isAlone = state.shutdown === null && state.termination === null;
   if (timedOut && isAlone && nextMonitorStage(s, chain) !== null) {
     chain.deadline = s.now + state.limits.killAfterMs;

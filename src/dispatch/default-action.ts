@@ -1,6 +1,7 @@
 import type { EndCause } from '../outcome/end-cause.js';
 import { guestEnded } from '../outcome/evidence.js';
 import { uselessToWait } from '../outcome/run-state.js';
+import type { HookStopReason } from './messages.js';
 import { notice, noticeRepeats } from './notices.js';
 import type { Termination, Shutdown, Step } from './state.js';
 
@@ -20,13 +21,14 @@ export function takeDefaultAction(s: Step, cause: EndCause): void {
   const { state } = s;
   const { shutdown } = state;
   if (shutdown === null || state.termination !== null) return;
-  const action = cause !== 'powered-off' && shutdown.rule.defaultAction === 'kill' ? 'kill' : 'quit';
-  endHookForGood(s, shutdown);
+  const isOff = cause === 'powered-off';
+  const action = !isOff && shutdown.rule.defaultAction === 'kill' ? 'kill' : 'quit';
+  endHookForGood(s, shutdown, isOff ? 'guest-off' : cause === 'deadline' ? 'timeout' : 'qemu-exits');
   shutdown.nextPressAt = Infinity;
   noticeRepeats(s, shutdown);
   const termination = newTermination(s, action, cause);
   state.termination = termination;
-  if (cause !== 'powered-off') notice(s, { event: 'default-action', signal: shutdown.rule.signal, action, cause });
+  if (!isOff) notice(s, { event: 'default-action', signal: shutdown.rule.signal, action, cause });
   if (action === 'kill') killQemu(s, termination);
   else s.effects.push({ do: 'quit' });
 }
@@ -53,7 +55,7 @@ export function onExit(s: Step): void {
   const { shutdown } = state;
   if (shutdown !== null) {
     shutdown.nextPressAt = Infinity;
-    endHookForGood(s, shutdown);
+    endHookForGood(s, shutdown, guestEnded(state.evidence) ? 'guest-off' : 'qemu-exits');
     noticeRepeats(s, shutdown);
   }
   state.termination ??= newTermination(s, 'none', guestEnded(state.evidence) ? 'powered-off' : 'going');
@@ -73,8 +75,8 @@ export function onStay(s: Step): void {
   s.effects.push({ do: 'quit' });
 }
 
-/** No hook has anything to say to a QEMU that exits in a shutdown, or is about to be told to; that of the shutdown ends. */
-function endHookForGood(s: Step, { at, rule: { signal } }: Shutdown): void {
+/** No hook has anything to say to a QEMU that exits in a shutdown, or is about to be told to; that of the shutdown stops. */
+function endHookForGood(s: Step, { at, rule: { signal } }: Shutdown, why: HookStopReason): void {
   s.effects.push({ do: 'silence-hooks' });
-  if (at === 'hook') s.effects.push({ do: 'end-hook', signal });
+  if (at === 'hook') s.effects.push({ do: 'stop-hook', signal, why });
 }

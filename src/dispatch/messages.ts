@@ -65,10 +65,13 @@ export type Notice =
   | { readonly event: 'exit-hangs'; readonly afterMs: number }
   | { readonly event: 'abandoned' };
 
+/** Why a hook is stopped before it exits. */
+export type HookStopReason = 'guest-off' | 'qemu-exits' | 'timeout';
+
 /** What is to be done. */
 export type Effect =
   | { readonly do: 'run-hook'; readonly signal: SignalName; readonly script: HookFile; readonly deadline: number }
-  | { readonly do: 'end-hook'; readonly signal: SignalName }
+  | { readonly do: 'stop-hook'; readonly signal: SignalName; readonly why: HookStopReason }
   /** Ask QEMU for its run state, and give it in as `run-state`. */
   | { readonly do: 'ask-run-state' }
   /** No hook may write to its monitor any more. */

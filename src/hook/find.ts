@@ -53,12 +53,15 @@ export function findForSignal(signal: SignalName, dirs: HookDirs): HookFile[] {
   return findUsers(hookNames(signal), dirs);
 }
 
-/** What runs before QEMU does, and when it has gone. */
-export const arounds = ['start', 'end'] as const;
-export type Around = (typeof arounds)[number];
+/** The hooks that run before QEMU starts, and after it has exited. */
+export const lifecycleHooks = ['start', 'end'] as const;
+export type LifecycleHook = (typeof lifecycleHooks)[number];
 
-/** What is there for {@link Around} in the user's hooks directory, a file or a directory of steps; the first one counts. */
-export function findAround(which: Around, dirs: HookDirs): HookFile[] {
+/** How long such a hook has, in milliseconds, all its steps together; what it leaves has its grace period besides. */
+export const lifecycleTimeoutMs: Readonly<Record<LifecycleHook, number>> = { start: 30_000, end: 10_000 };
+
+/** What is there for {@link LifecycleHook} in the user's hooks directory, a file or a directory of steps; the first one counts. */
+export function findLifecycleHook(which: LifecycleHook, dirs: HookDirs): HookFile[] {
   return findUsers([which], dirs);
 }
 

@@ -14,15 +14,15 @@ const readAfterMs = 3;
 /** How long the last output of a hook that has ended is waited for, where something of it still holds the pipe. */
 const lastOutputMs = 200;
 
-export interface HookRun {
+export interface HookProcess {
   /** `undefined` where the hook could not be run. */
   readonly pid: number | undefined;
   /** Settled once, when the hook itself has been reaped or could not be run; never rejected. */
   readonly ended: Promise<HookOutcome>;
-  /** Settled when nothing that the hook started is left; begins at its end, or with {@link HookRun.end}. */
+  /** Settled when nothing that the hook started is left; begins when it exits, or with {@link HookProcess.stop}. */
   readonly cleared: Promise<void>;
-  /** Ends the hook and all it started. */
-  end(): void;
+  /** Stops the hook and all it started. */
+  stop(): void;
 }
 
 export interface HookCall {
@@ -53,17 +53,17 @@ function wordSpawnError(error: NodeJS.ErrnoException): string {
   }
 }
 
-/** Runs a hook as the contract says: directly, in a group of its own, the monitor on fd 3, its output to the log. */
-export function runHook(call: HookCall): HookRun {
+/** Starts a hook as the contract says: directly, in a group of its own, the monitor on fd 3, its output to the log. */
+export function startHook(call: HookCall): HookProcess {
   const { file, output } = call;
   const { path } = file;
-  const notRun = (why: string): HookRun => {
+  const notRun = (why: string): HookProcess => {
     if (output !== null) closePipe(output);
     return {
       pid: undefined,
       ended: Promise.resolve({ kind: 'failed', why }),
       cleared: Promise.resolve(),
-      end: () => undefined,
+      stop: () => undefined,
     };
   };
   const trust = checkTrust(path, file.ours);
@@ -111,7 +111,7 @@ export function runHook(call: HookCall): HookRun {
   });
   if (pid === undefined) {
     read();
-    return { pid, ended, cleared: ended.then(() => undefined), end: () => undefined };
+    return { pid, ended, cleared: ended.then(() => undefined), stop: () => undefined };
   }
 
   hookStarted(pid);
@@ -133,6 +133,6 @@ export function runHook(call: HookCall): HookRun {
     pid,
     ended,
     cleared,
-    end: () => void clear(),
+    stop: () => void clear(),
   };
 }

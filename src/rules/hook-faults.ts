@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { hookPath } from '../hook/environment.js';
-import { arounds, findAround, findForSignal, libDir, type HookFile } from '../hook/find.js';
+import { lifecycleHooks, findLifecycleHook, findForSignal, libDir, type HookFile } from '../hook/find.js';
 import { findInterpreterFault } from '../hook/interpreter.js';
 import { isDirectoryOfSteps, stepsIn } from '../hook/steps.js';
 import { checkTrust, findDirectoryFault } from '../hook/trust.js';
@@ -49,7 +49,7 @@ function nameFault(name: string): { readonly what: string; readonly better: stri
     return { what: `nothing runs it by that name${better === null ? '' : `: ${better} is probably meant`}`, better };
   }
   const [, stem = '', suffix = ''] = /^([A-Za-z0-9]+)(\.(?:d|sh|bash|py|pl|rb|js|mjs|lua|php))?$/.exec(name) ?? [];
-  if ((arounds as readonly string[]).includes(stem) && suffix !== '' && suffix !== '.d')
+  if ((lifecycleHooks as readonly string[]).includes(stem) && suffix !== '' && suffix !== '.d')
     return { what: `nothing runs it by that name: ${stem} is the name`, better: stem };
   const parsed = parseSignal(stem);
   if ('signal' in parsed) {
@@ -129,8 +129,8 @@ export function findFaults(rules: readonly Rule[], book: RuleBook, env: NodeJS.P
         `${isDirectoryOfSteps(second) ? 'rm -r' : 'rm'} ${shellQuote(second.path)}`,
       );
   };
-  for (const which of arounds) {
-    const found = findAround(which, book.dirs);
+  for (const which of lifecycleHooks) {
+    const found = findLifecycleHook(which, book.dirs);
     checkOnlyOne(which, found);
     if (found[0]) checkHook(found[0], searchPath, add);
   }

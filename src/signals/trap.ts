@@ -1,7 +1,7 @@
 import { aliases, trappableSignals, type SignalName } from './names.js';
 
 /** A trapped signal, with the moment it came on the monotonic clock (milliseconds). */
-interface Trapped {
+export interface Trapped {
   readonly signal: SignalName;
   readonly at: number;
   /** How often: what comes in one turn of the event loop is one, as it is for the kernel while a signal is pending. */

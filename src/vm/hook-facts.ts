@@ -1,13 +1,10 @@
-import type { HookFacts } from '../hook/environment.js';
 import { libDir } from '../hook/find.js';
+import type { CommonFacts } from '../hook/runner.js';
 import type { RunDir } from '../run-dir/run-dir.js';
 import type { RunContext } from './context.js';
 
 /** What every hook of a VM is told, on whatever occasion. */
-export function hookFacts(
-  { book, config, vm, stateFile }: RunContext,
-  runDir: RunDir,
-): Omit<HookFacts, 'cookie' | 'hook' | 'leftMs' | 'occasion'> {
+export function hookFacts({ book, config, vm, stateFile }: RunContext, runDir: RunDir): CommonFacts {
   return {
     vm,
     hooksDir: book.dirs.user ?? book.dirs.bundled,

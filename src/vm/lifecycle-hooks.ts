@@ -1,46 +1,43 @@
-import { inheritedEnvironment } from '../hook/environment.js';
-import type { Around } from '../hook/find.js';
-import { type AroundRun, runAround } from '../hook/lifecycle.js';
+import { type LifecycleHook, findLifecycleHook, lifecycleTimeoutMs } from '../hook/find.js';
+import type { HookRunner, RunningHook } from '../hook/runner.js';
+import type { HookOutcome } from '../outcome/hook-outcome.js';
 import type { Prevention } from '../outcome/ending.js';
 import { ruleFor } from '../rules/resolve.js';
-import type { RunDir } from '../run-dir/run-dir.js';
-import { keep, onTrapped } from '../signals/trap.js';
+import { type Trapped, keep, onTrapped } from '../signals/trap.js';
 import { atTerminal } from '../system/terminal.js';
 import type { RunContext } from './context.js';
-import { hookFacts } from './hook-facts.js';
 import type { Ended } from './kept-record.js';
 
 /** The hooks before QEMU's start and after its end. */
 export class LifecycleHooks {
   constructor(
     private readonly context: RunContext,
-    private readonly runDir: RunDir,
+    private readonly runner: HookRunner,
   ) {}
 
   /**
-   * Runs the hook `start`. A signal that ends a VM ends it, because there is no guest yet that would have to be asked;
-   * any other waits for QEMU.
+   * Runs the hook `start`. A signal that stops a VM stops the hook, because no guest is there yet to shut down; any
+   * other signal waits for QEMU.
    * @returns why QEMU must not be started
    */
   async start(): Promise<Prevention | null> {
-    const run = this.#run('start', {});
-    if (run === null) return null;
     let stop: Prevention['stop'] = null;
-    const untrap = onTrapped((trapped) => {
+    const outcome = await this.#run('start', {}, (run, trapped) => {
       if (ruleFor(trapped.signal, this.context.book).defaultAction === 'none') return keep(trapped);
       stop ??= { signal: trapped.signal, since: trapped.at };
-      run.cut();
+      run.stop('signal');
     });
-    const outcome = await run.ended;
-    untrap();
     if (stop !== null) return { words: 'its hook start still ran', stop };
-    if (outcome.kind === 'done') return null;
-    return { words: `its hook start ${outcome.kind === 'failed' ? outcome.why : 'says not now'}`, stop };
+    if (outcome?.kind === 'failed') return { words: `its hook start ${outcome.why}`, stop };
+    if (outcome?.kind === 'not-now') return { words: 'its hook start says not now', stop };
+    return null;
   }
 
-  /** Runs the hook `end`, which is told how it ended. */
+  /** Runs the hook `end`, which is told how the VM ended. */
   async end(how: Ended): Promise<void> {
-    const run = this.#run('end', {
+    // Signals that came before were for QEMU.
+    const since = performance.now();
+    const variables = {
       QEMU_TRAP_END: how.end,
       QEMU_TRAP_VERDICT: how.verdict,
       QEMU_TRAP_CUT_OFF: how.cut_off ? 'yes' : 'no',
@@ -48,28 +45,36 @@ export class LifecycleHooks {
       QEMU_TRAP_SIGNAL: how.signal ?? '',
       QEMU_TRAP_SECONDS: (how.ms / 1000).toFixed(2),
       QEMU_TRAP_MESSAGE: how.message,
+    };
+    await this.#run('end', variables, (run, { signal, at }) => {
+      const isForce = signal === 'SIGQUIT' || (signal === 'SIGINT' && atTerminal);
+      if (isForce && at >= since) run.stop('signal');
     });
-    if (run === null) return;
-    // What came before was for QEMU.
-    const since = performance.now();
-    const untrap = onTrapped(({ signal, at }) => {
-      if (at < since) return;
-      if (signal === 'SIGQUIT' || (signal === 'SIGINT' && atTerminal)) run.cut();
-    });
-    await run.ended;
-    untrap();
   }
 
-  #run(which: Around, occasion: Readonly<Record<string, string>>): AroundRun | null {
-    const { book, log, isRehearsal } = this.context;
-    if (isRehearsal) return null;
-    return runAround({
-      which,
-      dirs: book.dirs,
-      facts: { ...hookFacts(this.context, this.runDir), occasion },
-      inherited: inheritedEnvironment(process.env),
-      file: this.runDir.file,
-      log,
+  /** @returns `undefined` if there is no such hook */
+  async #run(
+    occasion: LifecycleHook,
+    variables: Readonly<Record<string, string>>,
+    onSignal: (run: RunningHook, trapped: Trapped) => void,
+  ): Promise<HookOutcome | null | undefined> {
+    const { book, isRehearsal } = this.context;
+    const script = findLifecycleHook(occasion, book.dirs)[0];
+    if (script === undefined || isRehearsal) return undefined;
+    const run = this.runner.run({
+      subject: { occasion },
+      script,
+      deadline: performance.now() + lifecycleTimeoutMs[occasion],
+      stopsAtDeadline: true,
+      variables,
+      connections: null,
+      isWanted: () => true,
+      onStepEnd: () => Promise.resolve(),
     });
+    const untrap = onTrapped((trapped) => onSignal(run, trapped));
+    const outcome = await run.outcome;
+    untrap();
+    await this.runner.release();
+    return outcome;
   }
 }

@@ -1,3 +1,4 @@
+import { HookRunner } from '../hook/runner.js';
 import { type Ending, type Prevention, verdict } from '../outcome/ending.js';
 import { exitStatus } from '../outcome/exit-status.js';
 import { describeEnding } from '../outcome/words.js';
@@ -11,6 +12,7 @@ import { formatSeconds } from '../system/duration.js';
 import { helperEnvironment } from '../system/own-environment.js';
 import type { UsageError } from '../system/usage-error.js';
 import type { RunContext, RunningQemu, VmContext } from './context.js';
+import { hookFacts } from './hook-facts.js';
 import { type Ended, KeptRecord } from './kept-record.js';
 import { LifecycleHooks } from './lifecycle-hooks.js';
 import type { ReadyDescriptor } from './readiness.js';
@@ -52,6 +54,7 @@ interface Stop {
 export class Service {
   readonly #context: RunContext;
   readonly #record: KeptRecord;
+  readonly #runner: HookRunner;
   readonly #hooks: LifecycleHooks;
   #vm: Vm | null = null;
   #startedAt = performance.now();
@@ -66,7 +69,8 @@ export class Service {
     const observers = [new StatusFile(runDir.file, vm, this.#record.path), ...context.observers];
     const manager = new ServiceManager(helperEnvironment(process.env), log);
     this.#context = { ...context, stateFile, manager, ready, observers };
-    this.#hooks = new LifecycleHooks(this.#context, runDir);
+    this.#runner = new HookRunner(hookFacts(this.#context, runDir), runDir.file, log);
+    this.#hooks = new LifecycleHooks(this.#context, this.#runner);
   }
 
   /** @returns why QEMU must not be started */
@@ -85,7 +89,7 @@ export class Service {
     this.#startedAt = performance.now() - (running.adoption?.ageMs ?? 0);
     const isFirst = this.#vm === null;
     if (isFirst) this.#record.begin(running.qemu.pid);
-    const vm = new Vm(this.#context, running);
+    const vm = new Vm(this.#context, running, this.#runner);
     this.#vm = vm;
     if (isFirst) this.#surviveAll();
     const exit = await vm.untilGone();

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import type { Effect } from '../dispatch/messages.js';
 import { type State, chainOf } from '../dispatch/state.js';
 import { FreezeGuard } from '../guest-agent/freeze-guard.js';
+import type { HookRunner } from '../hook/runner.js';
 import { markHooksToCome } from '../hook/process-mark.js';
 import { endingOf, type Ending } from '../outcome/ending.js';
 import { isUp } from '../outcome/run-state.js';
@@ -55,6 +56,7 @@ export class Vm {
   constructor(
     private readonly context: RunContext,
     private readonly running: RunningQemu,
+    runner: HookRunner,
   ) {
     const { config, log } = context;
     this.survival = new Survival(log);
@@ -81,6 +83,7 @@ export class Vm {
       () => this.#tellReady(),
     );
     this.#hooks = new SignalHooks(context, running, {
+      runner,
       dispatcher: this.#dispatcher,
       monitor: this.#monitor,
       savedGuest: this.#savedGuest,
@@ -217,8 +220,8 @@ export class Vm {
     switch (effect.do) {
       case 'run-hook':
         return this.#hooks.run(effect.signal, effect.script, effect.deadline);
-      case 'end-hook':
-        return this.#hooks.end(effect.signal);
+      case 'stop-hook':
+        return this.#hooks.stop(effect.signal, effect.why);
       case 'ask-run-state':
         return void this.#monitor.refreshRunState();
       case 'silence-hooks':

@@ -98,7 +98,7 @@ test('an end that hangs has its own short time, and the last line is still the v
   const trap = await lab.startGuest({ options: named(lab) });
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
-  assert.match(String(trap.events('hook-end').at(-1)?.['why']), /has not ended within 10 s/);
+  assert.match(String(trap.events('hook-end').at(-1)?.['why']), /did not exit within 10 s/);
   assert.equal(trap.verdict['verdict'], 'clean');
   await lab.assertNothingLeft();
 });

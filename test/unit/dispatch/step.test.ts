@@ -131,7 +131,7 @@ class Day {
         assert.notEqual(this.hooks.get(effect.signal), 'running', 'never two hooks of one signal at a time');
         this.hooks.set(effect.signal, 'running');
         return;
-      case 'end-hook':
+      case 'stop-hook':
         this.hooks.set(effect.signal, 'told to end');
         return;
       case 'press':

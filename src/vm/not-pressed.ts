@@ -1,62 +1,10 @@
 import type { Log } from '../log/log.js';
 import { guestEnded, isExiting } from '../outcome/evidence.js';
-import type { HookOutcome } from '../outcome/hook-outcome.js';
 import { isRunning } from '../outcome/run-state.js';
 import { monitorCommandOf } from '../rules/rule.js';
 import type { SignalName } from '../signals/names.js';
-import { formatSeconds } from '../system/duration.js';
 import type { ControlMonitor } from './control-monitor.js';
 import type { Dispatcher } from './dispatcher.js';
-
-/*
- * What the log says of the hooks of signals.
- */
-
-/** @param ms how long it ran, in milliseconds; `null` if it did not */
-export function hookFailed(
-  log: Log,
-  signal: SignalName,
-  hook: string,
-  why: string,
-  ms: number | null = null,
-): HookOutcome {
-  log({
-    event: 'hook-end',
-    level: 'warning',
-    message: `${signal}: hook ${hook} ${why}`,
-    facts: { signal, hook, outcome: 'failed', why, ms },
-  });
-  return { kind: 'failed', why };
-}
-
-/** How one file of a hook ended. */
-interface HookEnd {
-  readonly signal: SignalName;
-  readonly hook: string;
-  readonly outcome: HookOutcome;
-  /** How long it ran, in milliseconds. */
-  readonly ms: number;
-  /** `undefined` if it could not be started. */
-  readonly pid: number | undefined;
-  /** It was told to end. */
-  readonly wasTold: boolean;
-  readonly isGuestOff: boolean;
-}
-
-export function tellHookEnd(log: Log, { signal, hook, outcome, ms, pid, wasTold, isGuestOff }: HookEnd): void {
-  if (outcome.kind === 'failed' && !wasTold)
-    return void hookFailed(log, signal, hook, outcome.why, pid === undefined ? null : ms);
-  // As it is with one that stays to press again, and ends with its guest.
-  const how = outcome.kind === 'failed' ? 'ended' : outcome.kind;
-  const words = { done: 'ended well', 'not-now': 'says not now', ended: 'was ended' }[how];
-  const because = isGuestOff ? ', with its guest' : ', for its time was up or QEMU has gone';
-  log({
-    event: 'hook-end',
-    level: 'info',
-    message: `${signal}: hook ${hook} ${words} after ${formatSeconds(ms)}${how === 'ended' ? because : ''}`,
-    facts: { signal, hook, outcome: how, ms },
-  });
-}
 
 /**
  * Tells of a hook that ended well, and whose guest has not been asked to go as far as QEMU says: better now than at the

@@ -1,0 +1,212 @@
+import type { Socket } from 'node:net';
+import type { Log } from '../log/log.js';
+import type { HookOutcome } from '../outcome/hook-outcome.js';
+import { within } from '../system/settled-within.js';
+import { errorText } from '../system/usage-error.js';
+import { graceMs } from './descendants.js';
+import { type HookFacts, inheritedEnvironment } from './environment.js';
+import type { HookFile } from './find.js';
+import { type HookEnd, type HookSubject, type StopReason, logHookEnd, logHookStart, nameOf } from './log-lines.js';
+import { type OutputPipe, OutputPipes } from './output-pipes.js';
+import { type HookProcess, startHook } from './process.js';
+import { stepsOf } from './steps.js';
+
+/** How long a hook that was told to exit, and what it left, may take: the grace period, and the kernel's time. */
+const goneWithinMs = graceMs + 5_000;
+/** How long mkfifo(1) is waited for, so that nothing is left in the run directory. */
+const lastPipesMs = 500;
+
+/** What every hook of a VM is told. */
+export type CommonFacts = Omit<HookFacts, 'cookie' | 'hook' | 'leftMs' | 'occasion'>;
+
+/** Where the connection to a monitor comes from, one for each step. */
+interface Connections {
+  /** @returns `null` if none is ready */
+  takeReady(): Socket | null;
+  /** @returns `null` if there is none to be had */
+  take(): Promise<Socket | null>;
+  /** Takes a connection back that no hook has had. */
+  putBack(connection: Socket): void;
+}
+
+/** One step of a hook has been reaped, or could not be run. */
+export interface StepEnd {
+  readonly hook: string;
+  readonly outcome: HookOutcome;
+  readonly connection: Socket | null;
+  /** No other step follows. */
+  readonly isLast: boolean;
+}
+
+/** A hook that is to be run: a file, or a directory of steps, one after the other until one fails. */
+export interface HookJob {
+  readonly subject: HookSubject;
+  readonly script: HookFile;
+  /** On the clock of `performance.now()`. */
+  readonly deadline: number;
+  /** The hook is stopped at its deadline. If `false`, the caller does that. */
+  readonly stopsAtDeadline: boolean;
+  /** What the environment says of this run only. */
+  readonly variables: HookFacts['occasion'];
+  /** `null`: the hook gets no monitor. */
+  readonly connections: Connections | null;
+  /** Asked when all is ready for a step. */
+  readonly isWanted: () => boolean;
+  /** Called when a step has been reaped; the next one waits for it. */
+  readonly onStepEnd: (end: StepEnd) => Promise<void>;
+}
+
+export interface RunningHook {
+  /** Settled once, never rejected; `null` if it was not wanted any more. */
+  readonly outcome: Promise<HookOutcome | null>;
+  /** Stops the hook and all that it started: SIGTERM, and SIGKILL after the grace period. */
+  stop(why: StopReason): void;
+  /** Settled when nothing is left of what was started so far, or the kernel holds it. */
+  leftoversGone(): Promise<void>;
+}
+
+/** Runs the hooks of one VM, whatever they are for. */
+export class HookRunner {
+  /** Copied once: process.env is read variable by variable. */
+  readonly inherited = inheritedEnvironment(process.env);
+  #pipes: OutputPipes | null = null;
+
+  /** @param file gives the path of a file in the run directory */
+  constructor(
+    readonly facts: CommonFacts,
+    private readonly file: (name: string) => string,
+    readonly log: Log,
+  ) {}
+
+  /** Makes pipes for output ahead of the first hook. */
+  get pipes(): OutputPipes {
+    return (this.#pipes ??= new OutputPipes(this.file));
+  }
+
+  /** The first step is started before this returns, if all is ready for it. */
+  run(job: HookJob): RunningHook {
+    return new Run(this, job);
+  }
+
+  /** Closes the pipes that no hook has had. */
+  async release(): Promise<void> {
+    const pipes = this.#pipes;
+    this.#pipes = null;
+    await within(lastPipesMs, Promise.resolve(pipes?.close()));
+  }
+}
+
+class Run implements RunningHook {
+  readonly outcome: Promise<HookOutcome | null>;
+  readonly #timeoutMs: number;
+  #process: HookProcess | null = null;
+  readonly #leftovers: Promise<void>[] = [];
+  #stopReason: StopReason | null = null;
+  #sayStopped!: () => void;
+  readonly #stopped = new Promise<void>((resolve) => (this.#sayStopped = resolve));
+
+  constructor(
+    private readonly runner: HookRunner,
+    private readonly job: HookJob,
+  ) {
+    const { deadline, stopsAtDeadline, script } = job;
+    this.#timeoutMs = deadline - performance.now();
+    const timer = stopsAtDeadline ? setTimeout(() => this.stop('timeout'), this.#timeoutMs) : undefined;
+    this.outcome = this.#runSteps()
+      .catch((error: unknown) => this.#failed(script.path, `cannot be run (${errorText(error)})`))
+      .finally(() => clearTimeout(timer));
+  }
+
+  stop(why: StopReason): void {
+    this.#stopReason ??= why;
+    this.#sayStopped();
+    this.#process?.stop();
+  }
+
+  async leftoversGone(): Promise<void> {
+    await within(goneWithinMs, Promise.all(this.#leftovers));
+  }
+
+  async #runSteps(): Promise<HookOutcome | null> {
+    const steps = stepsOf(this.job.script);
+    if ('fault' in steps) {
+      await logsOfThisTurn;
+      return this.#failed(this.job.script.path, steps.fault);
+    }
+    for (const file of steps.files) {
+      const outcome = await this.#runStep(file, file === steps.files.at(-1));
+      if (outcome?.kind !== 'done') return outcome;
+    }
+    return { kind: 'done' };
+  }
+
+  async #runStep(file: HookFile, isLast: boolean): Promise<HookOutcome | null> {
+    const { runner, job } = this;
+    const startedAt = performance.now();
+    const { connections } = job;
+    const connection = connections && (connections.takeReady() ?? (await connections.take()));
+    const hasAll = connections === null || connection !== null;
+    const output = hasAll ? (runner.pipes.takeReady() ?? (await runner.pipes.take())) : null;
+    if (this.#stopReason !== null || !job.isWanted()) {
+      if (output !== null) runner.pipes.putBack(output);
+      if (connection !== null) connections?.putBack(connection);
+      if (this.#stopReason !== 'signal') return null;
+      return this.#end({ hook: file.path, outcome: { kind: 'failed', why: 'was not run' }, ms: null });
+    }
+    if (!hasAll) return this.#failed(file.path, 'cannot be run: QEMU gives it no monitor');
+
+    const hook = this.#start(file, connection, output);
+    await logsOfThisTurn;
+    if (hook.pid !== undefined) logHookStart(runner.log, job.subject, file.path, hook.pid);
+    const reaped = await this.#reap(hook);
+    // What it left behind is no part of the next step, nor of what waits for `start`.
+    if (connections === null) await this.leftoversGone();
+    const ms = hook.pid === undefined ? null : Math.round(performance.now() - startedAt);
+    const outcome = this.#end({ hook: file.path, outcome: reaped, ms });
+    await job.onStepEnd({ hook: file.path, outcome, connection, isLast });
+    return outcome;
+  }
+
+  #start(file: HookFile, connection: Socket | null, output: OutputPipe | null): HookProcess {
+    const { runner, job } = this;
+    const hook = startHook({
+      file,
+      argument: nameOf(job.subject),
+      facts: { ...runner.facts, occasion: job.variables, leftMs: job.deadline - performance.now() },
+      inherited: runner.inherited,
+      monitor: connection,
+      output,
+      onOutput: (chunk) => runner.log.hookOutput(file.path, chunk),
+    });
+    this.#process = hook;
+    this.#leftovers.push(hook.cleared);
+    return hook;
+  }
+
+  /** How the hook ended. One that the kernel holds, so that SIGKILL does not end it, is not waited for. */
+  async #reap(hook: HookProcess): Promise<HookOutcome> {
+    const heldByKernel = this.#stopped.then(
+      () => new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), goneWithinMs).unref()),
+    );
+    const outcome = await Promise.race([hook.ended, heldByKernel]);
+    return outcome ?? { kind: 'failed', why: 'does not exit, even on SIGKILL' };
+  }
+
+  #failed(hook: string, why: string): HookOutcome {
+    return this.#end({ hook, outcome: { kind: 'failed', why }, ms: null });
+  }
+
+  #end(end: Pick<HookEnd, 'hook' | 'outcome' | 'ms'>): HookOutcome {
+    const { subject, stopsAtDeadline } = this.job;
+    const stopReason = this.#stopReason;
+    const overdueMs = stopsAtDeadline && stopReason === 'timeout' ? this.#timeoutMs : null;
+    return logHookEnd(this.runner.log, { ...end, subject, stopReason, overdueMs });
+  }
+}
+
+/**
+ * What led to a hook is logged in the turn in which the hook is started, and after it, so that the log costs the hook
+ * no time. A promise that is settled already orders a line of the hook's after those (microtasks run when the turn is
+ * over).
+ */
+const logsOfThisTurn = Promise.resolve();
