@@ -3,7 +3,8 @@ import type { VmContext } from './context.js';
 import { launch, outlives, refusedControl } from './launch.js';
 import { findSavedState, setStateAside } from './saved-guest.js';
 import { putBack, type SavedState, type StateFile } from './saved-state.js';
-import type { Over, Service } from './service.js';
+import type { FinishedRun } from './conclude.js';
+import type { Service } from './service.js';
 import type { Workspace } from './workspace.js';
 
 /** Starts QEMU in a workspace and serves it to its end, each time that {@link QemuRuns.run} is called. */
@@ -17,16 +18,16 @@ class QemuRuns {
   ) {}
 
   /** A second time, if a wrapper has closed the descriptors that QEMU was to inherit. */
-  async run(saved: SavedState | null): Promise<Over> {
+  async run(saved: SavedState | null): Promise<FinishedRun> {
     const { qemu } = this.context.config;
-    const over = await this.#runOnce(saved);
-    const mayBeRefused = over.hasFailed && !isQemu(qemu[0] ?? '') && userChanger(qemu) === null;
-    if (!mayBeRefused || !refusedControl(this.workspace)) return over;
+    const finished = await this.#runOnce(saved);
+    const mayBeRefused = finished.hasFailed && !isQemu(qemu[0] ?? '') && userChanger(qemu) === null;
+    if (!mayBeRefused || !refusedControl(this.workspace)) return finished;
     this.#inheritsNothing = true;
     return this.#runOnce(saved);
   }
 
-  async #runOnce(saved: SavedState | null): Promise<Over> {
+  async #runOnce(saved: SavedState | null): Promise<FinishedRun> {
     const { config, log } = this.context;
     const running = await launch(config, this.workspace, saved, this.#inheritsNothing, process.env);
     const { qemu } = running;
@@ -60,7 +61,7 @@ export async function runQemu(
   workspace: Workspace,
   service: Service,
   file: StateFile | null,
-): Promise<Over> {
+): Promise<FinishedRun> {
   const { config, log } = context;
   const runs = new QemuRuns(context, workspace, service);
   const first = await runs.run(findSavedState(config, file, log));

@@ -11,6 +11,7 @@ import { StatusFile } from '../status/file.js';
 import { formatSeconds } from '../system/duration.js';
 import { helperEnvironment } from '../system/own-environment.js';
 import type { UsageError } from '../system/usage-error.js';
+import type { FinishedRun } from './conclude.js';
 import type { RunContext, RunningQemu, VmContext } from './context.js';
 import { hookFacts } from './hook-facts.js';
 import { type Ended, KeptRecord } from './kept-record.js';
@@ -19,19 +20,6 @@ import type { ReadyDescriptor } from './readiness.js';
 import type { StateFile } from './saved-state.js';
 import { Vm } from './vm.js';
 import { warnOfFaults } from './warnings.js';
-import type { QemuExit } from '../qemu/qemu.js';
-
-/** A run of QEMU that is over. */
-export interface Over {
-  readonly exit: QemuExit;
-  readonly ending: Ending;
-  /** It said no before its guest ran, and nobody had asked it to end. */
-  readonly hasFailed: boolean;
-  /** What it said no to may be the guest that it was to resume. */
-  readonly refusedState: boolean;
-  /** Why QEMU did not let a guest run that it had loaded; its state is kept. */
-  readonly resumeFailure: string | null;
-}
 
 /** What a service needs to begin with. */
 interface Premises {
@@ -83,7 +71,7 @@ export class Service {
    * @param outlives it goes on if qemu-trap is killed, and needs what is in the run directory
    * @returns how it ended; never rejected
    */
-  async serve(running: RunningQemu, outlives: boolean): Promise<Over> {
+  async serve(running: RunningQemu, outlives: boolean): Promise<FinishedRun> {
     const { runDir } = this.premises;
     runDir.leaves = outlives;
     this.#startedAt = performance.now() - (running.adoption?.ageMs ?? 0);
@@ -92,16 +80,10 @@ export class Service {
     const vm = new Vm(this.#context, running, this.#runner);
     this.#vm = vm;
     if (isFirst) this.#surviveAll();
-    const exit = await vm.untilGone();
-    // One that not even SIGKILL has ended is still there for whoever comes next.
-    runDir.leaves = vm.hasAbandoned;
-    return {
-      exit,
-      ending: vm.ending(exit),
-      hasFailed: vm.hasFailed(exit),
-      refusedState: vm.hasRefused(exit),
-      resumeFailure: vm.resumeFailure,
-    };
+    const finished = await vm.untilGone();
+    // One that not even SIGKILL has ended is still there for the next start to find.
+    runDir.leaves = finished.isStillThere;
+    return finished;
   }
 
   /** Says how it ended: to the history, to the hook `end`, and last of all in the log. */

@@ -8,7 +8,8 @@ import type { VmContext } from './context.js';
 import { checkCall, checkState } from './preflight.js';
 import { runQemu } from './run-qemu.js';
 import { stateFile } from './saved-state.js';
-import { type Over, Service } from './service.js';
+import type { FinishedRun } from './conclude.js';
+import { Service } from './service.js';
 import { takeOver } from './takeover.js';
 import { warnOfDistrust, warnOfLimits } from './warnings.js';
 import { prepare } from './workspace.js';
@@ -46,11 +47,11 @@ export async function supervise(context: VmContext): Promise<number> {
   const prevented = await service.prepare();
   if (prevented !== null) return service.conclude(notExecuted(prevented));
   try {
-    const over = await runQemu(context, workspace, service, file);
-    if (over.resumeFailure !== null) return await service.conclude(notExecuted(keptGuest(over.resumeFailure)));
-    if (over.exit.signal !== null) restoreTerminal();
-    warnOfUserChange(context, over);
-    return await service.conclude(over.ending);
+    const finished = await runQemu(context, workspace, service, file);
+    if (finished.resumeFailure !== null) return await service.conclude(notExecuted(keptGuest(finished.resumeFailure)));
+    if (finished.exit.signal !== null) restoreTerminal();
+    warnOfUserChange(context, finished);
+    return await service.conclude(finished.ending);
   } catch (error) {
     if (error instanceof UsageError) await service.fail(error);
     throw error;
@@ -61,7 +62,7 @@ function keptGuest(why: string): { readonly words: string; readonly stop: null }
   return { words: `its saved guest is loaded and cannot go on (${why}); it is kept`, stop: null };
 }
 
-function warnOfUserChange({ config, log }: VmContext, { hasFailed }: Over): void {
+function warnOfUserChange({ config, log }: VmContext, { hasFailed }: FinishedRun): void {
   const changer = hasFailed ? userChanger(config.qemu) : null;
   if (changer === null) return;
   log({

@@ -1,12 +1,9 @@
-import { existsSync } from 'node:fs';
 import type { Effect } from '../dispatch/messages.js';
 import { type State, chainOf } from '../dispatch/state.js';
 import { FreezeGuard } from '../guest-agent/freeze-guard.js';
 import type { HookRunner } from '../hook/runner.js';
 import { markHooksToCome } from '../hook/process-mark.js';
-import { endingOf, type Ending } from '../outcome/ending.js';
 import { isUp } from '../outcome/run-state.js';
-import { guestSource, startsPaused } from '../qemu/argv.js';
 import { queryRunState } from '../qemu/power-button.js';
 import { MonitorClosed, QmpError } from '../qmp/messages.js';
 import { ruleFor } from '../rules/resolve.js';
@@ -18,6 +15,7 @@ import { readRest } from '../system/node-internals.js';
 import { keepSpareDescriptor } from '../system/processes.js';
 import { atTerminal } from '../system/terminal.js';
 import { tellAdoption, undoLeftovers } from './adoption.js';
+import { type FinishedRun, concludeRun } from './conclude.js';
 import type { RunContext, RunningQemu, ShutdownRequest } from './context.js';
 import { ControlMonitor } from './control-monitor.js';
 import { Dispatcher } from './dispatcher.js';
@@ -100,11 +98,11 @@ export class Vm {
     });
   }
 
-  /** Settled when QEMU has gone, with every hook and what it had started. */
-  async untilGone(): Promise<QemuExit> {
+  /** Settled when QEMU has exited, and every hook with what it had started. */
+  async untilGone(): Promise<FinishedRun> {
     const { qemu } = this.running;
-    const { config, observers } = this.context;
-    const exit = await Promise.race([qemu.gone, this.#abandoned]);
+    const { observers } = this.context;
+    const atFirst = await Promise.race([qemu.gone, this.#abandoned]);
     // What it said last is there for certain, and may tell how it ended.
     if (qemu.control === null) this.#monitor.client.close();
     else readRest(qemu.control);
@@ -118,52 +116,21 @@ export class Vm {
     this.#waker.stop();
     await this.#hooks.close();
     this.#monitor.close();
-    if (this.#hasAbandoned) return exit;
-    const { exit: last, killedWrapper } = await qemu.finish(config.killAfterMs);
-    if (killedWrapper !== null) warnOfWrapperThatStays(this.context, killedWrapper);
-    return last;
-  }
-
-  /** QEMU is left to the kernel, which holds it though it was killed. */
-  get hasAbandoned(): boolean {
-    return this.#hasAbandoned;
-  }
-
-  /** Why QEMU did not let a guest run that it had loaded. */
-  get resumeFailure(): string | null {
-    return this.#savedGuest.resumeFailure;
-  }
-
-  ending(exit: QemuExit): Ending {
-    const { termination, evidence } = this.#dispatcher.state;
-    const { config, stateFile } = this.context;
-    const { qemu, saved } = this.running;
-    const action = termination?.killed && qemu.wasKilled ? 'kill' : (termination?.action ?? 'none');
-    return endingOf({
-      ...exit,
-      // Half a state is no state: what was written of it is of no use to anybody.
-      evidence: this.#savedGuest.isSaving() ? { ...evidence, migrated: false } : evidence,
+    const isStillThere = this.#hasAbandoned;
+    const exit = isStillThere ? atFirst : await this.#finish();
+    return concludeRun(this.context, this.running, this.#dispatcher.state, {
+      exit,
       started: this.#started,
-      bypassesUs: qemu.bypassesUs,
-      waitsForCont: saved !== null || startsPaused(config.qemu) || guestSource(config.qemu) === '-incoming',
-      action,
-      cause: action === 'none' ? null : (termination?.cause ?? null),
-      savedState: stateFile !== null && existsSync(stateFile.path),
-      isStillThere: this.#hasAbandoned,
+      savedGuest: this.#savedGuest,
+      isStillThere,
     });
   }
 
-  /** QEMU said no to what it was asked, before its guest ran. */
-  hasFailed(exit: QemuExit): boolean {
-    const { shutdown, termination } = this.#dispatcher.state;
-    const wasAsked = shutdown !== null || termination !== null;
-    const ranNoGuest = !this.#started || this.#savedGuest.isResuming;
-    return ranNoGuest && !wasAsked && (exit.signal !== null || (exit.code ?? 0) !== 0);
-  }
-
-  /** QEMU exited because it could not load what it was to resume. */
-  hasRefused(exit: QemuExit): boolean {
-    return this.#savedGuest.isRefused || (this.#savedGuest.isResuming && this.hasFailed(exit));
+  /** The wrapper of a QEMU that has exited has its time to exit, too. */
+  async #finish(): Promise<QemuExit> {
+    const { exit, killedWrapper } = await this.running.qemu.finish(this.context.config.killAfterMs);
+    if (killedWrapper !== null) warnOfWrapperThatStays(this.context, killedWrapper);
+    return exit;
   }
 
   /** The rule as it is now: a hook may have come or gone since the start. What is being served keeps its rule. */

@@ -1,0 +1,63 @@
+import { existsSync } from 'node:fs';
+import type { State } from '../dispatch/state.js';
+import { type Ending, endingOf } from '../outcome/ending.js';
+import { guestSource, startsPaused } from '../qemu/argv.js';
+import type { QemuExit } from '../qemu/qemu.js';
+import type { RunContext, RunningQemu } from './context.js';
+import type { SavedGuest } from './guest-memory.js';
+
+/** A run of QEMU that is over. */
+export interface FinishedRun {
+  readonly exit: QemuExit;
+  readonly ending: Ending;
+  /** QEMU refused before its guest ran, and nothing had asked it to exit. */
+  readonly hasFailed: boolean;
+  /** QEMU may have refused the guest that it was to resume. */
+  readonly refusedState: boolean;
+  /** Why QEMU did not let a guest run that it had loaded; its state is kept. */
+  readonly resumeFailure: string | null;
+  /** Not even SIGKILL has ended QEMU: the kernel holds it. */
+  readonly isStillThere: boolean;
+}
+
+/** What is known of a run besides the state of the core. */
+interface Circumstances {
+  readonly exit: QemuExit;
+  /** The monitor came up. */
+  readonly started: boolean;
+  readonly savedGuest: SavedGuest;
+  readonly isStillThere: boolean;
+}
+
+/** How a run of QEMU ended. */
+export function concludeRun(
+  { config, stateFile }: RunContext,
+  { qemu, saved }: RunningQemu,
+  { shutdown, termination, evidence }: State,
+  { exit, started, savedGuest, isStillThere }: Circumstances,
+): FinishedRun {
+  const action = termination?.killed && qemu.wasKilled ? 'kill' : (termination?.action ?? 'none');
+  const ending = endingOf({
+    ...exit,
+    // An incomplete state is of no use.
+    evidence: savedGuest.isSaving() ? { ...evidence, migrated: false } : evidence,
+    started,
+    bypassesUs: qemu.bypassesUs,
+    waitsForCont: saved !== null || startsPaused(config.qemu) || guestSource(config.qemu) === '-incoming',
+    action,
+    cause: action === 'none' ? null : (termination?.cause ?? null),
+    savedState: stateFile !== null && existsSync(stateFile.path),
+    isStillThere,
+  });
+  const wasAsked = shutdown !== null || termination !== null;
+  const ranNoGuest = !started || savedGuest.isResuming;
+  const hasFailed = ranNoGuest && !wasAsked && (exit.signal !== null || (exit.code ?? 0) !== 0);
+  return {
+    exit,
+    ending,
+    hasFailed,
+    refusedState: savedGuest.isRefused || (savedGuest.isResuming && hasFailed),
+    resumeFailure: savedGuest.resumeFailure,
+    isStillThere,
+  };
+}
