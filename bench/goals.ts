@@ -1,4 +1,4 @@
-import { bashNc, bashSocat, floor, inProcess, userHook } from './keepers.js';
+import { bashNc, bashSocat, floor, inProcess, userHook } from './contenders.js';
 import { median, type Table } from './table.js';
 
 /** What was to be reached, as a ratio of two rows of one table, or as a bound in the table's own unit. */

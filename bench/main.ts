@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import minimist from 'minimist';
 import { goals } from './goals.js';
-import { withLibvirt } from './keepers.js';
+import { withLibvirt } from './contenders.js';
 import { idle, latency, manyAtOnce, start, storm } from './measures.js';
 import { draw } from './picture.js';
 import { word, type Table } from './table.js';

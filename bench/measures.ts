@@ -15,7 +15,7 @@ import {
   tini,
   userHook,
   type Contender,
-} from './keepers.js';
+} from './contenders.js';
 import { memory, processorMs, switches, threads } from './proc.js';
 import { Samples, type Table } from './table.js';
 import { Vm } from './vm.js';

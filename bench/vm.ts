@@ -7,7 +7,7 @@ import { QmpClient } from '../src/qmp/client.js';
 import type { QmpEvent } from '../src/qmp/messages.js';
 import { until } from '../test/support/lab.js';
 import { inTime, wallClock } from './clock.js';
-import type { Contender, Keeper } from './keepers.js';
+import type { Contender, Keeper } from './contenders.js';
 
 /** Something that happens once, at a time. */
 class Moment {

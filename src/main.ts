@@ -111,7 +111,15 @@ async function main(argv: readonly string[]): Promise<number> {
     log = openLog({ format: config.log, priorities: isJournal(process.env), vm }, (text, source) =>
       (live ?? stderr).write(text, source),
     );
-    const context = { config, vm, book, log, observers: live === null ? [] : [live], tap: null, isRehearsal: false };
+    const context = {
+      config,
+      vm,
+      book,
+      log,
+      observers: live === null ? [] : [live],
+      tap: null,
+      runsLifecycleHooks: true,
+    };
     const code = await (qemu === null ? supervise(context) : attach(context, qemu));
     // Also if nothing is left to wait for before the last line is written.
     process.exitCode = code;

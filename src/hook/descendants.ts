@@ -29,10 +29,10 @@ const mostListings = 32;
 /** How long killed processes are waited for: longer than this, the kernel holds them. */
 const goneWithinMs = 5_000;
 
-const anyOwnCookie = anyValueOf(runIdVariable, runIdPrefix);
+const anyOwnRunId = anyValueOf(runIdVariable, runIdPrefix);
 
 interface Found {
-  /** Its group and session, whoever carries its cookie, and all their descendants. */
+  /** Its group and session, whoever carries its runId, and all their descendants. */
   readonly sure: ReadonlySet<number>;
   /** What has nothing left of it but the mark, as far as one look can tell. */
   readonly marked: ReadonlySet<number>;
@@ -43,9 +43,9 @@ interface Found {
  * @param startedAt on the clock of `performance.now()`: what is older than the hook is none of it, and on a host where
  *   a hundred hooks end at once, a look at every process would cost seconds
  */
-async function processesOf(hookPid: number, cookie: string, startedAt: number): Promise<Found> {
+async function processesOf(hookPid: number, runId: string, startedAt: number): Promise<Found> {
   const since = inTicks(startedAt);
-  const mark = variable(runIdVariable, cookie);
+  const mark = variable(runIdVariable, runId);
   const found = new Set<number>();
   const marked = new Set<number>();
   const others: Process[] = [];
@@ -149,12 +149,12 @@ async function endAll({ look, blind, stillOnlyMarked, begin, running }: Sweep): 
  */
 export function endDescendants(
   hookPid: number,
-  cookie: string,
+  runId: string,
   startedAt: number,
   running: () => boolean,
 ): Promise<void> {
   return endAll({
-    look: () => processesOf(hookPid, cookie, startedAt),
+    look: () => processesOf(hookPid, runId, startedAt),
     // Its group, whose number is nobody else's while any of it is left (kill(2)).
     blind: () => (running() ? [hookPid, -hookPid] : [-hookPid]),
     stillOnlyMarked: () => isLastHook(hookPid),
@@ -177,7 +177,7 @@ export function endLeftBy(trap: number, runDir: string): Promise<void> {
   const look = async (): Promise<Found> => {
     const pids = listProcesses().filter((pid) => pid > 1 && pid !== process.pid && readProcess(pid) !== null);
     return {
-      sure: new Set(pids.filter((pid) => hasInEnvironment(pid, ...marks) && !hasInEnvironment(pid, anyOwnCookie))),
+      sure: new Set(pids.filter((pid) => hasInEnvironment(pid, ...marks) && !hasInEnvironment(pid, anyOwnRunId))),
       marked: new Set(),
     };
   };

@@ -22,7 +22,7 @@ export interface HookFacts {
   /** Where a saved guest is looked for at the next start; `null` where nowhere. */
   readonly stateFile: string | null;
   /** Marks all that the hook starts, whatever its parent, group or session. */
-  readonly cookie: string;
+  readonly runId: string;
 }
 
 /** What the hook of a signal is told of its occasion; its monitor is fd 3. */
@@ -46,7 +46,7 @@ export function randomDigits(): string {
     .padStart(13, '0');
 }
 
-/** How every cookie of this qemu-trap begins: in a container the one before it may have had the same pid. */
+/** how every run id of this qemu-trap begins: in a container the one before it may have had the same pid. */
 export const runIdPrefix = randomDigits();
 
 /** The variables that say which qemu-trap a hook is of. */
@@ -84,6 +84,6 @@ export function hookEnvironment(facts: HookFacts, inherited: NodeJS.ProcessEnv):
     [runDirVariable]: facts.runDir,
     ...(facts.stateFile !== null && { QEMU_TRAP_STATE: facts.stateFile }),
     ...(facts.agent !== null && { QEMU_TRAP_AGENT: facts.agent }),
-    [runIdVariable]: facts.cookie,
+    [runIdVariable]: facts.runId,
   };
 }

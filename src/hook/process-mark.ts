@@ -8,7 +8,7 @@ import { spawn } from '../system/spawn.js';
  */
 const markedLimit = 2 ** 40 + Math.floor(Math.random() * 2 ** 40);
 
-/** Marks qemu-trap itself, so that its hooks are. Where prlimit(1) is not there, the cookie has to do. */
+/** Marks qemu-trap itself, so that its hooks are. Where prlimit(1) is not there, the runId has to do. */
 export function markHooksToCome(): void {
   const child = spawn('prlimit', ['--pid', String(process.pid), `--locks=${markedLimit}:`], {
     stdio: ['ignore', 'ignore', 'ignore'],

@@ -29,7 +29,7 @@ export interface HookCall {
   readonly file: HookFile;
   /** What it is called with: the signal's name, say. */
   readonly argument: string;
-  readonly facts: Omit<HookFacts, 'cookie' | 'hook'>;
+  readonly facts: Omit<HookFacts, 'runId' | 'hook'>;
   readonly inherited: NodeJS.ProcessEnv;
   /** A connection to a monitor, in blocking mode, greeting unread: the hook's fd 3. `null` where no QEMU is there. */
   readonly monitor: Socket | null;
@@ -69,8 +69,8 @@ export function startHook(call: HookCall): HookProcess {
   const trust = checkTrust(path, file.ours);
   if (!trust.trusted) return notRun(`cannot be trusted: ${trust.what} (mend it: ${trust.mend})`);
 
-  const cookie = runIdPrefix + randomDigits();
-  const env = hookEnvironment({ ...call.facts, hook: path, cookie }, call.inherited);
+  const runId = runIdPrefix + randomDigits();
+  const env = hookEnvironment({ ...call.facts, hook: path, runId }, call.inherited);
   const startedAt = performance.now();
   let child: ReturnType<typeof spawn>;
   try {
@@ -116,7 +116,7 @@ export function startHook(call: HookCall): HookProcess {
 
   hookStarted(pid);
   let clearing: Promise<void> | null = null;
-  const clear = (): Promise<void> => (clearing ??= endDescendants(pid, cookie, startedAt, () => running));
+  const clear = (): Promise<void> => (clearing ??= endDescendants(pid, runId, startedAt, () => running));
   const cleared = ended.then(clear).then(async () => {
     read();
     const closed = outputs.map((stream) =>

@@ -17,7 +17,7 @@ const goneWithinMs = graceMs + 5_000;
 const lastPipesMs = 500;
 
 /** What every hook of a VM is told. */
-export type CommonFacts = Omit<HookFacts, 'cookie' | 'hook' | 'leftMs' | 'occasion'>;
+export type CommonFacts = Omit<HookFacts, 'runId' | 'hook' | 'leftMs' | 'occasion'>;
 
 /** Where the connection to a monitor comes from, one for each step. */
 interface Connections {

@@ -23,26 +23,26 @@ export interface AdoptedQemu extends Qemu {
 }
 
 /** How a QMP monitor begins (docs/interop/qmp-spec of QEMU), and one that spreads its words over lines (-qmp-pretty). */
-const greetings = { speaks: /^\{"QMP"/, pretty: /^\s*\{\s+"QMP"/ } as const;
+const greetings = { greets: /^\{"QMP"/, pretty: /^\s*\{\s+"QMP"/ } as const;
 /** What may become either, for it comes in pieces. */
 const beginning = /^\s*(\{\s*("(Q(MP?)?)?)?)?$/;
 const longestBeginning = 64;
 
-type Spoken = 'speaks' | 'pretty' | 'gone' | 'silent' | 'other';
+type Greeting = 'greets' | 'pretty' | 'gone' | 'silent' | 'other';
 
 /** `null` where it cannot be told yet. */
-function kindOf(said: string): 'speaks' | 'pretty' | 'other' | null {
-  if (greetings.speaks.test(said)) return 'speaks';
+function kindOf(said: string): 'greets' | 'pretty' | 'other' | null {
+  if (greetings.greets.test(said)) return 'greets';
   if (greetings.pretty.test(said)) return 'pretty';
   return beginning.test(said) && said.length < longestBeginning ? null : 'other';
 }
 
 /** Settled with what the peer has said, which stays unread, before it hung up or `ms` milliseconds went by. */
-function speaks(socket: Socket, ms: number): Promise<Spoken> {
+function probeGreeting(socket: Socket, ms: number): Promise<Greeting> {
   return new Promise((resolve) => {
     let said: Buffer = Buffer.alloc(0);
     const timer = setTimeout(() => settle('silent'), ms);
-    const settle = (how: Spoken): void => {
+    const settle = (how: Greeting): void => {
       clearTimeout(timer);
       socket.removeAllListeners('readable').removeAllListeners('close');
       if (said.length > 0) socket.unshift(said);
@@ -140,7 +140,7 @@ export async function adoptQemu(path: string, known: number | null, withinMs: nu
     control.destroy();
     return error;
   };
-  switch (await speaks(control, until - performance.now())) {
+  switch (await probeGreeting(control, until - performance.now())) {
     case 'gone':
       return null;
     case 'pretty':
@@ -157,7 +157,7 @@ export async function adoptQemu(path: string, known: number | null, withinMs: nu
       );
     case 'silent':
       throw refuse(silent());
-    case 'speaks':
+    case 'greets':
       break;
   }
   const pid = known ?? findServer(path, file);

@@ -1,10 +1,10 @@
 import { readFileSync, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { isShortage } from '../system/processes.js';
 import { isExecutable } from '../system/search-path.js';
 import { UsageError } from '../system/usage-error.js';
 import { status } from '../outcome/exit-status.js';
 import type { Helpers } from './launch-plan.js';
+import { isShortage } from '../system/spare-descriptor.js';
 
 type Located = { readonly path: string } | { readonly path: null; readonly because: 'not-found' | 'not-executable' };
 

@@ -16,7 +16,7 @@ export interface Helpers {
  */
 export type TerminalUse = 'none' | 'foreground' | 'background';
 
-interface LaunchWish {
+interface LaunchRequest {
   readonly qemu: readonly string[];
   readonly shield: boolean;
   readonly dieWithParent: boolean;
@@ -77,32 +77,32 @@ export function incomingUris(path: string | null, fd: number | null): string[] {
 }
 
 /** How to start QEMU: its command line untouched, what is added after it. */
-export function planLaunch(wish: LaunchWish): LaunchPlan {
-  const { helpers, inherited, marked, withheld } = wish;
+export function planLaunch(request: LaunchRequest): LaunchPlan {
+  const { helpers, inherited, marked, withheld } = request;
   const words: string[] = [];
   // In this order, for env(1) takes a QEMU with a = in its path for a variable.
-  if (wish.shield && helpers.env !== null)
-    words.push(helpers.env, `--block-signal=${wish.terminal === 'foreground' ? shielded : shieldedInBackground}`);
-  if (wish.dieWithParent && helpers.setpriv !== null) words.push(helpers.setpriv, '--pdeathsig', 'KILL');
+  if (request.shield && helpers.env !== null)
+    words.push(helpers.env, `--block-signal=${request.terminal === 'foreground' ? shielded : shieldedInBackground}`);
+  if (request.dieWithParent && helpers.setpriv !== null) words.push(helpers.setpriv, '--pdeathsig', 'KILL');
   // -readconfig, and not -mon: the latter takes away the monitor that -nographic has on Ctrl-A c by default.
-  words.push(...wish.qemu, '-readconfig', wish.monitorsFile);
+  words.push(...request.qemu, '-readconfig', request.monitorsFile);
 
   const given = new Map<number, 'pipe' | number>(marked.map((fd) => [fd, fd]));
   const isFree = (fd: number): boolean => !inherited.includes(fd) && !given.has(fd) && fd !== withheld;
   const place = (what: 'pipe' | number): number => {
     // High, so that none is where a user means something of their own to be; and low enough for a small table.
-    let fd = Math.min(ownBelow, wish.descriptorLimit) - 1;
+    let fd = Math.min(ownBelow, request.descriptorLimit) - 1;
     while (fd >= lowestFd && !isFree(fd)) fd--;
     if (fd < lowestFd) for (fd = ownBelow; !isFree(fd); fd++);
     given.set(fd, what);
     return fd;
   };
-  const controlFd = wish.inheritsNothing ? null : place('pipe');
-  const { savedState } = wish;
-  const inheritedState = savedState === null || wish.inheritsNothing ? null : place(savedState.fd);
+  const controlFd = request.inheritsNothing ? null : place('pipe');
+  const { savedState } = request;
+  const inheritedState = savedState === null || request.inheritsNothing ? null : place(savedState.fd);
   // Where from it is asked when it can answer.
   if (savedState !== null) words.push('-incoming', 'defer', '-S');
-  const stdio: Stdio[] = [wish.terminal === 'background' ? 'ignore' : 'inherit', 'inherit', 'inherit'];
+  const stdio: Stdio[] = [request.terminal === 'background' ? 'ignore' : 'inherit', 'inherit', 'inherit'];
   for (let fd = lowestFd; fd <= Math.max(0, ...given.keys()); fd++) stdio.push(given.get(fd) ?? 'ignore');
   const [command = '', ...args] = words;
   return {
@@ -112,7 +112,7 @@ export function planLaunch(wish: LaunchWish): LaunchPlan {
     hidden: withheld === null ? [] : [withheld],
     controlFd,
     incoming: incomingUris(savedState?.path ?? null, inheritedState),
-    detached: wish.shield && helpers.env === null,
+    detached: request.shield && helpers.env === null,
   };
 }
 

@@ -21,7 +21,7 @@ function hasLongInteger(text: string): boolean {
 const mostWaiting = 8;
 
 /** Does what a client asks, one after the other, and reads no further while much of it waits. */
-class Turns {
+class CommandQueue {
   #last: Promise<void> = Promise.resolve();
   #waiting = 0;
 
@@ -67,10 +67,10 @@ class QmpPeer {
     private readonly socket: Socket,
     private readonly client: QmpClient,
   ) {
-    const turns = new Turns(socket);
+    const commands = new CommandQueue(socket);
     socket.on(
       'data',
-      jsonSplitter((text) => turns.add(() => this.#take(text))),
+      jsonSplitter((text) => commands.add(() => this.#take(text))),
     );
     this.#say(client.greeting);
   }
@@ -126,7 +126,7 @@ function servePerson(socket: Socket, client: QmpClient): void {
   const { QMP } = client.greeting as { QMP?: { version?: { qemu?: { major: number; minor: number; micro: number } } } };
   const { major, minor, micro } = QMP?.version?.qemu ?? { major: 0, minor: 0, micro: 0 };
   const prompt = '(qemu) ';
-  const turns = new Turns(socket);
+  const commands = new CommandQueue(socket);
   const run = async (line: string): Promise<void> => {
     try {
       const output = String(await client.execute('human-monitor-command', { 'command-line': line }));
@@ -138,7 +138,7 @@ function servePerson(socket: Socket, client: QmpClient): void {
   };
   socket.on(
     'data',
-    lineSplitter((line) => turns.add(() => run(line))),
+    lineSplitter((line) => commands.add(() => run(line))),
   );
   socket.write(`QEMU ${major}.${minor}.${micro} monitor - type 'help' for more information\r\n${prompt}`);
 }

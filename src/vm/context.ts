@@ -65,8 +65,8 @@ export interface VmContext {
   readonly observers: readonly Observer[];
   /** Puts something between hooks and their monitors; `null` if hooks have QEMU's own. */
   readonly tap: Tap | null;
-  /** Of one signal, with a throw-away guest: `start` and `end` are not run. */
-  readonly isRehearsal: boolean;
+  /** The hooks `start` and `end` are run; `--try`, which is for one signal, does without. */
+  readonly runsLifecycleHooks: boolean;
 }
 
 /** What a VM is run with, each time its QEMU is started. */

@@ -58,9 +58,9 @@ export class LifecycleHooks {
     variables: Readonly<Record<string, string>>,
     onSignal: (run: RunningHook, trapped: Trapped) => void,
   ): Promise<HookOutcome | null | undefined> {
-    const { book, isRehearsal } = this.context;
+    const { book, runsLifecycleHooks } = this.context;
     const script = findLifecycleHook(occasion, book.dirs)[0];
-    if (script === undefined || isRehearsal) return undefined;
+    if (script === undefined || !runsLifecycleHooks) return undefined;
     const run = this.runner.run({
       subject: { occasion },
       script,

@@ -12,7 +12,6 @@ import { runFiles } from '../run-dir/files.js';
 import type { SignalName } from '../signals/names.js';
 import { onTrapped } from '../signals/trap.js';
 import { readRest } from '../system/node-internals.js';
-import { keepSpareDescriptor } from '../system/processes.js';
 import { atTerminal } from '../system/terminal.js';
 import { tellAdoption, undoLeftovers } from './adoption.js';
 import { type FinishedRun, concludeRun } from './conclude.js';
@@ -28,6 +27,7 @@ import { Waker } from './waker.js';
 import { tellReady } from './tell-ready.js';
 import { monitorWithinMs, warnOfNoMonitor, warnOfUnknownCommands, warnOfWrapperThatStays } from './warnings.js';
 import type { QemuExit } from '../qemu/qemu.js';
+import { keepSpareDescriptor } from '../system/spare-descriptor.js';
 
 /** One run of QEMU: wires the parts together. */
 export class Vm {

@@ -196,7 +196,7 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
       book: { ...book, specs },
       log,
       tap,
-      isRehearsal: true,
+      runsLifecycleHooks: false,
       observers: [
         new Watcher(signal, () => {
           if (ranOn) return;
