@@ -1,4 +1,4 @@
-import { endCauses } from '../outcome/end-cause.js';
+import { describeCause } from '../outcome/end-cause.js';
 import { describeRunState } from '../outcome/run-state.js';
 import type { State } from '../dispatch/state.js';
 
@@ -8,14 +8,15 @@ import type { State } from '../dispatch/state.js';
  */
 export function describeState({ stop, end, evidence }: State, now: number): string {
   // A time of day stays true until the next status; a number of seconds does not.
-  const left = (until: number): string => `until ${new Date(Date.now() + until - now).toTimeString().slice(0, 8)}`;
+  const left = (until: number): string =>
+    `at most until ${new Date(Date.now() + until - now).toTimeString().slice(0, 8)}`;
   if (end !== null) {
-    const because = endCauses[end.cause].words;
+    const because = describeCause(end.cause, stop?.rule.signal ?? null);
     return end.killed
-      ? `${because}: QEMU is being ended by SIGKILL`
-      : `${because}: QEMU ${end.action === 'none' ? 'exits' : 'is to quit'}, ${left(end.killAt)}`;
+      ? `killing QEMU with SIGKILL (${because})`
+      : `waiting for QEMU to ${end.action === 'none' ? 'exit' : 'quit'} (${because}), ${left(end.killAt)}`;
   }
-  if (stop !== null) return `powering down on ${stop.rule.signal}, ${left(stop.deadline)}`;
+  if (stop !== null) return `shutting down on ${stop.rule.signal}, ${left(stop.deadline)}`;
   return describeRunState(evidence.runState);
 }
 

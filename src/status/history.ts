@@ -205,7 +205,7 @@ function unknownEnd({ run, time, vm }: RunStart): RunRecord {
     cause: null,
     ms: null,
     timeout_ms: null,
-    message: 'qemu-trap was killed: how this run ended is not known',
+    message: 'qemu-trap was killed, so it is unknown how this run ended',
   };
 }
 

@@ -33,9 +33,9 @@ export class LifecycleHooks {
     });
     const outcome = await run.ended;
     untrap();
-    if (stop !== null) return { words: 'its hook start still ran', stop };
+    if (stop !== null) return { words: 'the hook start was still running', stop };
     if (outcome.kind === 'done') return null;
-    return { words: `its hook start ${outcome.kind === 'failed' ? outcome.why : 'says not now'}`, stop };
+    return { words: `the hook start ${outcome.kind === 'failed' ? outcome.why : 'said "not now"'}`, stop };
   }
 
   /** Runs the hook `end`, which is told how it ended. */
