@@ -127,16 +127,16 @@ async function runStep(
     cutInVain,
   ])) as HookOutcome | undefined;
   clearTimeout(timer);
-  if (outcome === undefined) return failed(call, hook, 'cannot be ended');
+  if (outcome === undefined) return failed(call, hook, 'does not exit, even on SIGKILL');
   await within(clearedWithinMs, run.cleared);
   const ms = Math.round(performance.now() - startedAt);
   if (isCut && outcome.kind === 'failed') return wasCutShort(call, hook, ms);
-  if (isLate) return failed(call, hook, `has not ended within ${formatSeconds(aroundTimeoutMs[which])}`, ms);
+  if (isLate) return failed(call, hook, `did not exit within ${formatSeconds(aroundTimeoutMs[which])}`, ms);
   if (outcome.kind === 'failed') return failed(call, hook, outcome.why, run.pid === undefined ? null : ms);
   log({
     event: 'hook-end',
     level: 'info',
-    message: `hook ${hook} ${outcome.kind === 'done' ? 'ended well' : 'says not now'} after ${formatSeconds(ms)}`,
+    message: `hook ${hook} ${outcome.kind === 'done' ? 'succeeded' : 'said "not now"'} after ${formatSeconds(ms)}`,
     facts: { occasion: which, hook, outcome: outcome.kind, ms },
   });
   return outcome;
@@ -147,7 +147,7 @@ function wasCutShort({ which, log }: AroundCall, hook: string, ms: number | null
   log({
     event: 'hook-end',
     level: 'info',
-    message: `hook ${hook} ${ms === null ? 'was not run: a signal came' : `was ended by a signal after ${formatSeconds(ms)}`}`,
+    message: `hook ${hook} ${ms === null ? 'was not run: a signal came' : `was stopped by a signal after ${formatSeconds(ms)}`}`,
     facts: { occasion: which, hook, outcome: 'ended', ms },
   });
   return { kind: 'failed', why: 'was cut short' };

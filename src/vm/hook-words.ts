@@ -47,8 +47,8 @@ export function tellHookEnd(log: Log, { signal, hook, outcome, ms, pid, wasTold,
     return void hookFailed(log, signal, hook, outcome.why, pid === undefined ? null : ms);
   // As it is with one that stays to press again, and ends with its guest.
   const how = outcome.kind === 'failed' ? 'ended' : outcome.kind;
-  const words = { done: 'ended well', 'not-now': 'says not now', ended: 'was ended' }[how];
-  const because = isGuestOff ? ', with its guest' : ', for its time was up or QEMU has gone';
+  const words = { done: 'succeeded', 'not-now': 'said "not now"', ended: 'was stopped' }[how];
+  const because = isGuestOff ? ': the guest has shut down' : ': its time was up, or QEMU has exited';
   log({
     event: 'hook-end',
     level: 'info',
@@ -76,12 +76,12 @@ export async function warnIfNotPressed(
   if (isExiting(evidence) || guestEnded(evidence) || !isRunning(evidence.runState)) return;
   const then =
     stop.rule.monitorCommand === null
-      ? 'nothing is asked of the guest before the deadline'
-      : 'qemu-trap does so shortly before the deadline, if the guest is still there';
+      ? 'nothing else asks the guest to shut down before the deadline'
+      : 'qemu-trap presses it shortly before the deadline if the guest is still running';
   log({
     event: 'not-pressed',
     level: error === null ? 'info' : 'warning',
     facts: { signal, hook, error },
-    message: `${signal}: hook ${hook} has not pressed the power button${error === null ? '' : ` (QEMU's last error: ${error})`}: ${then}`,
+    message: `${signal}: hook ${hook} did not press the power button${error === null ? '' : ` (QEMU's last error: ${error})`}; ${then}`,
   });
 }

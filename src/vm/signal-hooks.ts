@@ -169,7 +169,7 @@ export class SignalHooks {
       return null;
     }
     if (connection === null)
-      return hookFailed(this.context.log, signal, hook, 'cannot be run: QEMU gives it no monitor');
+      return hookFailed(this.context.log, signal, hook, 'cannot be run: QEMU gave it no monitor');
 
     const run = runHook({
       ...this.#callOf(signal, file, step.deadline),
@@ -218,7 +218,7 @@ export class SignalHooks {
     const { dispatcher, freezeGuard, survival } = this.around;
     const { stop } = dispatcher.state;
     const stopping = stop === null ? null : toShutDown;
-    freezeGuard.hookEnded(outcome.kind === 'done' ? stopping : 'the hook that froze it has failed', deadline);
+    freezeGuard.hookEnded(outcome.kind === 'done' ? stopping : 'the hook that froze it failed', deadline);
     const givenBack = this.#connections?.giveBack(signal, connection, isLast && stop?.powerdown === true);
     if (!isLast || outcome.kind !== 'done') return;
     const told = givenBack?.then((error) => warnIfNotPressed(this.context.log, this.around, { signal, hook, error }));

@@ -67,7 +67,10 @@ export class Vm {
         prepare: ({ end }) => this.#hooks.hold(end !== null),
         perform: (effect) => this.#perform(effect),
         performed: (state) => this.#followShutdown(state),
-        notice: (notice) => log(() => describeNotice(notice)),
+        notice: (notice) => {
+          const defaultAction = this.#dispatcher.state.stop?.rule.defaultAction;
+          log(() => describeNotice(notice, defaultAction));
+        },
         show: (state) => this.#show(state),
       },
       this.survival,
@@ -183,7 +186,7 @@ export class Vm {
       this.context.log({
         event: 'monitor-refused',
         level: 'error',
-        message: `QEMU refuses to be spoken to on its control monitor (${error.desc}): the next shutdown can end it by SIGKILL only`,
+        message: `QEMU does not accept commands on its control monitor (${error.desc}); the next shutdown can only kill it (SIGKILL)`,
       });
     }
   }
