@@ -48,7 +48,7 @@ function append(path: string, line: RunStart | RunRecord): void {
   try {
     const stats = fstatSync(fd);
     // Of another name it is somebody else's file.
-    if (!stats.isFile() || stats.nlink > 1) throw new Error('it is no file of its own');
+    if (!stats.isFile() || stats.nlink > 1) throw new Error('it is not a regular file with a single name');
     writeSync(fd, `${endsLine(fd) ? '' : '\n'}${JSON.stringify(line)}\n`);
   } finally {
     closeSync(fd);
