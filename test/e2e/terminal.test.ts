@@ -112,6 +112,6 @@ test('the words of the live line', () => {
   );
   assert.equal(
     wordLive({ ...serving, waitsFor: 'kill', until: null, next: 'none' }, 0, true),
-    'SIGTERM: waiting for QEMU to end',
+    'SIGTERM: waiting for SIGKILL to take effect',
   );
 });
