@@ -5,7 +5,7 @@ import './signals/trap.js';
 
 import('./main.js').catch((error: Error) => {
   process.stderr.write(
-    `qemu-trap: its own program cannot be loaded (${error.message.split('\n', 1)[0]}): raise the limit on open files (ulimit -n), or install it anew\n`,
+    `qemu-trap: cannot load its own program (${error.message.split('\n', 1)[0]}): raise the limit on open files (ulimit -n), or reinstall qemu-trap\n`,
   );
   process.exitCode = 125;
 });

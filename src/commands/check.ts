@@ -88,7 +88,7 @@ function qemuFindings({ qemu, onDeath }: Config, book: RuleBook, env: NodeJS.Pro
   const findings: Finding[] = cautionsOf(qemu, onDeath, needsButton).map(({ words, what, mend, isFault }) => ({
     severity: isFault ? 'fault' : 'note',
     event: 'qemu-caution',
-    message: `QEMU's ${words}: ${what}; mend it: ${mend}`,
+    message: `QEMU's ${words}: ${what}; fix: ${mend}`,
     mend,
     facts: { words },
   }));

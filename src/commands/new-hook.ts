@@ -7,27 +7,27 @@ import { type SignalName, parseSignal } from '../signals/names.js';
 import { UsageError } from '../system/usage-error.js';
 import { builtinRule } from '../rules/builtin.js';
 
-const contract = `# qemu-trap runs it as itself. File descriptor 3 is a socket to QEMU's QMP monitor, on which the command qmp speaks
-# (qmp query-status). What this script writes goes to qemu-trap's log. The environment has QEMU_TRAP_VM, the VM's name,
-# and more: man qemu-trap-hooks.`;
+const contract = `# qemu-trap runs this script as its own user. File descriptor 3 is a socket to QEMU's QMP monitor; the command qmp
+# uses it (qmp query-status). The output of this script goes to qemu-trap's log. The environment has QEMU_TRAP_VM, the
+# VM's name, and more: see man qemu-trap-hooks.`;
 
 function shutdownStarter(signal: SignalName): string {
   return `#!/bin/sh
-# ${signal} - shut the guest down, with what has to be done before
+# ${signal} - shut the guest down, after what has to be done first
 #
 ${contract}
 #
-# It has QEMU_TRAP_TIMEOUT seconds. Where it fails, hangs or does nothing, qemu-trap presses the power button itself; at
-# the end of its time QEMU is told to quit. Exit status: 0, it did its part; 75, not now, and the VM runs on; any other,
-# it failed.
+# It has QEMU_TRAP_TIMEOUT seconds. If it fails, hangs or does nothing, qemu-trap presses the power button itself. When
+# the time is up, qemu-trap tells QEMU to quit. Exit status: 0, success; 75, not now, and the VM keeps running; anything
+# else, failure.
 
 echo "$QEMU_TRAP_VM: $1, $QEMU_TRAP_TIMEOUT seconds left"
 
-# While the guest still runs:
+# While the guest is still running:
 # ssh -o BatchMode=yes -o ConnectTimeout=5 "root@$QEMU_TRAP_VM" systemctl stop myapp
 
-# The power button. One press is enough: from then on qemu-trap presses it again until the guest shuts down, because
-# firmware drops a press. It lets a paused guest go on, and wakes one that sleeps.
+# The power button. One press is enough: qemu-trap then presses it again until the guest shuts down, because firmware
+# may ignore a press. qemu-trap also resumes a paused guest, and wakes one that sleeps.
 exec "$QEMU_TRAP_BUNDLED/powerdown" "$1"
 `;
 }
@@ -36,27 +36,27 @@ function otherStarter(signal: SignalName): string {
   // It means: now, and never mind the guest. So a hook for it has to end QEMU as well.
   const isQuit = signal === 'SIGQUIT';
   return `#!/bin/sh
-# ${signal} - ${isQuit ? 'what is done before QEMU quits, with its guest cut off' : 'what the VM does on this signal; its guest runs on'}
+# ${signal} - ${isQuit ? 'what to do before QEMU quits and the guest is cut off' : 'what to do on this signal; the guest keeps running'}
 #
 ${contract}
 #
-# It has QEMU_TRAP_TIMEOUT seconds. Exit status: 0, it did its part; 75, not now; any other, it failed.
+# It has QEMU_TRAP_TIMEOUT seconds. Exit status: 0, success; 75, not now; anything else, failure.
 
 echo "$QEMU_TRAP_VM: $1"
 qmp query-status
 
 # Such as:
 # qmp human-monitor-command '{"command-line":"info block"}'
-${isQuit ? '\nqmp quit || exit 0' : '# qmp system_reset                                     the reset button\n# qmp stop                                             pause; qmp cont lets the guest go on'}
+${isQuit ? '\nqmp quit || exit 0' : '# qmp system_reset                                     the reset button\n# qmp stop                                             pause; qmp cont resumes the guest'}
 `;
 }
 
 const startStarter = `#!/bin/sh
-# start - runs before QEMU does, and may keep it from being started
+# start - runs before QEMU, and can prevent its start
 #
-# qemu-trap runs it as itself, with 30 seconds. There is no QEMU yet, and no monitor. What this script writes goes to
-# qemu-trap's log. Where it fails, QEMU is not started; what it leaves running is ended. man qemu-trap-hooks says what the
-# environment has.
+# qemu-trap runs this script as its own user, for 30 seconds at most. There is no QEMU yet, and no monitor. The output of
+# this script goes to qemu-trap's log. If it fails, qemu-trap does not start QEMU. qemu-trap kills the processes that it
+# leaves running. See man qemu-trap-hooks for the environment.
 
 echo "$QEMU_TRAP_VM is about to start"
 
@@ -65,11 +65,11 @@ echo "$QEMU_TRAP_VM is about to start"
 `;
 
 const endStarter = `#!/bin/sh
-# end - runs when QEMU has gone, and is told how
+# end - runs after QEMU has exited, and is told how
 #
-# qemu-trap runs it as itself, with 10 seconds. There is no monitor any more. QEMU_TRAP_END is guest-shutdown,
-# guest-reset, panic, watchdog, saved, migrated, quit, kill, crash or start-failed; man qemu-trap-hooks says what else
-# the environment has.
+# qemu-trap runs this script as its own user, for 10 seconds at most. There is no monitor any more. QEMU_TRAP_END is
+# guest-shutdown, guest-reset, panic, watchdog, saved, migrated, quit, kill, crash or start-failed. See
+# man qemu-trap-hooks for the rest of the environment.
 
 if [ "$QEMU_TRAP_CUT_OFF" = yes ]; then
     echo "$QEMU_TRAP_VM was cut off: $QEMU_TRAP_MESSAGE"
@@ -90,7 +90,7 @@ function starterFor(
     };
   }
   const parsed = parseSignal(asked);
-  if ('error' in parsed) throw new UsageError(`--new-hook ${asked}: ${parsed.error}, or write start or end`);
+  if ('error' in parsed) throw new UsageError(`--new-hook ${asked}: ${parsed.error}, or start or end`);
   const { signal } = parsed;
   const ends = builtinRule(signal).monitorCommand !== null;
   return {
@@ -105,7 +105,7 @@ function refuseOthersDirectory(asked: string, directory: string): void {
   const fault = findWayFault(directory);
   if (fault !== null)
     throw new UsageError(
-      `--new-hook ${asked}: hooks directory ${directory}: ${fault.what} (mend it: ${fault.mend}, or name another with --hooks)`,
+      `--new-hook ${asked}: hooks directory ${directory}: ${fault.what} (fix: ${fault.mend}, or name another with --hooks)`,
     );
 }
 
@@ -118,7 +118,7 @@ function refuseOthersDirectory(asked: string, directory: string): void {
 export function newHook(asked: string, directory: string): string {
   const { name, text, there } = starterFor(asked, { user: directory, bundled: directory });
   if (there !== undefined)
-    throw new UsageError(`--new-hook ${asked}: ${there} is there already: edit that one, or move it away`);
+    throw new UsageError(`--new-hook ${asked}: ${there} exists already: edit it, or move it away`);
   const path = join(directory, name);
   refuseOthersDirectory(asked, directory);
   try {
@@ -140,7 +140,7 @@ export function newHook(asked: string, directory: string): string {
     );
   }
   const hooks = `--hooks ${shellQuote(directory)}`;
-  const next = [`${path} is written: edit it, then`, `  qemu-trap --check ${hooks}`];
+  const next = [`wrote ${path}: edit it, then run`, `  qemu-trap --check ${hooks}`];
   if (name !== 'start' && name !== 'end') next.push(`  qemu-trap --try ${name} ${hooks}`);
   return `${next.join('\n')}\n`;
 }

@@ -50,38 +50,38 @@ const rules: readonly Rule[] = [
       option(machine, has('acpi', 'off')),
       option(machine, (value) => /^(type=)?isapc(,|$)/.test(value)),
     ],
-    what: 'the guest has no ACPI, and never hears its power button: each shutdown takes until the deadline, and cuts it off',
-    mend: 'leave it out, or shut the guest down in another way, such as --signal SIGTERM,script=guest-shutdown with --agent',
+    what: 'the guest has no ACPI, so it never hears its power button: each shutdown lasts until the deadline, and then cuts the guest off',
+    mend: 'leave it out, or shut the guest down another way, such as --signal SIGTERM,script=guest-shutdown with --agent',
     isFault: 'where the button is needed',
   },
   {
     find: [(words) => (daemonizes(words) ? '-daemonize' : null)],
     what: 'qemu-trap must stay the parent of QEMU',
-    mend: 'leave it out: your service manager does its work; a QEMU that runs already is served with --attach',
+    mend: 'leave it out: your service manager does that job; use --attach for a QEMU that is already running',
     isFault: true,
   },
   {
     find: [(words) => unfinishedOption(['', ...words])],
-    what: 'its value is missing, and QEMU would take the word after it, which is ours',
-    mend: 'write its value after it, or leave the option out',
+    what: 'its value is missing, so QEMU would take the next word, which qemu-trap adds',
+    mend: 'write the value after the option, or leave the option out',
     isFault: true,
   },
   {
     find: [waitsForConnection],
-    what: 'QEMU does not start until somebody connects to it: until then there is no monitor, and no signal reaches the guest',
+    what: 'QEMU does not start until a client connects to it: until then there is no monitor, and no signal reaches the guest',
     mend: 'add wait=off',
     isFault: true,
   },
   {
     find: [flag('no-shutdown'), option(['action'], has('shutdown', 'pause'))],
-    what: 'a guest that powers off by itself leaves QEMU standing, and the service with it; on a signal qemu-trap tells QEMU to quit then',
-    mend: 'leave it out, where the service is to end with its guest',
+    what: 'QEMU, and so the service, keeps running when the guest powers itself off; on a signal qemu-trap then tells QEMU to quit',
+    mend: 'leave it out if the service should stop with its guest',
     isFault: false,
   },
   {
     find: [flag('no-reboot'), option(['action'], has('reboot', 'shutdown'))],
-    what: 'a guest that reboots ends QEMU, with status 0: a service manager that restarts on failure only leaves it down',
-    mend: 'leave it out, or have the manager restart always (systemd: Restart=always)',
+    what: 'QEMU exits with status 0 when the guest reboots: a service manager that restarts only on failure leaves it down',
+    mend: 'leave it out, or have the manager always restart it (systemd: Restart=always)',
     isFault: false,
   },
   {
@@ -89,16 +89,16 @@ const rules: readonly Rule[] = [
       option(serial, (value) => /^mon:stdio\b|\bmux=on\b.*\bstdio\b|\bstdio\b.*\bmux=on\b/.test(value)),
       flag('nographic'),
     ],
-    what: 'at a terminal Ctrl-C goes to the guest, and not to qemu-trap; Ctrl-A x quits QEMU at once, and cuts the guest off',
-    mend: 'stop it with a signal (kill -TERM), or use -display none -serial stdio, where Ctrl-C shuts down',
+    what: 'at a terminal Ctrl-C goes to the guest, not to qemu-trap; Ctrl-A x makes QEMU quit at once, which cuts the guest off',
+    mend: 'stop it with a signal (kill -TERM), or use -display none -serial stdio, with which Ctrl-C shuts the guest down',
     isFault: false,
   },
 ];
 
 const untied: Rule = {
   find: [(words) => (changesUser(words) ? '-runas, -run-with user=' : null)],
-  what: 'a QEMU that changes its user outlives a qemu-trap that is killed by SIGKILL, whatever --on-death kill says',
-  mend: 'write --on-death keep, which says what happens, or start qemu-trap itself as that user',
+  what: 'a QEMU that changes its user keeps running if qemu-trap is killed (SIGKILL), even with --on-death kill',
+  mend: 'write --on-death keep, which matches what happens, or start qemu-trap itself as that user',
   isFault: false,
 };
 
@@ -110,7 +110,7 @@ function wrapperCautions(qemu: readonly string[]): Caution[] {
     return [
       {
         words: changer,
-        what: 'QEMU becomes the process of a user who cannot read the run directory, and does not start',
+        what: 'it makes QEMU run as a user who cannot read the run directory, so QEMU does not start',
         mend: changeUserInstead,
         isFault: true,
       },
@@ -120,7 +120,7 @@ function wrapperCautions(qemu: readonly string[]): Caution[] {
     return [
       {
         words: 'timeout',
-        what: 'it has its signals blocked as QEMU has, so that its own time never ends QEMU',
+        what: 'its signals are blocked, as those of QEMU are, so it never stops QEMU when its time is up',
         mend: 'leave it out, and send qemu-trap the signal: timeout TIME qemu-trap -- QEMU...',
         isFault: true,
       },
@@ -130,7 +130,7 @@ function wrapperCautions(qemu: readonly string[]): Caution[] {
   return [
     {
       words: command,
-      what: 'it is no QEMU by its name; where it is a script it must pass on all of its words ("$@"), for qemu-trap adds some at the end',
+      what: 'its name is not that of a QEMU; if it is a script, it must pass on all of its arguments ("$@"), because qemu-trap adds some at the end',
       mend: 'end it with exec QEMU ... "$@", so that QEMU takes its place',
       isFault: false,
     },

@@ -117,17 +117,17 @@ function advice({ name, found, records }: Reported): string[] {
     // Of a shutdown only: without one SIGQUIT would begin it. QEMU itself has those signals blocked.
     // A pid that another user has written down is nothing to send a signal to.
     if (first !== undefined && first.next !== 'none' && found.uid === ownUid)
-      lines.push(`${name}: to cut it short: kill -QUIT ${found.pid}`);
+      lines.push(`${name}: to cut the guest off now: kill -QUIT ${found.pid}`);
   }
   if (found !== null && found.pid === null)
     lines.push(
-      `${name}: its qemu-trap was killed; the next start in ${found.runDir} takes the guest over, and until then no signal is served`,
+      `${name}: its qemu-trap was killed; the next start in ${found.runDir} takes the guest over; until then signals do nothing`,
     );
   const last = records.at(-1);
   if (last === undefined) return lines;
   // A guest that a killed qemu-trap left running has not ended yet.
   const runsOn = found !== null && found.pid === null && last.end === 'unknown';
-  if (!runsOn && (found === null || last.verdict !== 'clean')) lines.push(`${name}: last end: ${last.message}`);
+  if (!runsOn && (found === null || last.verdict !== 'clean')) lines.push(`${name}: last run: ${last.message}`);
   const {
     stops: count,
     clean,
@@ -140,11 +140,11 @@ function advice({ name, found, records }: Reported): string[] {
   const how =
     slowestMs === null
       ? late > 0
-        ? ', never by the guest itself: does it hear its power button (acpid, logind)'
+        ? ', never by the guest itself: does the guest react to its power button (acpid, logind)?'
         : ''
       : `, ${clean} by the guest itself, the slowest in ${formatSeconds(slowestMs)}${suggestedTimeout === null ? '' : `; suggested --timeout: ${suggestedTimeout}`}`;
   lines.push(
-    `${name}: ${count} ${count === 1 ? 'stop' : 'stops'} on a signal${how}; ${cutOff === 0 ? (unknown === 0 ? 'never cut off' : 'not known to be cut off') : `cut off ${times(cutOff)}`}${unknown === 0 ? '' : `; how it ended is not known ${times(unknown)}`}`,
+    `${name}: ${count} ${count === 1 ? 'stop' : 'stops'} on a signal${how}; ${cutOff === 0 ? (unknown === 0 ? 'never cut off' : 'not known to be cut off') : `cut off ${times(cutOff)}`}${unknown === 0 ? '' : `; outcome unknown ${times(unknown)}`}`,
   );
   return lines.map(plain);
 }
@@ -184,9 +184,7 @@ function asObject({ name, found, records }: Reported): object {
  */
 export function report({ names, runDir, stateDir, format }: StatusCall, env: NodeJS.ProcessEnv): string {
   if (!hasProc())
-    throw new UsageError(
-      '--status: no /proc is mounted here, and without it nobody can tell what runs: mount -t proc proc /proc',
-    );
+    throw new UsageError('--status: /proc is not mounted, so running VMs cannot be found: mount -t proc proc /proc');
   const running = findVms(runDir, env).map((found): Reported => {
     const name = found.status?.vm ?? basename(found.runDir);
     return { name, found, records: found.records.length > 0 || found.uid !== ownUid ? found.records : recordsOf(name) };
@@ -204,7 +202,7 @@ export function report({ names, runDir, stateDir, format }: StatusCall, env: Nod
           const records = recordsOf(name);
           if (records.length === 0)
             throw new UsageError(
-              `${name}: no VM of that name runs under qemu-trap here, and none has: qemu-trap --status lists those that run`,
+              `${name}: no VM of that name runs, or has run, under qemu-trap here: qemu-trap --status lists the running ones`,
             );
           return [{ name, found: null, records }];
         });

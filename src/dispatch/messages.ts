@@ -1,6 +1,7 @@
 import type { EndCause } from '../outcome/end-cause.js';
 import type { QemuEvent } from '../outcome/evidence.js';
 import type { HookOutcome } from '../outcome/hook-outcome.js';
+import type { DefaultAction } from '../rules/builtin.js';
 import type { HookFile } from '../hook/find.js';
 import type { MonitorStage, Rule } from '../rules/rule.js';
 import type { SignalName } from '../signals/names.js';
@@ -37,6 +38,7 @@ export type Notice =
       readonly event: 'shutdown';
       readonly signal: SignalName;
       readonly timeoutMs: number;
+      readonly defaultAction: DefaultAction;
       readonly waitsForMonitor: boolean;
     }
   | { readonly event: 'stands'; readonly signal: SignalName; readonly first: SignalName }

@@ -91,7 +91,7 @@ function newShutdown(rule: Rule, now: number): Shutdown {
 
 function beginShutdown(s: Step, rule: Rule): void {
   const { state, now } = s;
-  const { signal, timeoutMs } = rule;
+  const { signal, timeoutMs, defaultAction } = rule;
   const shutdown = newShutdown(rule, now);
   state.shutdown = shutdown;
   for (const [refused, chain] of state.chains) {
@@ -105,7 +105,7 @@ function beginShutdown(s: Step, rule: Rule): void {
     takeDefaultAction(s, 'asked');
     return;
   }
-  notice(s, { event: 'shutdown', signal, timeoutMs, waitsForMonitor: !state.monitorUp });
+  notice(s, { event: 'shutdown', signal, timeoutMs, defaultAction, waitsForMonitor: !state.monitorUp });
   if (!state.monitorUp) return;
   // Not every change of a guest that stands still is an event: what is known of it may be old.
   if (isRunning(state.evidence.runState)) startShutdownChain(s, shutdown);

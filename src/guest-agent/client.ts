@@ -59,7 +59,7 @@ export function askAgent(
       void socket.write(`${JSON.stringify({ execute: name, ...(its && { arguments: its }) })}\n`);
 
     within(answerWithinMs, () =>
-      silent(`the guest agent has not answered within ${answerWithinMs / 1000} seconds (${socketPath})`),
+      silent(`the guest agent did not answer within ${answerWithinMs / 1000} seconds (${socketPath})`),
     );
     socket.on('connect', () => {
       // 0xFF resets the agent's JSON lexer, where another client left half a command.
@@ -67,9 +67,9 @@ export function askAgent(
       write('guest-sync-delimited', { id: sync });
     });
     socket.on('error', (error: NodeJS.ErrnoException) =>
-      silent(`the guest agent's socket cannot be reached: ${error.code} (${socketPath})`),
+      silent(`cannot connect to the guest agent's socket: ${error.code} (${socketPath})`),
     );
-    socket.on('close', () => silent(`the guest agent's socket has closed (${socketPath})`));
+    socket.on('close', () => silent(`the guest agent closed its socket (${socketPath})`));
     socket.on(
       'data',
       lineSplitter((line) => {
@@ -84,7 +84,7 @@ export function askAgent(
           if (silentOnSuccess.includes(command)) within(answerWithinMs, () => end(() => resolve({})));
           else if (commandWithinMs !== null)
             within(commandWithinMs, () =>
-              silent(`the guest agent has not answered ${command} within ${commandWithinMs / 1000} seconds`),
+              silent(`the guest agent did not answer ${command} within ${commandWithinMs / 1000} seconds`),
             );
           write(command, args);
         } else if (message.kind === 'return') {

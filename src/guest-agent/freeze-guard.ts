@@ -7,7 +7,7 @@ export const freezes: readonly string[] = ['guest-fsfreeze-freeze', 'guest-fsfre
 export const thaws = 'guest-fsfreeze-thaw';
 
 /** Why: said in the log. */
-export const toShutDown = 'it is to shut down';
+export const toShutDown = 'a shutdown has begun';
 
 /** How long one attempt to thaw may take, in milliseconds: the guest writes out what had to wait. */
 const thawWithinMs = 10_000;
@@ -40,7 +40,7 @@ export class FreezeGuard {
     if (now !== null) return void this.#thaw(now);
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = setTimeout(
-      () => void this.#thaw('nobody has thawed it in time'),
+      () => void this.#thaw('nothing thawed it in time'),
       Math.max(0, deadline - performance.now()),
     );
   }
@@ -70,7 +70,7 @@ export class FreezeGuard {
         this.log({
           event: 'thawed',
           level: 'warning',
-          message: `the guest was frozen still, and ${because}: thawed (${typeof thawed === 'number' ? thawed : 'unknown'} file systems)`,
+          message: `the guest was still frozen, and ${because}; thawed it (${typeof thawed === 'number' ? thawed : 'unknown'} file systems)`,
           facts: { because },
         });
       } catch (error) {

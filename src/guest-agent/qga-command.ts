@@ -20,7 +20,7 @@ async function main(argv: readonly string[], env: NodeJS.ProcessEnv): Promise<nu
     return complain('usage: qga COMMAND [ARGUMENTS], the arguments as JSON', 2);
   }
   const socket = env['QEMU_TRAP_AGENT'];
-  if (!socket) return complain("no socket of a guest agent: name it with qemu-trap's --agent SOCKET", 2);
+  if (!socket) return complain("no guest agent socket: name it with qemu-trap's option --agent SOCKET", 2);
   let args: Record<string, unknown> | undefined;
   try {
     args = json === undefined ? undefined : (JSON.parse(json) as Record<string, unknown>);

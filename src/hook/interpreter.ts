@@ -34,14 +34,14 @@ export function findInterpreterFault(path: string, searchPath: string): Fault | 
   if (interpreter === undefined) return null;
   if (line.endsWith('\r')) {
     return {
-      what: 'its first line ends in a carriage return, which the kernel takes for a part of the interpreter',
+      what: 'its first line ends in a carriage return, which the kernel takes as part of the interpreter',
       mend: `sed -i 's/\\r$//' ${shellQuote(path)}`,
     };
   }
   const missing = (name: string): Fault => {
     const elsewhere = findInPath(searchPath, basename(name));
     return {
-      what: `its interpreter ${name} is not there`,
+      what: `its interpreter ${name} does not exist`,
       mend:
         elsewhere === null
           ? `\${EDITOR:-vi} ${shellQuote(path)}`

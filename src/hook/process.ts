@@ -43,11 +43,11 @@ export interface HookCall {
 function wordSpawnError(error: NodeJS.ErrnoException): string {
   switch (error.code) {
     case 'ENOENT':
-      return 'cannot be run: it, or the interpreter its first line names, is not there';
+      return 'cannot be run: it, or the interpreter in its first line, does not exist';
     case 'EACCES':
       return 'cannot be run: permission denied';
     case 'ETXTBSY':
-      return 'cannot be run: somebody is writing it (ETXTBSY)';
+      return 'cannot be run: another process has it open for writing (ETXTBSY)';
     default:
       return `cannot be run (${error.code ?? error.message})`;
   }
@@ -67,7 +67,7 @@ export function startHook(call: HookCall): HookProcess {
     };
   };
   const trust = checkTrust(path, file.ours);
-  if (!trust.trusted) return notRun(`cannot be trusted: ${trust.what} (mend it: ${trust.mend})`);
+  if (!trust.trusted) return notRun(`cannot be trusted: ${trust.what} (fix: ${trust.mend})`);
 
   const runId = runIdPrefix + randomDigits();
   const env = hookEnvironment({ ...call.facts, hook: path, runId }, call.inherited);

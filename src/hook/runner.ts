@@ -153,7 +153,7 @@ class Run implements RunningHook {
       if (this.#stopReason !== 'signal') return null;
       return this.#end({ hook: file.path, outcome: { kind: 'failed', why: 'was not run' }, ms: null });
     }
-    if (!hasAll) return this.#failed(file.path, 'cannot be run: QEMU gives it no monitor');
+    if (!hasAll) return this.#failed(file.path, 'cannot be run: QEMU gave it no monitor');
 
     const hook = this.#start(file, connection, output);
     await logsOfThisTurn;

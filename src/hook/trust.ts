@@ -25,7 +25,7 @@ function kindOf(stats: Stats): string {
 function missing(path: string): Fault {
   try {
     if (lstatSync(path).isSymbolicLink()) {
-      return { what: 'it is a link to a file that is not there', mend: `ln -sfn HOOK ${shellQuote(path)}` };
+      return { what: 'it is a link to a file that does not exist', mend: `ln -sfn HOOK ${shellQuote(path)}` };
     }
   } catch {
     // Not even a link.
@@ -39,10 +39,10 @@ function notExecutable(path: string, stats: Stats): Fault {
   const isForUs = stats.uid === process.geteuid?.() ? stats.mode & 0o100 : stats.mode & 0o011;
   if (process.geteuid?.() === 0 || isForUs !== 0)
     return {
-      what: 'it lies on a file system that runs no programs (noexec)',
-      mend: `findmnt -T ${shellQuote(path)}, and mount -o remount,exec what that names`,
+      what: 'it is on a file system that is mounted noexec',
+      mend: `mount -o remount,exec "$(findmnt -n -o TARGET -T ${shellQuote(path)})"`,
     };
-  return { what: 'it is not executable for the user qemu-trap runs as', mend: `chmod 755 ${shellQuote(path)}` };
+  return { what: 'it is not executable by the user qemu-trap runs as', mend: `chmod 755 ${shellQuote(path)}` };
 }
 
 /** Whether the steps in the directory `path` may run at all: neither it nor what it lies in is open to others. */
@@ -88,7 +88,7 @@ export function checkTrust(path: string, ours: boolean): TrustResult {
       });
     }
     if (stats.size === 0)
-      return distrust({ what: 'it is empty, and would do nothing', mend: `rm ${shellQuote(path)}` });
+      return distrust({ what: 'it is empty, so it would do nothing', mend: `rm ${shellQuote(path)}` });
     try {
       accessSync(path, constants.X_OK);
     } catch {

@@ -43,15 +43,15 @@ export function unknownOption(option: string): UsageError {
   const meant = /^-{1,2}[a-z-]+$/i.test(option) ? nearest(option.replace(/^-+/, '').toLowerCase()) : null;
   return new UsageError(
     meant === null
-      ? `unknown option '${option}': qemu-trap --help lists them (QEMU's own come after --)`
-      : `unknown option '${option}': write --${meant} (QEMU's own come after --)`,
+      ? `unknown option '${option}': qemu-trap --help lists the options (QEMU's own go after --)`
+      : `unknown option '${option}': write --${meant} (QEMU's own options go after --)`,
   );
 }
 
 /** @throws {UsageError} for a word that is no program, but one of our options without its dashes */
 export function refuseSubcommand(word: string): void {
   if (!names.includes(word)) return;
-  throw new UsageError(`${word}: qemu-trap has no subcommands: write --${word} (or -- ${word}, to run that program)`);
+  throw new UsageError(`${word}: qemu-trap has no subcommands: write --${word} (or -- ${word} to run that program)`);
 }
 
 /** @throws {UsageError} for an option of ours that stands among QEMU's */
@@ -63,5 +63,5 @@ export function refuseMisplaced(qemu: readonly string[]): void {
     return names.includes(name) && !alsoOfQemu.includes(name) && !takesValue(qemu[at + i] ?? '');
   });
   if (misplaced === undefined) return;
-  throw new UsageError(`${misplaced}: is an option of qemu-trap, and stands among QEMU's: write it before ${qemu[0]}`);
+  throw new UsageError(`${misplaced}: this option of qemu-trap is among QEMU's options: write it before ${qemu[0]}`);
 }

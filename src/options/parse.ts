@@ -99,7 +99,7 @@ function oneOf<T extends string>(option: string, text: string, choices: readonly
 function socketPath(option: string, path: string | null): string | null {
   if (path !== null && Buffer.byteLength(path) > longestSocketPath) {
     throw new UsageError(
-      `--${option} ${path}: has ${Buffer.byteLength(path)} bytes, and the path of a unix socket holds ${longestSocketPath}: name a shorter one`,
+      `--${option} ${path}: the path has ${Buffer.byteLength(path)} bytes, and a unix socket takes ${longestSocketPath}: name a shorter one`,
     );
   }
   return path;
@@ -117,7 +117,8 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Conf
   const all = (option: string): string[] => {
     const value: unknown = parsed[option];
     const values = value === undefined ? [] : Array.isArray(value) ? (value as string[]) : [value as string];
-    for (const each of values) if (each === '') throw new UsageError(`--${option} needs a value`);
+    for (const each of values)
+      if (each === '') throw new UsageError(`--${option} needs a value: write --${option} VALUE`);
     return values;
   };
   const last = (option: string): string | undefined => all(option).at(-1);
@@ -126,7 +127,7 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Conf
   for (const text of all('signal')) {
     const spec = parseSignalSpec(text);
     if (specs.has(spec.signal)) {
-      throw new UsageError(`--signal ${text}: ${spec.signal} has a rule already: put both into one`);
+      throw new UsageError(`--signal ${text}: ${spec.signal} has a rule already: put both into one --signal`);
     }
     specs.set(spec.signal, spec);
   }
@@ -141,7 +142,7 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Conf
   }
   if (readyFd !== undefined && Number(readyFd) < 3) {
     throw new UsageError(
-      `--ready-fd ${readyFd}: is stdin, stdout or stderr: write the number of another open file descriptor, such as 3`,
+      `--ready-fd ${readyFd}: that is stdin, stdout or stderr: write the number of another open file descriptor, such as 3`,
     );
   }
   const press = last('press') ?? '10';
@@ -168,20 +169,18 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Conf
   };
   if (mode === 'run' && qemu.length === 0) {
     throw new UsageError(
-      'no QEMU to run: write qemu-trap [OPTION...] -- qemu-system-x86_64 ... (qemu-trap --help says more)',
+      'no QEMU to run: write qemu-trap [OPTION...] -- qemu-system-x86_64 ... (see qemu-trap --help)',
     );
   }
   if (mode !== 'status') refuseMisplaced(qemu);
   if (mode === 'new-hook' && qemu.length > 0)
-    throw new UsageError(`--new-hook: runs no QEMU: leave '${qemu[0]}' and what follows out`);
+    throw new UsageError(`--new-hook: it runs no QEMU: leave out '${qemu[0]}' and everything after it`);
   if (mode === 'attach') {
     if (qemu.length > 0)
-      throw new UsageError(
-        `--attach: a QEMU that runs already needs no command: leave '${qemu[0]}' and what follows out`,
-      );
+      throw new UsageError(`--attach: QEMU is running already: leave out '${qemu[0]}' and everything after it`);
     if (last('on-death') === 'kill')
       throw new UsageError(
-        '--on-death kill: cannot be had with --attach, for QEMU is no child of qemu-trap then: leave it out',
+        '--on-death kill: not possible with --attach, because QEMU is not a child of qemu-trap: leave it out',
       );
   }
   return config;

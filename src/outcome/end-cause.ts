@@ -1,3 +1,5 @@
+import type { SignalName } from '../signals/names.js';
+
 /** Why qemu-trap told QEMU to quit, or killed it. */
 export type EndCause =
   | 'deadline'
@@ -15,12 +17,17 @@ export type EndCause =
 export const endCauses: Readonly<Record<EndCause, { readonly forced: boolean; readonly words: string }>> = {
   deadline: { forced: true, words: 'the deadline passed' },
   cut: { forced: true, words: 'the wait was cut short' },
-  asked: { forced: true, words: 'the rule asks nothing of the guest' },
+  asked: { forced: true, words: 'as the signal asks' },
   panicked: { forced: true, words: 'the guest had panicked' },
   'internal-error': { forced: true, words: "the guest's processor had stopped on an internal error" },
   'never-ran': { forced: false, words: 'the guest never ran' },
   incoming: { forced: false, words: 'the guest had not arrived yet (incoming migration)' },
-  migrated: { forced: false, words: 'the guest has been migrated, or saved' },
+  migrated: { forced: false, words: 'the guest had been migrated or saved' },
   'powered-off': { forced: false, words: 'the guest powered off' },
-  going: { forced: false, words: 'QEMU said that it exits' },
+  going: { forced: false, words: 'QEMU announced its exit' },
 };
+
+/** The reason in words, on `signal` if one began the shutdown. */
+export function describeCause(cause: EndCause, signal: SignalName | null): string {
+  return cause === 'asked' && signal !== null ? `as ${signal} asks` : endCauses[cause].words;
+}

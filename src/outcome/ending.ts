@@ -1,4 +1,4 @@
-import { endCauses, type EndCause } from './end-cause.js';
+import type { EndCause } from './end-cause.js';
 import { guestEnded, noEvidence, type Evidence } from './evidence.js';
 import { isUnknown } from './run-state.js';
 
@@ -144,9 +144,4 @@ export function verdict(ending: Ending): Verdict {
     default:
       return 'by-itself';
   }
-}
-
-/** The reason in words why qemu-trap ended it; `''` if it did not. */
-export function causeInWords({ cause }: Ending): string {
-  return cause === null ? '' : endCauses[cause].words;
 }

@@ -38,7 +38,7 @@ const meanings: Readonly<Record<string, Meaning>> = {
   'guest-panicked': { hasRun: true, uselessToWait: 'panicked' },
   'internal-error': { hasRun: true, uselessToWait: 'internal-error' },
   shutdown: { hasRun: true, uselessToWait: 'powered-off' },
-  prelaunch: { hasRun: false, uselessToWait: 'never-ran', words: 'the guest is not started yet (-S)' },
+  prelaunch: { hasRun: false, uselessToWait: 'never-ran', words: 'the guest has not been started yet (-S)' },
   preconfig: { hasRun: false, uselessToWait: 'never-ran' },
   inmigrate: { hasRun: false, uselessToWait: 'incoming', words: 'the guest is being loaded' },
   [unknownRunState]: { hasRun: false, words: 'QEMU is starting' },

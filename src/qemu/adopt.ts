@@ -122,7 +122,7 @@ export async function adoptQemu(path: string, known: number | null, withinMs: nu
   const until = performance.now() + withinMs;
   const silent = (): UsageError =>
     new UsageError(
-      `${path}: no greeting from its monitor within ${Math.round(withinMs / 1000)} s: another client has it (a monitor serves one), or QEMU hangs`,
+      `${path}: its monitor sent no greeting within ${Math.round(withinMs / 1000)} s: another client is using it (a monitor serves one), or QEMU hangs`,
     );
   let control: Socket;
   let file: SocketFile;
@@ -133,7 +133,7 @@ export async function adoptQemu(path: string, known: number | null, withinMs: nu
     if (code === 'ENOENT' || code === 'ECONNREFUSED') return null;
     if (code === 'EAGAIN') throw silent();
     throw new UsageError(
-      `${path}: cannot be connected to (${code}): name the socket of a QMP monitor, and run qemu-trap as root or as its owner`,
+      `${path}: cannot connect (${code}): name the socket of a QMP monitor, and run qemu-trap as root or as its owner`,
     );
   }
   const refuse = (error: UsageError): UsageError => {
@@ -146,13 +146,13 @@ export async function adoptQemu(path: string, known: number | null, withinMs: nu
     case 'pretty':
       throw refuse(
         new UsageError(
-          `${path}: its monitor spreads what it says over lines (-qmp-pretty, pretty=on): start QEMU with -qmp unix:${path},server=on,wait=off`,
+          `${path}: its monitor spreads its output over several lines (-qmp-pretty, pretty=on): start QEMU with -qmp unix:${path},server=on,wait=off`,
         ),
       );
     case 'other':
       throw refuse(
         new UsageError(
-          `${path}: is no QMP monitor: name the socket of one, such as -qmp unix:SOCKET,server=on,wait=off makes`,
+          `${path}: this is not a QMP monitor: name the socket of one, such as -qmp unix:SOCKET,server=on,wait=off creates`,
         ),
       );
     case 'silent':
@@ -165,7 +165,7 @@ export async function adoptQemu(path: string, known: number | null, withinMs: nu
   if (server === null) {
     throw refuse(
       new UsageError(
-        `${path}: the process that serves it cannot be found: run qemu-trap as root or as QEMU's user, in its network and pid namespaces`,
+        `${path}: cannot find the process that serves it: run qemu-trap as root or as QEMU's user, in its network and pid namespaces`,
       ),
     );
   }

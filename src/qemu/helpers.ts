@@ -39,9 +39,9 @@ export function requireQemu(command: string, env: NodeJS.ProcessEnv): void {
   const located = locate(command, env);
   if (located.path !== null) return;
   throw located.because === 'not-found'
-    ? new UsageError(`${command}: not found: install QEMU, or name it by its path`, status.notFound)
+    ? new UsageError(`${command}: not found: install QEMU, or write its full path`, status.notFound)
     : new UsageError(
-        `${command}: cannot be executed: it must be a program file with its x bit set (chmod +x)`,
+        `${command}: cannot be executed: it must be a program file that is executable (chmod +x)`,
         status.notExecutable,
       );
 }

@@ -62,4 +62,4 @@ export function usesTimeout(qemu: readonly string[]): boolean {
 
 /** What to do instead of {@link userChanger}. */
 export const changeUserInstead =
-  'have QEMU change its user itself (-runas USER), or start qemu-trap as that user (User= of systemd, or the same words in front of qemu-trap)';
+  'have QEMU change its user itself (-runas USER), or start qemu-trap as that user (User= of systemd, or the same wrapper in front of qemu-trap)';

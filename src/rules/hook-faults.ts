@@ -46,20 +46,23 @@ const lookalikes: Readonly<Record<string, string | null>> = {
 function nameFault(name: string): { readonly what: string; readonly better: string | null } | null {
   if (Object.hasOwn(lookalikes, name)) {
     const better = lookalikes[name] ?? null;
-    return { what: `nothing runs it by that name${better === null ? '' : `: ${better} is probably meant`}`, better };
+    return {
+      what: `qemu-trap runs no hook of that name${better === null ? '' : `; ${better} is probably meant`}`,
+      better,
+    };
   }
   const [, stem = '', suffix = ''] = /^([A-Za-z0-9]+)(\.(?:d|sh|bash|py|pl|rb|js|mjs|lua|php))?$/.exec(name) ?? [];
   if ((lifecycleHooks as readonly string[]).includes(stem) && suffix !== '' && suffix !== '.d')
-    return { what: `nothing runs it by that name: ${stem} is the name`, better: stem };
+    return { what: `qemu-trap runs no hook of that name; ${stem} is probably meant`, better: stem };
   const parsed = parseSignal(stem);
   if ('signal' in parsed) {
     if (['', '.d'].includes(suffix) && hookNames(parsed.signal).includes(stem)) return null;
     return {
-      what: `it is for no signal by that name: ${parsed.signal} is the name`,
+      what: `no signal runs it; ${parsed.signal} is probably meant`,
       better: `${parsed.signal}${suffix === '.d' ? '.d' : ''}`,
     };
   }
-  return /^SIG[A-Z0-9]+$/.test(stem) ? { what: `it is for no signal: ${parsed.error}`, better: null } : null;
+  return /^SIG[A-Z0-9]+$/.test(stem) ? { what: `no signal runs it: ${parsed.error}`, better: null } : null;
 }
 
 /** What lies in the hooks directory under a name that looks like a signal's, and is looked for by no signal. */
@@ -91,16 +94,16 @@ function checkSteps(directory: HookFile, searchPath: string, add: AddFault): voi
     add(directory.path, `it cannot be read (${unreadable})`, `chmod 755 ${shellQuote(directory.path)}`);
   for (const { path, because } of passedOver) {
     if (because === 'not-executable')
-      add(path, 'it is not executable, and is passed over', `chmod 755 ${shellQuote(path)}`);
+      add(path, 'it is not executable, so it is skipped', `chmod 755 ${shellQuote(path)}`);
     else
       add(
         path,
-        'it is passed over for its name, as run-parts(8) does: letters, digits, - and _ only',
+        'it is skipped because of its name: use letters, digits, - and _ only, as for run-parts(8)',
         `mv ${shellQuote(path)} ${shellQuote(path.replace(/\.[^/]*$/, ''))}`,
       );
   }
   if (unreadable === null && run.length === 0)
-    add(directory.path, 'no executable is in it, and it would do nothing', `rmdir ${shellQuote(directory.path)}`);
+    add(directory.path, 'there is no executable in it, so it would do nothing', `rmdir ${shellQuote(directory.path)}`);
   for (const step of run) checkFile(step, searchPath, add);
 }
 
@@ -119,13 +122,13 @@ export function findFaults(rules: readonly Rule[], book: RuleBook, env: NodeJS.P
   const searchPath = hookPath(libDir(book.dirs), env);
   const faults = new Map<string, HookFault>();
   const add: AddFault = (path, what, mend) => {
-    if (!faults.has(path)) faults.set(path, { path, message: `hook ${path}: ${what}; mend it: ${mend}`, mend });
+    if (!faults.has(path)) faults.set(path, { path, message: `hook ${path}: ${what}; fix: ${mend}`, mend });
   };
   const checkOnlyOne = (what: string, [first, second]: readonly HookFile[]): void => {
     if (first && second)
       add(
         second.path,
-        `${first.path} is for ${what} too, and is the one that counts`,
+        `it never runs, because ${first.path} is for ${what} too and comes first`,
         `${isDirectoryOfSteps(second) ? 'rm -r' : 'rm'} ${shellQuote(second.path)}`,
       );
   };
@@ -141,7 +144,7 @@ export function findFaults(rules: readonly Rule[], book: RuleBook, env: NodeJS.P
     if (script !== null && checkHook(script, searchPath, add) && signal === 'SIGTERM' && defaultAction === 'none') {
       add(
         script.path,
-        'SIGTERM with default=none never stops this VM, and service managers end by SIGKILL what does not stop',
+        'SIGTERM with default=none never stops this VM, so service managers kill it (SIGKILL)',
         '--signal SIGTERM,script=powerdown',
       );
     }

@@ -83,6 +83,6 @@ export function describeUnknownCommand(
   signal: SignalName,
   command: string,
 ): { readonly message: string; readonly fix: string } {
-  const fix = 'write a command of QMP (query-commands lists them) or of the human monitor (help lists them)';
-  return { fix, message: `--signal ${signal}: QEMU knows no monitor command '${command}': ${fix}` };
+  const fix = 'write a QMP command (query-commands lists them) or a command of the human monitor (help lists them)';
+  return { fix, message: `--signal ${signal}: QEMU has no monitor command '${command}': ${fix}` };
 }

@@ -39,7 +39,7 @@ export function parseSignalSpec(text: string): SignalSpec {
       throw wrong(`unknown key '${key}': the keys are ${keys.join(', ')} (a comma within a value is written ,,)`);
     }
     if (value === undefined || value === '') throw wrong(`${key} has no value: write ${key}=VALUE`);
-    if (values.has(key)) throw wrong(`${key} is given twice: name it once`);
+    if (values.has(key)) throw wrong(`${key} is given twice: write it once`);
     values.set(key, value);
   }
 

@@ -36,13 +36,13 @@ export function check(path: string, names: readonly string[]): void {
     const length = Buffer.byteLength(join(path, name));
     if (length > longestSocketPath) {
       throw new UsageError(
-        `run directory ${path}: its sockets' paths would have ${length} bytes, and a unix socket holds ${longestSocketPath}: name a shorter one with --run-dir`,
+        `run directory ${path}: the paths of its sockets would have ${length} bytes, and a unix socket takes ${longestSocketPath}: name a shorter one with --run-dir`,
       );
     }
   }
   if (/["\n\r]/.test(path)) {
     throw new UsageError(
-      `run directory ${path}: QEMU cannot read a path with a double quote or a line feed: name another with --run-dir`,
+      `run directory ${path}: QEMU cannot take a path with a double quote or a newline: name another with --run-dir`,
     );
   }
 }
@@ -77,9 +77,7 @@ export function makeTemporary(lastNote: string, made: (directory: string) => voi
 
 function refuse(path: string, fault: Fault | null): void {
   if (fault !== null)
-    throw new UsageError(
-      `run directory ${path}: ${fault.what} (mend it: ${fault.mend}, or name another with --run-dir)`,
-    );
+    throw new UsageError(`run directory ${path}: ${fault.what} (fix: ${fault.mend}, or name another with --run-dir)`);
 }
 
 function refusedToCreate(path: string, error: unknown): UsageError {
@@ -114,9 +112,10 @@ export function open(path: string, made: (directory: string) => void): void {
     if (code !== 'EEXIST') throw refusedToCreate(path, error);
   }
   const stats = lstatSync(path);
-  if (!stats.isDirectory()) throw new UsageError(`run directory ${path}: is no directory: name another with --run-dir`);
+  if (!stats.isDirectory())
+    throw new UsageError(`run directory ${path}: it is not a directory: name another with --run-dir`);
   if (stats.uid !== process.geteuid?.()) {
-    throw new UsageError(`run directory ${path}: belongs to user ${stats.uid}: name one of your own with --run-dir`);
+    throw new UsageError(`run directory ${path}: it belongs to user ${stats.uid}: name one of your own with --run-dir`);
   }
   refuse(path, openToOthers(path, stats, 'it'));
   // Once more, for what was made on the way may have been made by somebody else.

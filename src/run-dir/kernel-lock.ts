@@ -82,9 +82,9 @@ export function takeKernelLock(path: string, kind: 'file' | 'directory'): LockAt
       // Another name of a file, which is to be written to, may be anybody's doing (link(2)).
       const isOurs =
         stats.uid === process.geteuid?.() && (kind === 'directory' || (stats.isFile() && stats.nlink === 1));
-      if (!isOurs) return { kind: 'impossible', why: `${path}: not ours alone` };
+      if (!isOurs) return { kind: 'impossible', why: `${path}: not a file of qemu-trap's user alone` };
       const got = flock(fd);
-      if (got === 'no-flock') return { kind: 'impossible', why: 'flock(1) of util-linux is not here' };
+      if (got === 'no-flock') return { kind: 'impossible', why: 'flock(1) of util-linux is not installed' };
       const note = kind === 'file' ? readNote(fd) : '';
       if (got === 'busy') return { kind: 'busy', note };
       if (!isStillThere(path, fd)) continue;
@@ -94,7 +94,7 @@ export function takeKernelLock(path: string, kind: 'file' | 'directory'): LockAt
       if (!isKept) closeSync(fd);
     }
   }
-  return { kind: 'impossible', why: `${path}: replaced again and again` };
+  return { kind: 'impossible', why: `${path}: it keeps being replaced` };
 }
 
 /** More than a pid, a start time and a path have. */

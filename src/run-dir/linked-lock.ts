@@ -60,7 +60,7 @@ export function takeLinkedLock(directory: string, servedBy: (holder: string) => 
       } else if (!isIdentityAlive(readIdentity(claim))) quietlyUnlink(claim);
       else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, lockEveryMs);
     }
-    throw new UsageError(`run directory ${directory}: its lock changes hands: try again`);
+    throw new UsageError(`run directory ${directory}: its lock keeps changing hands: try again`);
   } finally {
     quietlyUnlink(mine);
   }

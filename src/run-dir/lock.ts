@@ -14,7 +14,7 @@ import { takeLinkedLock } from './linked-lock.js';
 function servedBy(what: string, holder: string): UsageError {
   const who = isIdentityAlive(holder) ? ` (pid ${pidOf(holder)})` : '';
   return new UsageError(
-    `${what}: served by another qemu-trap already${who}: stop that one, or name another directory with --run-dir or --name`,
+    `${what}: another qemu-trap${who} is serving it already: stop that one, or name another run directory with --run-dir or --name`,
   );
 }
 

@@ -119,7 +119,7 @@ export class ServiceManager {
     this.log({
       event: 'notify-failed',
       level: 'warning',
-      message: `the service manager cannot be notified: systemd-notify(1) cannot be run (${error.code ?? error.message})`,
+      message: `cannot notify the service manager: systemd-notify(1) cannot be run (${error.code ?? error.message})`,
     });
   }
 }

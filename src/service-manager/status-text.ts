@@ -1,4 +1,4 @@
-import { endCauses } from '../outcome/end-cause.js';
+import { describeCause } from '../outcome/end-cause.js';
 import { describeRunState } from '../outcome/run-state.js';
 import type { State } from '../dispatch/state.js';
 
@@ -8,14 +8,15 @@ import type { State } from '../dispatch/state.js';
  */
 export function describeState({ shutdown, termination, evidence }: State, now: number): string {
   // A time of day stays true until the next status; a number of seconds does not.
-  const left = (until: number): string => `until ${new Date(Date.now() + until - now).toTimeString().slice(0, 8)}`;
+  const left = (until: number): string =>
+    `at most until ${new Date(Date.now() + until - now).toTimeString().slice(0, 8)}`;
   if (termination !== null) {
-    const because = endCauses[termination.cause].words;
+    const because = describeCause(termination.cause, shutdown?.rule.signal ?? null);
     return termination.killed
-      ? `${because}: QEMU is being ended by SIGKILL`
-      : `${because}: QEMU ${termination.action === 'none' ? 'exits' : 'is to quit'}, ${left(termination.killAt)}`;
+      ? `killing QEMU with SIGKILL (${because})`
+      : `waiting for QEMU to ${termination.action === 'none' ? 'exit' : 'quit'} (${because}), ${left(termination.killAt)}`;
   }
-  if (shutdown !== null) return `powering down on ${shutdown.rule.signal}, ${left(shutdown.deadline)}`;
+  if (shutdown !== null) return `shutting down on ${shutdown.rule.signal}, ${left(shutdown.deadline)}`;
   return describeRunState(evidence.runState);
 }
 

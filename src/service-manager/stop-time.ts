@@ -96,7 +96,7 @@ export async function findStopTimeFault(neededMs: number, env: NodeJS.ProcessEnv
   return {
     unit,
     mend,
-    message: `${unit}: systemd ends it by SIGKILL after TimeoutStopSec=${formatSeconds(given.ms).replace(' ', '')}, and a shutdown may take ${formatSeconds(neededMs)}; mend it: ${mend}`,
+    message: `${unit}: systemd kills it (SIGKILL) after TimeoutStopSec=${formatSeconds(given.ms).replace(' ', '')}, but a shutdown may take ${formatSeconds(neededMs)}; fix: ${mend}`,
   };
 }
 

@@ -5,14 +5,14 @@ export type SignalName = NodeJS.Signals;
 
 /** Signals that reach nobody's handler, or that must not have one here. */
 const untrappable: Readonly<Partial<Record<SignalName, string>>> = {
-  SIGKILL: 'the kernel lets nobody trap it (signal(7))',
-  SIGSTOP: 'the kernel lets nobody trap it (signal(7))',
-  SIGSEGV: 'it means a fault of the program itself; a handler would fault again',
-  SIGBUS: 'it means a fault of the program itself; a handler would fault again',
-  SIGFPE: 'it means a fault of the program itself; a handler would fault again',
-  SIGILL: 'it means a fault of the program itself; a handler would fault again',
-  SIGCHLD: 'qemu-trap gets one for every hook that ends',
-  SIGPIPE: 'it is ignored, so that a closed stderr ends nothing',
+  SIGKILL: 'the kernel does not allow it (signal(7))',
+  SIGSTOP: 'the kernel does not allow it (signal(7))',
+  SIGSEGV: 'it means a fault in the program itself; a handler would fault again',
+  SIGBUS: 'it means a fault in the program itself; a handler would fault again',
+  SIGFPE: 'it means a fault in the program itself; a handler would fault again',
+  SIGILL: 'it means a fault in the program itself; a handler would fault again',
+  SIGCHLD: 'qemu-trap gets one for every hook that exits',
+  SIGPIPE: 'qemu-trap ignores it, so that a closed stderr stops nothing',
 };
 
 /** Other names of the same number; a listener on one does not cover the other. */
@@ -39,7 +39,7 @@ export function parseSignal(text: string): { signal: SignalName } | { error: str
   const reason = untrappable[signal];
   if (reason !== undefined) return { error: `${signal} cannot be trapped: ${reason}` };
   if (!(trappableSignals as readonly string[]).includes(signal)) {
-    return { error: `unknown signal '${text}': name one such as SIGTERM or hup (kill -l lists them)` };
+    return { error: `unknown signal '${text}': write one such as SIGTERM or hup (kill -l lists them)` };
   }
   return { signal };
 }

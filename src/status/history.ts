@@ -48,7 +48,7 @@ function append(path: string, line: RunStart | RunRecord): void {
   try {
     const stats = fstatSync(fd);
     // Of another name it is somebody else's file.
-    if (!stats.isFile() || stats.nlink > 1) throw new Error('it is no file of its own');
+    if (!stats.isFile() || stats.nlink > 1) throw new Error('it is not a regular file with a single name');
     writeSync(fd, `${endsLine(fd) ? '' : '\n'}${JSON.stringify(line)}\n`);
   } finally {
     closeSync(fd);
@@ -205,7 +205,7 @@ function unknownEnd({ run, time, vm }: RunStart): RunRecord {
     cause: null,
     ms: null,
     timeout_ms: null,
-    message: 'qemu-trap was killed: how this run ended is not known',
+    message: 'qemu-trap was killed, so it is unknown how this run ended',
   };
 }
 

@@ -15,10 +15,10 @@ const colours = { plenty: '\x1b[32m', half: '\x1b[33m', little: '\x1b[31m', off:
 
 const waitsFor: Readonly<Record<Serving['waitsFor'], string>> = {
   qemu: 'QEMU to start',
-  hook: 'its hook',
+  hook: 'the hook',
   guest: 'the guest to shut down',
   quit: 'QEMU to quit',
-  kill: 'QEMU to end',
+  kill: 'SIGKILL to take effect',
 };
 
 const nextInWords = { quit: 'QEMU is told to quit', kill: 'QEMU is killed' } as const;

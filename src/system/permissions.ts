@@ -68,14 +68,13 @@ export function openToOthers(path: string, stats: Stats, kind: string): Fault | 
   const gid = process.getegid?.() ?? 0;
   const fault = ownerFault(path, stats, kind);
   if (fault !== null) return fault;
-  if (stats.mode & 0o002)
-    return { what: `${kind} can be written by everybody`, mend: `chmod go-w ${shellQuote(path)}` };
+  if (stats.mode & 0o002) return { what: `${kind} is writable by everyone`, mend: `chmod go-w ${shellQuote(path)}` };
   if (stats.mode & 0o020 && stats.gid !== gid) {
-    return { what: `${kind} can be written by group ${stats.gid}`, mend: `chmod g-w ${shellQuote(path)}` };
+    return { what: `${kind} is writable by group ${stats.gid}`, mend: `chmod g-w ${shellQuote(path)}` };
   }
   if (stats.mode & 0o020 && hasAccessList(path)) {
     return {
-      what: `${kind} can be written by whoever its access control list names`,
+      what: `${kind} is writable by others through its access control list`,
       mend: `setfacl -b ${shellQuote(path)}`,
     };
   }
@@ -118,7 +117,9 @@ export function findWayFault(path: string): Fault | null {
     // Whoever it is, no root of this namespace could do anything about it.
     const isOfOutside =
       stats.uid === overflowUser && stats.isDirectory() && (ownerDecides || (stats.mode & 0o022) === 0);
-    const fault = isOfOutside ? null : (ownerDecides ? ownerFault : openToOthers)(next, stats, `on its way ${next}`);
+    const fault = isOfOutside
+      ? null
+      : (ownerDecides ? ownerFault : openToOthers)(next, stats, `${next} on the way to it`);
     if (fault !== null) return fault;
     if (isLink) {
       links++;
@@ -146,10 +147,10 @@ export function findStoreFault(path: string): Fault | null {
     const { code } = error as NodeJS.ErrnoException;
     return code === 'ENOENT' || code === 'ENOTDIR'
       ? null
-      : { what: `it cannot be looked at (${code})`, mend: `ls -ld ${shellQuote(path)}` };
+      : { what: `it cannot be examined (${code})`, mend: `ls -ld ${shellQuote(path)}` };
   }
   if (!stats.isDirectory())
-    return { what: 'it is no directory', mend: `mv ${shellQuote(path)} ${shellQuote(`${path}.old`)}` };
+    return { what: 'it is not a directory', mend: `mv ${shellQuote(path)} ${shellQuote(`${path}.old`)}` };
   return openToOthers(path, stats, 'it');
 }
 

@@ -13,13 +13,13 @@ export class UsageError extends Error {
 /** What to do about an error of the system, by its code (errno(3)). */
 const advice: Readonly<Record<string, string>> = {
   EMFILE: 'raise the limit on open files (ulimit -n)',
-  ENFILE: 'the host has no more open files to give: raise fs.file-max, or close some',
+  ENFILE: 'the host has too many open files: raise fs.file-max, or close some',
   ENOMEM: 'free some memory',
   EAGAIN: 'raise the limit on processes (ulimit -u)',
   ENOSPC: 'free some space on that file system',
   EDQUOT: 'free some of the quota on that file system',
   EROFS: 'it is on a read-only file system: name another place',
-  EIO: 'the disk fails: look at the kernel log (dmesg)',
+  EIO: 'the disk is failing: read the kernel log (dmesg)',
 };
 
 /** True for what the system itself refused (errno(3)), and no fault of the program's. */

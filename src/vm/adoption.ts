@@ -18,7 +18,7 @@ export function tellAdoption(
     event: 'takeover',
     level: 'info',
     facts: { pid, guest, age_ms: Math.round(ageMs), other_command: isOther },
-    message: `QEMU taken over (pid ${pid}, there for ${formatSeconds(ageMs)}; its guest is ${guest})${isOther ? ': its command line is not the one asked for now, which counts from its next start on' : ''}`,
+    message: `took over QEMU (pid ${pid}, up for ${formatSeconds(ageMs)}; the guest is ${guest})${isOther ? '; its command line differs from the one given now, which takes effect at the next start of QEMU' : ''}`,
   });
 }
 
@@ -43,7 +43,7 @@ export async function undoLeftovers({ cleared }: Adoption, runState: string, hei
   if (isPaused(runState) && savedGuest.wasToBeLetGo()) {
     await savedGuest.letGo(monitor).catch((error: unknown) => {
       if (!(error instanceof QmpError)) throw error;
-      const message = `the guest that was being resumed cannot go on: ${error.desc}`;
+      const message = `the guest that was being resumed cannot continue: ${error.desc}`;
       log({ event: 'save-stuck', level: 'error', message });
     });
   }
@@ -52,7 +52,7 @@ export async function undoLeftovers({ cleared }: Adoption, runState: string, hei
     log({
       event: 'saved',
       level: 'info',
-      message: `the guest was saved by a qemu-trap that was killed (${stateFile.path}): telling QEMU to quit`,
+      message: `a qemu-trap that was killed had saved the guest (${stateFile.path}); telling QEMU to quit`,
       facts: { path: stateFile.path },
     });
     return void (await monitor.client.execute('quit'));
@@ -61,6 +61,6 @@ export async function undoLeftovers({ cleared }: Adoption, runState: string, hei
   await cleared;
   // What has begun meanwhile is a hook's of this qemu-trap, and that one's to end.
   if (!heir.isUntouched()) return;
-  freezeGuard.hookEnded('the hook that froze it was of a qemu-trap that was killed', 0);
-  if (wasSaving && savedGuest.isSaving()) await savedGuest.abandonSave('of a qemu-trap that was killed', monitor);
+  freezeGuard.hookEnded('the qemu-trap whose hook froze it was killed', 0);
+  if (wasSaving && savedGuest.isSaving()) await savedGuest.abandonSave('of a killed qemu-trap', monitor);
 }

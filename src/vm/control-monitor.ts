@@ -1,5 +1,6 @@
 import { isExiting, readEvent } from '../outcome/evidence.js';
 import { unknownRunState } from '../outcome/run-state.js';
+import { describeShutdown } from '../outcome/words.js';
 import { letGoOn, pressPowerButton, queryRunState } from '../qemu/power-button.js';
 import { QmpClient } from '../qmp/client.js';
 import { MonitorClosed, QmpError, type QmpEvent } from '../qmp/messages.js';
@@ -59,7 +60,7 @@ export class ControlMonitor {
       this.context.log({
         event: 'monitors-failed',
         level: 'error',
-        message: `hooks get no monitor, for its sockets cannot be made (${errorText(error)}): the button is pressed without them`,
+        message: `hooks get no monitor because its sockets cannot be created (${errorText(error)}); qemu-trap presses the power button itself`,
       });
     }
   }
@@ -135,7 +136,7 @@ export class ControlMonitor {
     this.context.log({
       event: 'command',
       level: result.ok ? 'info' : 'warning',
-      message: `${signal}: ${shown} ${result.ok ? 'done' : 'failed'}${result.isGuess ? ', as far as the human monitor says' : ''}${output}`,
+      message: `${signal}: ${shown} ${result.ok ? 'succeeded' : 'failed'}${result.isGuess ? ' (judging by what the human monitor printed)' : ''}${output}`,
       facts: { signal, command: shown, ok: result.ok, output: result.output },
     });
     this.dispatcher.feed({ kind: 'command-end', signal, ok: result.ok, isPress });
@@ -157,7 +158,7 @@ export class ControlMonitor {
     }
     if (told.event === 'SHUTDOWN') {
       const { reason } = told;
-      log({ event: 'guest-shutdown', level: 'info', message: `QEMU goes: ${reason}`, facts: { reason } });
+      log({ event: 'guest-shutdown', level: 'info', message: describeShutdown(reason), facts: { reason } });
     }
     this.dispatcher.feed({ kind: 'qemu', event: told });
     const exits = isExiting(this.dispatcher.state.evidence);
@@ -179,7 +180,7 @@ export class ControlMonitor {
       event: 'monitor-lost',
       level: 'error',
       message:
-        'the control monitor has closed while what was started runs on (QEMU, or a wrapper of it): the next shutdown can end it by SIGKILL only',
+        'the control monitor has closed, but QEMU or its wrapper is still running; the next shutdown can only kill it (SIGKILL)',
     });
   }
 }

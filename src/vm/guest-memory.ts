@@ -70,7 +70,7 @@ export class SavedGuest {
       this.context.log({
         event: 'state-kept',
         level: 'error',
-        message: `${saved.path}: cannot be removed (${errorText(error)}): remove it before the next start, for the guest it holds goes on now`,
+        message: `${saved.path}: cannot be removed (${errorText(error)}): remove it before the next start, because the guest in it is running again`,
         facts: { path: saved.path },
       });
     }
@@ -87,7 +87,7 @@ export class SavedGuest {
     this.context.log({
       event: 'resumed',
       level: 'info',
-      message: `the guest goes on where it was saved (${saved.path})`,
+      message: `resumed the saved guest (${saved.path})`,
       facts: { path: saved.path },
     });
     await monitor.refreshRunState();
@@ -111,7 +111,7 @@ export class SavedGuest {
     log({
       event: 'save-abandoned',
       level: 'warning',
-      message: `hook ${hook} has ended with a guest half saved: the guest goes on`,
+      message: `hook ${hook} left the guest half saved; the guest continues`,
       facts: { hook },
     });
     try {
@@ -121,7 +121,7 @@ export class SavedGuest {
       log({
         event: 'save-stuck',
         level: 'error',
-        message: `the guest that was half saved cannot go on: ${errorText(error)}`,
+        message: `the half-saved guest cannot continue: ${errorText(error)}`,
       });
     }
     await monitor.refreshRunState();
@@ -162,7 +162,7 @@ export class SavedGuest {
     this.context.log({
       event: 'state-refused',
       level: 'warning',
-      message: `saved state ${path}: QEMU does not load it: ${refusal}`,
+      message: `saved state ${path}: QEMU refuses to load it: ${refusal}`,
       facts: { path },
     });
     void client.executeLast('quit').catch(() => undefined);

@@ -55,7 +55,7 @@ export class KeptRecord {
       this.log({
         event: 'history-failed',
         level: 'warning',
-        message: `${path}: how this run ends cannot be kept there (${errorText(error)}): qemu-trap --status will not know of it`,
+        message: `${path}: the history of this run cannot be written (${errorText(error)}); qemu-trap --status will not show it`,
         facts: { path },
       });
     }

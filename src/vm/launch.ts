@@ -56,10 +56,10 @@ export async function launch(
       ? error
       : refusedBySystem(
           (error as NodeJS.ErrnoException).path === monitorsFile
-            ? `${monitorsFile}: cannot be written, and QEMU is not started`
+            ? `${monitorsFile}: cannot be written, so QEMU was not started`
             : 'QEMU cannot be started',
           error,
-          'look whether it starts without qemu-trap',
+          'check that it starts without qemu-trap',
         );
   }
 }

@@ -27,9 +27,9 @@ export class LifecycleHooks {
       stop ??= { signal: trapped.signal, since: trapped.at };
       run.stop('signal');
     });
-    if (stop !== null) return { words: 'its hook start still ran', stop };
-    if (outcome?.kind === 'failed') return { words: `its hook start ${outcome.why}`, stop };
-    if (outcome?.kind === 'not-now') return { words: 'its hook start says not now', stop };
+    if (stop !== null) return { words: 'the hook start was still running', stop };
+    if (outcome?.kind === 'failed') return { words: `the hook start ${outcome.why}`, stop };
+    if (outcome?.kind === 'not-now') return { words: 'the hook start said "not now"', stop };
     return null;
   }
 

@@ -10,7 +10,7 @@ export function locateQemu({ config, log }: RunContext, { qemu, runDir, adoption
     log({
       event: 'qemu-unknown',
       level: 'warning',
-      message: `which process is QEMU cannot be told (/proc does not show it to this user): SIGKILL, where QEMU does not end otherwise, goes to what was started (pid ${started})`,
+      message: `cannot tell which process is QEMU (/proc does not show it to this user); a SIGKILL would go to the process that was started (pid ${started}) and may miss QEMU`,
       facts: { pid: started },
     });
   }
@@ -24,12 +24,12 @@ export function locateQemu({ config, log }: RunContext, { qemu, runDir, adoption
   runDir.leaves = true;
   const why =
     qemu.pid === started
-      ? 'it has rights that we have not, which unties the two'
-      : `a wrapper stands in front of it (pid ${started}; QEMU is ${qemu.pid}): have it exec QEMU`;
+      ? 'it has privileges that qemu-trap does not have, so the kernel does not tie it to qemu-trap'
+      : `a wrapper (pid ${started}) runs QEMU (pid ${qemu.pid}): have the wrapper exec QEMU`;
   log({
     event: 'no-pdeathsig',
     level: 'warning',
-    message: `QEMU may outlive a SIGKILL of qemu-trap, as with --on-death keep: ${why}`,
+    message: `QEMU may keep running if qemu-trap is killed (SIGKILL), as with --on-death keep: ${why}`,
     facts: { pid: qemu.pid },
   });
 }

@@ -1,20 +1,31 @@
 import type { LogEvent } from '../log/log.js';
-import { endCauses } from '../outcome/end-cause.js';
+import { describeCause, endCauses } from '../outcome/end-cause.js';
 import { shownCommand } from '../qmp/monitor-command.js';
 import { formatSeconds } from '../system/duration.js';
 import type { Notice } from '../dispatch/messages.js';
 import { type MonitorStage, commandLine } from '../rules/rule.js';
 
 const nextStageReasons = {
-  'hook-failed': 'its hook did not do its part',
-  'hook-timeout': "its hook's time is up",
-  'command-failed': 'its monitor command failed',
-  'command-done': 'its monitor command is done, and the guest is still there',
-  reserve: 'the hook has ended, and the guest is still there',
-  'guest-reset': 'the guest has reset instead of powering off',
+  'hook-failed': 'the hook failed',
+  'hook-timeout': 'the hook did not finish in time',
+  'command-failed': 'the monitor command failed',
+  'command-done': 'the monitor command succeeded, but the guest is still running',
+  reserve: 'the hook has exited, but the guest is still running',
+  'guest-reset': 'the guest reset instead of powering off',
 } as const;
 
 const shownStage = (stage: MonitorStage): string => shownCommand(commandLine(stage));
+
+function describeNextStage({ because, stage }: Notice & { readonly event: 'next-link' }): string {
+  const action = stage.kind === 'power-button' ? 'pressing the power button' : `running ${shownStage(stage)}`;
+  const isInstead = because === 'hook-failed' || because === 'hook-timeout' || because === 'command-failed';
+  return `${nextStageReasons[because]}; ${action}${isInstead ? ' instead' : ''}`;
+}
+
+function describeAction({ cause, action, signal }: Notice & { readonly event: 'default-action' }): string {
+  const doing = action === 'quit' ? 'telling QEMU to quit' : 'killing QEMU with SIGKILL';
+  return cause === 'asked' ? `${doing}, ${describeCause(cause, signal)}` : `${describeCause(cause, signal)}; ${doing}`;
+}
 
 /** The words for what the core tells. */
 export function describeNotice(notice: Notice): LogEvent {
@@ -25,94 +36,99 @@ export function describeNotice(notice: Notice): LogEvent {
         event,
         level: 'info',
         facts: { signal: notice.signal, timeout_ms: notice.timeoutMs },
-        message: `${notice.signal}: shutting down, at most ${formatSeconds(notice.timeoutMs)} until the default action${notice.waitsForMonitor ? '; waiting for QEMU to start' : ''}`,
+        message: `${notice.signal}: shutting down; QEMU is ${notice.defaultAction === 'kill' ? 'killed' : 'told to quit'} in ${formatSeconds(notice.timeoutMs)}${notice.waitsForMonitor ? '; waiting for QEMU to start' : ''}`,
       };
     case 'stands':
       return {
         event,
         level: 'info',
         facts: { signal: notice.signal, first: notice.first },
-        message: `${notice.signal}: a shutdown on ${notice.first} is under way, and stands`,
+        message: `${notice.signal} ignored: already shutting down on ${notice.first}`,
       };
     case 'refused':
       return {
         event,
         level: 'warning',
         facts: { signal: notice.signal, first: notice.first },
-        message: `${notice.signal}: refused while the shutdown on ${notice.first} is under way`,
+        message: `${notice.signal} refused: already shutting down on ${notice.first}`,
       };
     case 'ignored':
       return {
         event,
         level: 'info',
         facts: { signal: notice.signal, times: notice.times },
-        message: `${notice.signal}: ignored${notice.times > 1 ? ` ${notice.times} times more` : ''}, no rule says what to do`,
+        message: `${notice.signal} ignored${notice.times > 1 ? ` ${notice.times} more times` : ''}: there is no rule for it`,
       };
     case 'coalesced':
       return {
         event,
         level: 'info',
         facts: { signal: notice.signal, times: notice.times },
-        message: `${notice.signal} came ${notice.times} times more meanwhile: one run stood for all`,
+        message: `${notice.signal} received ${notice.times} more ${notice.times === 1 ? 'time' : 'times'}; already being handled`,
       };
     case 'again-to-force':
       return {
         event,
         level: 'info',
-        message: 'waiting for the guest; Ctrl-C again after a second, or Ctrl-\\ at once, cuts it off',
+        message:
+          'waiting for the guest to shut down; to cut it off, press Ctrl-C again after a second, or Ctrl-\\ at once',
       };
     case 'lost-time':
       return {
         event,
         level: 'warning',
         facts: { signal: notice.signal, ms: Math.round(notice.ms) },
-        message: `${notice.signal}: qemu-trap stood still for ${formatSeconds(notice.ms)}: the deadline moves by that`,
+        message: `${notice.signal}: qemu-trap was suspended for ${formatSeconds(notice.ms)}; the deadline is extended by as much`,
       };
     case 'dropped':
       return {
         event,
         level: 'info',
         facts: { signal: notice.signal },
-        message: `${notice.signal}: not now, says its hook (status 75): dropped, the guest runs on`,
+        message: `${notice.signal} dropped: the hook said "not now" (status 75); the guest keeps running`,
       };
     case 'next-link':
       return {
         event,
         level: 'warning',
         facts: { signal: notice.signal, command: shownStage(notice.stage), because: notice.because },
-        message: `${notice.signal}: ${nextStageReasons[notice.because]}: ${shownStage(notice.stage)} instead`,
+        message: `${notice.signal}: ${describeNextStage(notice)}`,
       };
     case 'failed':
       return {
         event,
         level: 'warning',
         facts: { signal: notice.signal },
-        message: `${notice.signal}: failed, with nothing left to try; the guest runs on`,
+        message: `${notice.signal}: failed, with nothing left to try; the guest keeps running`,
       };
     case 'command-timeout':
       return {
         event,
         level: 'warning',
         facts: { signal: notice.signal },
-        message: `${notice.signal}: QEMU has not answered in time; the guest runs on`,
+        message: `${notice.signal}: QEMU did not answer in time; the guest keeps running`,
       };
     case 'default-action':
       return {
         event,
         level: endCauses[notice.cause].forced ? 'warning' : 'info',
         facts: { signal: notice.signal, action: notice.action, cause: notice.cause },
-        message: `${notice.signal}: ${endCauses[notice.cause].words}: ${notice.action === 'quit' ? 'telling QEMU to quit' : 'ending QEMU with SIGKILL'}`,
+        message: `${notice.signal}: ${describeAction(notice)}`,
       };
     case 'kill':
-      return { event, level: 'warning', message: 'QEMU has not gone in time: ending it with SIGKILL' };
+      return { event, level: 'warning', message: 'QEMU did not exit in time; killing it with SIGKILL' };
     case 'exit-hangs':
       return {
         event,
         level: 'warning',
         facts: { after_ms: notice.afterMs },
-        message: `QEMU said that it exits, and has not for ${formatSeconds(notice.afterMs)}: ending it with SIGKILL`,
+        message: `QEMU announced its exit ${formatSeconds(notice.afterMs)} ago and is still running; killing it with SIGKILL`,
       };
     case 'abandoned':
-      return { event, level: 'error', message: 'QEMU has not gone even on SIGKILL (the kernel holds it): leaving it' };
+      return {
+        event,
+        level: 'error',
+        message: 'QEMU is still there after SIGKILL (the kernel is holding it); giving up on it',
+      };
   }
 }

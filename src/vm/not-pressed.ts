@@ -25,12 +25,12 @@ export async function warnIfNotPressed(
   if (isExiting(evidence) || guestEnded(evidence) || !isRunning(evidence.runState)) return;
   const then =
     monitorCommandOf(shutdown.rule) === null
-      ? 'nothing is asked of the guest before the deadline'
-      : 'qemu-trap does so shortly before the deadline, if the guest is still there';
+      ? 'nothing else asks the guest to shut down before the deadline'
+      : 'qemu-trap presses it shortly before the deadline if the guest is still running';
   log({
     event: 'not-pressed',
     level: error === null ? 'info' : 'warning',
     facts: { signal, hook, error },
-    message: `${signal}: hook ${hook} has not pressed the power button${error === null ? '' : ` (QEMU's last error: ${error})`}: ${then}`,
+    message: `${signal}: hook ${hook} did not press the power button${error === null ? '' : ` (QEMU's last error: ${error})`}; ${then}`,
   });
 }

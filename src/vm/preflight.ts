@@ -12,19 +12,21 @@ export function checkCall(config: Config, env: NodeJS.ProcessEnv): ReadyDescript
   if (config.mode === 'run') {
     if (daemonizes(config.qemu)) {
       throw new UsageError(
-        '-daemonize: qemu-trap must stay the parent of QEMU: leave the option out, your service manager does its work',
+        '-daemonize: qemu-trap must stay the parent of QEMU: leave the option out; your service manager does that job',
       );
     }
     requireQemu(config.qemu[0] ?? '', env);
     const unfinished = unfinishedOption(config.qemu);
     if (unfinished !== null)
-      throw new UsageError(`QEMU's ${unfinished}: its value is missing: write it after it, or leave the option out`);
+      throw new UsageError(
+        `QEMU's ${unfinished}: its value is missing: write the value after the option, or leave the option out`,
+      );
   }
   const { readyFd } = config;
   if (readyFd === null) return null;
   if (!(inheritedDescriptors().includes(readyFd) && isWritable(readyFd))) {
     throw new UsageError(
-      `--ready-fd ${readyFd}: no such file descriptor is open for writing: open it in the shell (${readyFd}>FILE), or have the service manager open it`,
+      `--ready-fd ${readyFd}: that file descriptor is not open for writing: open it in the shell (${readyFd}>FILE), or have the service manager open it`,
     );
   }
   return new ReadyDescriptor(readyFd);
@@ -44,7 +46,5 @@ export function checkState({ stateDir }: Config, env: NodeJS.ProcessEnv): Distru
   const distrusted = checkStateDirectory(stateDir, env);
   if (distrusted === null || stateDir === null) return distrusted;
   const { path, fault } = distrusted;
-  throw new UsageError(
-    `state directory ${path}: ${fault.what} (mend it: ${fault.mend}, or name another with --state-dir)`,
-  );
+  throw new UsageError(`state directory ${path}: ${fault.what} (fix: ${fault.mend}, or name another with --state-dir)`);
 }

@@ -34,7 +34,7 @@ class QemuRuns {
     log({
       event: 'start',
       level: 'info',
-      message: `QEMU started (pid ${qemu.pid})${saved === null ? '' : `, to resume ${saved.path}`}`,
+      message: `QEMU started (pid ${qemu.pid})${saved === null ? '' : ` to resume ${saved.path}`}`,
       facts: { pid: qemu.pid },
     });
     if (qemu.control === null) void qemu.reached.then(() => this.#tellOfClosedDescriptors());
@@ -46,7 +46,7 @@ class QemuRuns {
     this.context.log({
       event: 'wrapper',
       level: 'warning',
-      message: `${wrapper} closes the descriptors that QEMU is to inherit: it was started once more, with a socket in the place of its control monitor`,
+      message: `${wrapper} closes the descriptors that QEMU should inherit; started QEMU once more, with a named socket for the control monitor`,
       facts: { wrapper },
     });
   }
@@ -68,7 +68,7 @@ export async function runQemu(
   if (first.resumeFailure !== null || !first.refusedState || file === null) return first;
   const { signal, code } = first.exit;
   const how = signal === null ? `status ${code}` : `killed by ${signal}`;
-  setStateAside(file, `QEMU does not load it (${how}; its own words are above)`, log);
+  setStateAside(file, `QEMU cannot load it (${how}; its own messages are above)`, log);
   const second = await runs.run(null);
   // It was not the state that QEMU did not like.
   if (second.ending.end === 'start-failed') putBack(file);

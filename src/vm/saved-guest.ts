@@ -11,11 +11,7 @@ export function findSavedState(config: Config, file: StateFile | null, log: Log)
   if (saved === null) return null;
   const source = guestSource(config.qemu);
   const fault =
-    'fault' in saved
-      ? saved.fault
-      : source === null
-        ? null
-        : `QEMU's own options say where its guest comes from (${source})`;
+    'fault' in saved ? saved.fault : source === null ? null : `QEMU's own options load a guest already (${source})`;
   if (fault === null) return saved as SavedState;
   setStateAside(file, fault, log);
   return null;
@@ -27,13 +23,13 @@ export function setStateAside(file: StateFile, why: string, log: Log): void {
     log({
       event: 'state-refused',
       level: 'warning',
-      message: `saved state ${file.path}: ${why}: set aside as ${aside}, and the VM boots normally`,
+      message: `saved state ${file.path}: ${why}; moved it to ${aside}; the VM boots normally`,
       facts: { path: file.path, aside },
     });
   } catch (error) {
     // A start that resumed it later would do so on disks that do not fit it any more.
     throw new UsageError(
-      `saved state ${file.path}: ${why}, and it cannot be set aside (${(error as NodeJS.ErrnoException).code}): remove it, or name another directory with --state-dir`,
+      `saved state ${file.path}: ${why}, and it cannot be moved aside (${(error as NodeJS.ErrnoException).code}): remove it, or name another directory with --state-dir`,
     );
   }
 }

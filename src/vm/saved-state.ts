@@ -35,7 +35,7 @@ export function stateFile(asked: string | null, vm: string, env: NodeJS.ProcessE
   if (/["'\\\n\r,]/.test(directory)) {
     if (asked === null) return null;
     throw new UsageError(
-      `state directory ${directory}: quotes, commas and backslashes cannot be told to QEMU: name another with --state-dir`,
+      `state directory ${directory}: QEMU cannot take a path with quotes, commas or backslashes: name another with --state-dir`,
     );
   }
   const path = join(directory, `${asFileName(vm)}.state`);
@@ -94,7 +94,7 @@ export function openSavedState(file: StateFile): SavedState | null | { readonly 
     return { fault: `it cannot be opened (${(error as NodeJS.ErrnoException).code})` };
   }
   const stats = fstatSync(fd);
-  const fault = stats.isFile() ? openToOthers(file.path, stats, 'it') : { what: 'it is no file' };
+  const fault = stats.isFile() ? openToOthers(file.path, stats, 'it') : { what: 'it is not a file' };
   if (fault) {
     closeSync(fd);
     return { fault: fault.what };

@@ -1,14 +1,13 @@
 import { HookRunner } from '../hook/runner.js';
 import { type Ending, type Prevention, verdict } from '../outcome/ending.js';
 import { exitStatus } from '../outcome/exit-status.js';
-import { describeEnding } from '../outcome/words.js';
+import { describeEnd } from '../outcome/words.js';
 import { longestStopMs } from '../rules/longest-stop.js';
 import type { RunDir } from '../run-dir/run-dir.js';
 import { ServiceManager } from '../service-manager/notify.js';
 import { findStopTimeFault } from '../service-manager/stop-time.js';
 import type { SignalName } from '../signals/names.js';
 import { StatusFile } from '../status/file.js';
-import { formatSeconds } from '../system/duration.js';
 import { helperEnvironment } from '../system/own-environment.js';
 import type { UsageError } from '../system/usage-error.js';
 import type { FinishedRun } from './conclude.js';
@@ -95,7 +94,7 @@ export class Service {
     const signal = stop?.signal ?? null;
     const ms = Math.round(performance.now() - (stop?.since ?? this.#startedAt));
     const saved = ending.end === 'saved' ? (stateFile?.path ?? null) : null;
-    const message = `${signal === null ? '' : `${signal}: `}${describeEnding(ending)}${saved === null ? '' : `; the guest is saved in ${saved}, and the next start resumes it`}; ${formatSeconds(ms)} after ${signal ?? 'the start'}, exit status ${code}`;
+    const message = describeEnd(ending, { signal, ms, saved, status: code });
     const { end, cutOff, cause } = ending;
     const how = { end, verdict: verdict(ending), cut_off: cutOff, status: code, signal, cause, ms };
     const startedNoGuest = end === 'start-failed' && ending.prevented === null && code === 0;

@@ -59,7 +59,7 @@ export async function supervise(context: VmContext): Promise<number> {
 }
 
 function keptGuest(why: string): { readonly words: string; readonly stop: null } {
-  return { words: `its saved guest is loaded and cannot go on (${why}); it is kept`, stop: null };
+  return { words: `the saved guest was loaded but cannot run (${why}); its state is kept`, stop: null };
 }
 
 function warnOfUserChange({ config, log }: VmContext, { hasFailed }: FinishedRun): void {
@@ -68,7 +68,7 @@ function warnOfUserChange({ config, log }: VmContext, { hasFailed }: FinishedRun
   log({
     event: 'wrapper',
     level: 'warning',
-    message: `${changer}: QEMU was to run as a user who cannot read the run directory: ${changeUserInstead}`,
+    message: `${changer}: it makes QEMU run as a user who cannot read the run directory: ${changeUserInstead}`,
     facts: { wrapper: changer },
   });
 }

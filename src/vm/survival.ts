@@ -10,7 +10,7 @@ export class Survival {
     this.log({
       event: 'internal-error',
       level: 'error',
-      message: `qemu-trap itself: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+      message: `internal error (qemu-trap continues): ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
     });
   };
 

@@ -58,7 +58,7 @@ async function findLeftQemu({ runDir, monitors: { control }, onDeath }: Takeover
     if (wasStarting && onDeath === 'kill') onTheirWay.forEach(killQuietly);
     if (performance.now() > until)
       throw new UsageError(
-        `process ${[...(lives ? [pidOf(identity)] : []), ...onTheirWay][0]} does not serve ${control}: end it, if it is to be started anew`,
+        `process ${[...(lives ? [pidOf(identity)] : []), ...onTheirWay][0]} does not serve ${control}: stop that process if you want to start the VM anew`,
       );
     await new Promise((resolve) => setTimeout(resolve, lookEveryMs));
   }
@@ -91,7 +91,7 @@ export async function takeOver(request: TakeoverRequest): Promise<Takeover> {
   const cleared = leftoverHooksGone(runDir);
   const adopted = await findLeftQemu(request).catch((error: unknown) => {
     runDir.leaves = true;
-    throw new UsageError(`a QEMU that was left running in ${runDir.path} cannot be taken over: ${errorText(error)}`);
+    throw new UsageError(`cannot take over the QEMU left running in ${runDir.path}: ${errorText(error)}`);
   });
   if (adopted === null) return { left: null, cleared };
   const adoption: Adoption = {
@@ -124,7 +124,7 @@ export function refuseForeignRunDir(runDir: RunDir, socket: string, pid: number)
   if (!isLeft && realpathSync(dirname(socket)) !== realpathSync(runDir.path)) return;
   runDir.leaves = true;
   throw new UsageError(
-    `--attach ${socket}: ${runDir.path} holds the sockets of a QEMU that qemu-trap started: start qemu-trap as it was started then, and it takes that QEMU over (or name another directory with --run-dir)`,
+    `--attach ${socket}: ${runDir.path} holds the sockets of a QEMU that qemu-trap started: start qemu-trap with its original command line to take that QEMU over, or name another directory with --run-dir`,
   );
 }
 
@@ -141,7 +141,7 @@ export async function connectToQemu(socket: string): Promise<AdoptedQemu> {
   }
   if (adopted === null) {
     throw new UsageError(
-      `--attach ${socket}: nobody serves it: start QEMU with -qmp unix:${socket},server=on,wait=off`,
+      `--attach ${socket}: nothing is listening on it: start QEMU with -qmp unix:${socket},server=on,wait=off`,
     );
   }
   return adopted;

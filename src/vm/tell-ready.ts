@@ -2,7 +2,7 @@ import type { RunContext } from './context.js';
 
 /** Says that the VM runs: in the log, to the service manager, and on `--ready-fd`. */
 export function tellReady({ ready, log, manager }: RunContext): void {
-  log({ event: 'ready', level: 'info', message: 'the VM runs' });
+  log({ event: 'ready', level: 'info', message: 'the VM is running' });
   manager.ready();
   ready?.tell((why) =>
     log({

@@ -153,7 +153,7 @@ export class Vm {
       this.context.log({
         event: 'monitor-refused',
         level: 'error',
-        message: `QEMU refuses to be spoken to on its control monitor (${error.desc}): the next shutdown can end it by SIGKILL only`,
+        message: `QEMU does not accept commands on its control monitor (${error.desc}); the next shutdown can only kill it (SIGKILL)`,
       });
     }
   }

@@ -31,7 +31,7 @@ export class Waker {
     this.log({
       event: 'woken',
       level: 'warning',
-      message: `QEMU was stopped by a signal (SIGSTOP): it is told to go on (SIGCONT), to hear what comes (pid ${qemu.pid})`,
+      message: `QEMU was stopped (SIGSTOP); sent it SIGCONT so that it can shut down (pid ${qemu.pid})`,
       facts: { pid: qemu.pid },
     });
   }

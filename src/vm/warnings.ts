@@ -23,14 +23,14 @@ export function warnOfLimits(config: Config, { helpers, runDir, terminal }: Work
       event: 'no-stdin',
       level: 'warning',
       message:
-        'QEMU uses the terminal, in whose background qemu-trap was started: it gets no stdin, for the kernel would stop it at its first look there',
+        'QEMU uses the terminal, but qemu-trap was started in the background; QEMU gets no stdin, because the kernel would stop it at its first read',
     });
   }
   if (runDir.weakLock !== null) {
     log({
       event: 'weak-lock',
       level: 'warning',
-      message: `the run directory's lock does not hold across pid namespaces, for the kernel's cannot be had (${runDir.weakLock})`,
+      message: `the lock of the run directory does not hold across pid namespaces, because a kernel lock is not possible (${runDir.weakLock})`,
     });
   }
   if (!hasProc()) {
@@ -38,7 +38,7 @@ export function warnOfLimits(config: Config, { helpers, runDir, terminal }: Work
       event: 'no-proc',
       level: 'warning',
       message:
-        'no /proc is mounted here: what a hook leaves is not found, nor a QEMU to take over, and qemu-trap --status knows of no VM',
+        '/proc is not mounted: qemu-trap cannot find processes that hooks leave behind, or a QEMU to take over; qemu-trap --status does not work',
     });
   }
   if (config.shield && helpers.env === null) {
@@ -46,18 +46,18 @@ export function warnOfLimits(config: Config, { helpers, runDir, terminal }: Work
       event: 'partial-shield',
       level: 'warning',
       message:
-        'the shield is partial: env(1) here has no --block-signal (GNU coreutils 8.31 has), so QEMU gets a session of its own; a signal sent to QEMU itself still reaches it',
+        'the shield is partial, because env(1) has no --block-signal (GNU coreutils 8.31 has it); QEMU gets a session of its own, but a signal sent to QEMU itself still reaches it',
     });
   }
   if (config.onDeath === 'kill' && outlives(config, helpers)) {
     const why =
       helpers.setpriv === null
-        ? 'setpriv(1) of util-linux, which ties the two together, is not here'
-        : 'it changes its user (-runas, -run-with user=), which unties the two';
+        ? 'setpriv(1) of util-linux, which ties QEMU to qemu-trap, is not installed'
+        : 'it changes its user (-runas, -run-with user=), which unties it from qemu-trap';
     log({
       event: 'no-pdeathsig',
       level: 'warning',
-      message: `QEMU will outlive a SIGKILL of qemu-trap, as with --on-death keep: ${why}${runDir.isLasting ? '' : '; name a directory with --run-dir, or the next start does not find it'}`,
+      message: `QEMU will keep running if qemu-trap is killed (SIGKILL), as with --on-death keep: ${why}${runDir.isLasting ? '' : '; name a directory with --run-dir, or the next start will not find it'}`,
     });
   }
 }
@@ -93,9 +93,9 @@ export function warnOfNoMonitor({ config, log }: RunContext): string {
   const waits = waitsForConnection(config.qemu);
   const why =
     waits === null
-      ? 'does a wrapper before QEMU drop the words that come after its own ("$@")?'
-      : `QEMU waits until somebody connects to ${waits}: write wait=off there`;
-  const message = `QEMU has no monitor ${formatSeconds(monitorWithinMs)} after its start, and until it has, no signal reaches the guest: ${why}`;
+      ? 'does a wrapper in front of QEMU drop the arguments after its own ("$@")?'
+      : `QEMU waits for a connection to ${waits}: add wait=off to it`;
+  const message = `QEMU has no monitor ${formatSeconds(monitorWithinMs)} after its start; until it has one, no signal reaches the guest: ${why}`;
   log({ event: 'no-monitor', level: 'warning', message, facts: { ms: monitorWithinMs } });
   return message;
 }
@@ -105,7 +105,7 @@ export function warnOfWrapperThatStays({ config, log }: RunContext, pid: number)
   log({
     event: 'wrapper',
     level: 'warning',
-    message: `${wrapper} (pid ${pid}) has not ended ${formatSeconds(config.killAfterMs)} after its QEMU: ended by SIGKILL`,
+    message: `${wrapper} (pid ${pid}) was still running ${formatSeconds(config.killAfterMs)} after QEMU had exited; killed it with SIGKILL`,
     facts: { wrapper },
   });
 }
@@ -114,7 +114,7 @@ export function warnOfDistrust({ path, fault }: Distrusted, log: Log): void {
   log({
     event: 'state-distrusted',
     level: 'warning',
-    message: `state directory ${path}: ${fault.what}: no guest is saved there or resumed, and no history kept; mend it: ${fault.mend}`,
+    message: `state directory ${path}: ${fault.what}; no guest is saved or resumed there, and no history is kept; fix: ${fault.mend}`,
     facts: { path, fix: fault.mend },
   });
 }

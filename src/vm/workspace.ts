@@ -44,7 +44,7 @@ export function prepare(
   onExit(() => runDir.close());
   if (config.onDeath === 'keep' && config.mode === 'run' && !runDir.isLasting) {
     throw new UsageError(
-      '--on-death keep: the next start would not find the guest again, for the run directory is a new one each time: name one with --run-dir',
+      '--on-death keep: the next start would not find the guest, because the run directory is a new one each time: name one with --run-dir',
     );
   }
   return {

@@ -29,8 +29,8 @@ test('guest-shutdown: a guest that ignores its power button goes by its agent', 
 });
 
 for (const [agent, words, reason] of [
-  ['no agent in the guest', ['noagent'], /has not answered within 2 seconds/],
-  ['an agent that hangs', ['hungagent'], /has not answered within 2 seconds/],
+  ['no agent in the guest', ['noagent'], /did not answer within 2 seconds/],
+  ['an agent that hangs', ['hungagent'], /did not answer within 2 seconds/],
 ] as const) {
   test(`guest-shutdown: ${agent} costs two seconds, and the button is pressed`, needsLinux, async (t) => {
     const { linux, trap } = await start(t, words, byAgent);
@@ -47,7 +47,7 @@ for (const [agent, words, reason] of [
 test('guest-shutdown: with no agent named, or none at the socket, the button is pressed at once', async (t) => {
   for (const [options, reason] of [
     [[], /--agent SOCKET/],
-    [['--agent', '/nonexistent/agent.sock'], /cannot be reached: ENOENT/],
+    [['--agent', '/nonexistent/agent.sock'], /cannot connect to the guest agent's socket: ENOENT/],
   ] as const) {
     const lab = new Lab(t);
     const trap = await lab.startGuest({ options: [...byAgent, ...options] });
@@ -67,7 +67,7 @@ test(
     const { lab, linux, trap } = await start(t, [], [...freezing, 'USR1,script=freeze']);
     trap.kill('SIGUSR1');
     assert.equal((await trap.event('hook-end'))['outcome'], 'done');
-    assert.match((await trap.event('hook-output')).message, /1 file systems are frozen/);
+    assert.match((await trap.event('hook-output')).message, /froze 1 file systems/);
     copyFileSync(linux.disk, lab.file('snapshot'));
     assert.equal(linux.needsRecovery(), false);
     trap.kill('SIGUSR2');
@@ -86,7 +86,7 @@ test('a freeze that nobody ends is ended by qemu-trap at its timeout', needsLinu
   trap.kill('SIGUSR1');
   assert.equal((await trap.event('hook-end'))['outcome'], 'done');
   assert.equal(linux.needsRecovery(), false);
-  assert.match((await trap.event('thawed')).message, /nobody has thawed it in time: thawed \(1 file systems\)/);
+  assert.match((await trap.event('thawed')).message, /nothing thawed it in time; thawed it \(1 file systems\)/);
   await until('the guest writes again', () => linux.needsRecovery());
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
@@ -97,7 +97,7 @@ test('a hook that froze the guest and is gone: qemu-trap thaws it at once', need
   const { lab, linux, trap } = await start(t, [], ['--signal', 'USR1,script=./snapshot']);
   lab.hook('../snapshot', '#!/bin/sh\nqga guest-fsfreeze-freeze\nkill -KILL $$\n');
   trap.kill('SIGUSR1');
-  assert.match((await trap.event('thawed')).message, /the hook that froze it has failed/);
+  assert.match((await trap.event('thawed')).message, /the hook that froze it failed/);
   await until('the guest writes again', () => linux.needsRecovery());
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
@@ -110,7 +110,7 @@ test('SIGTERM to a frozen guest: it is thawed, and shuts itself down', needsLinu
   await trap.event('hook-end');
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
-  assert.match((await trap.event('thawed')).message, /it is to shut down/);
+  assert.match((await trap.event('thawed')).message, /a shutdown has begun/);
   linux.assertClean();
 });
 
@@ -141,7 +141,10 @@ test(
     assert.equal(linux.needsRecovery(), false);
     await first.die();
     const next = lab.start(how);
-    assert.match((await next.event('thawed')).message, /of a qemu-trap that was killed: thawed \(1 file systems\)/);
+    assert.match(
+      (await next.event('thawed')).message,
+      /the qemu-trap whose hook froze it was killed; thawed it \(1 file systems\)/,
+    );
     await until('the guest writes again', () => linux.needsRecovery());
     next.kill('SIGTERM');
     assert.equal(await next.status(), 0);

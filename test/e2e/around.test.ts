@@ -124,7 +124,7 @@ test('start runs before QEMU does, without a monitor, and steps of start.d in th
 test('a start that fails, says not now or cannot be trusted keeps QEMU from being started, and end is told', async (t) => {
   for (const [text, mode, why] of [
     ['exit 3', 0o755, /exited with status 3/],
-    ['exit 75', 0o755, /says not now/],
+    ['exit 75', 0o755, /said "not now"/],
     ['exit 0', 0o777, /cannot be trusted/],
   ] as const) {
     const lab = new Lab(t);
@@ -151,7 +151,7 @@ test('SIGTERM while start runs ends it, QEMU is not started, and that is status 
   trap.kill('SIGUSR1');
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
-  assert.match(trap.verdict.message, /^SIGTERM: QEMU was not started: its hook start still ran/);
+  assert.match(trap.verdict.message, /^SIGTERM: QEMU was not started: the hook start was still running/);
   assert.equal(isAlive(child), false);
   assert.equal(trap.events('start').length, 0);
   await lab.assertNothingLeft();
@@ -165,7 +165,7 @@ test('a SIGTERM that comes before start runs ends it, too', async (t) => {
     await until('it has its run directory', () => existsSync(`${lab.runDir}/lock`));
     trap.kill('SIGTERM');
     assert.equal(await trap.status(), 0);
-    assert.doesNotMatch(trap.stderr, /has not ended within/);
+    assert.doesNotMatch(trap.stderr, /did not exit within/);
     assert.equal(trap.events('start').length, 0);
     await lab.assertNothingLeft();
   }
@@ -179,7 +179,7 @@ test('SIGQUIT ends an end that hangs', async (t) => {
   await until('end runs', () => read(lab.file('noted')) || null);
   trap.kill('SIGQUIT');
   assert.equal(await trap.status(), 0);
-  assert.doesNotMatch(trap.stderr, /has not ended within/);
+  assert.doesNotMatch(trap.stderr, /did not exit within/);
   await lab.assertNothingLeft();
 });
 
@@ -201,8 +201,8 @@ test('--check finds what is wrong with start and end', async (t) => {
   lab.hook('end', '#!/bin/sh\n', 0o644);
   const check = lab.start({ options: ['--check', ...named(lab)], command: [], log: 'text' });
   assert.equal(await check.status(), 125);
-  assert.match(check.stdout, /start: its interpreter \/nowhere\/sh is not there/);
-  assert.match(check.stdout, /end: it is not executable; mend it: chmod 755/);
+  assert.match(check.stdout, /start: its interpreter \/nowhere\/sh does not exist/);
+  assert.match(check.stdout, /end: it is not executable; fix: chmod 755/);
 });
 
 test('a history keeps the last hundred stops, survives a line that was cut short, and one that cannot be written stops nothing', async (t) => {

@@ -174,15 +174,15 @@ test('a socket that cannot be served: one line, 125', async (t) => {
     assert.match(trap.stderr, says);
     assert.ok(!existsSync(lab.runDir));
   };
-  await refused(/nobody serves it: start QEMU with -qmp unix:/);
+  await refused(/nothing is listening on it: start QEMU with -qmp unix:/);
   spawnSync('touch', [lab.file('qmp')]);
-  await refused(/nobody serves it/);
+  await refused(/nothing is listening on it/);
   spawnSync('rm', [lab.file('qmp')]);
 
   await bareQemu(lab);
   const other = createConnection(lab.file('qmp'));
   await new Promise((resolve) => other.once('data', resolve));
-  await refused(/another client has it \(a monitor serves one\)/);
+  await refused(/another client is using it \(a monitor serves one\)/);
   other.destroy();
   const trap = await attached(lab);
   trap.kill('SIGTERM');
@@ -194,7 +194,7 @@ test('a socket of something else than a QMP monitor: one line, 125, and nobody i
   const qemu = await bareQemu(lab, 'obedient', '-monitor', `unix:${lab.file('human')},server=on,wait=off`);
   const trap = lab.start({ command: [], options: ['--attach', lab.file('human')], log: 'text' });
   assert.equal(await trap.status(), 125);
-  assert.match(trap.stderr, /^qemu-trap: --attach \S+human: is no QMP monitor: [^\n]+\n$/);
+  assert.match(trap.stderr, /^qemu-trap: --attach \S+human: this is not a QMP monitor: [^\n]+\n$/);
   assert.ok(isAlive(qemu.pid as number));
 });
 
@@ -226,7 +226,7 @@ test('a QEMU that was attached to is not started a second time', async (t) => {
   await first.die();
   const wrong = lab.start({ log: 'text' });
   assert.equal(await wrong.status(), 125);
-  assert.match(wrong.stderr, /^qemu-trap: a QEMU that was left running in \S+ cannot be taken over: [^\n]+\n$/);
+  assert.match(wrong.stderr, /^qemu-trap: cannot take over the QEMU left running in \S+: [^\n]+\n$/);
   const next = await attached(lab);
   next.kill('SIGTERM');
   assert.equal(await next.status(), 0);
@@ -283,7 +283,7 @@ test('two qemu-traps never serve one QEMU', async (t) => {
     log: 'text',
   });
   assert.equal(await second.status(), 125);
-  assert.match(second.stderr, /served by another qemu-trap already|no greeting/);
+  assert.match(second.stderr, /another qemu-trap( \(pid \d+\))? is serving it already|no greeting/);
   first.kill('SIGTERM');
   assert.equal(await first.status(), 0);
 });
@@ -301,8 +301,8 @@ test('a monitor that spreads its words over lines (-qmp-pretty): one line says w
 test('a greeting that comes in pieces is read to where it can be told', async (t) => {
   for (const [pieces, says] of [
     [['{', '\n    "', 'QMP": {'], /-qmp-pretty/],
-    [['{"', 'Q', 'MX'], /is no QMP monitor/],
-    [['SSH', '-2.0'], /is no QMP monitor/],
+    [['{"', 'Q', 'MX'], /this is not a QMP monitor/],
+    [['SSH', '-2.0'], /this is not a QMP monitor/],
   ] as const) {
     const lab = new Lab(t);
     const server = createServer((client) => {

@@ -33,24 +33,24 @@ const asRoot = process.getuid?.() === 0;
 
 /** Found before it is run. */
 const untrusted: readonly Breakage[] = [
-  { what: 'no exec bit', break: write(good, 0o644), says: /not executable \(mend it: chmod 755 / },
+  { what: 'no exec bit', break: write(good, 0o644), says: /not executable \(fix: chmod 755 / },
   { what: 'empty', break: write(''), says: /is empty/ },
   { what: 'a directory', break: (_, path) => mkdirSync(path), says: /is a directory/ },
   {
     what: 'a dangling link',
     break: (lab, path) => symlinkSync(lab.file('nowhere'), path),
-    says: /link to a file that is not there/,
+    says: /link to a file that does not exist/,
   },
   { what: 'a link to itself', break: (_, path) => symlinkSync(path, path), says: /cannot be opened \(ELOOP\)/ },
   {
     what: 'world-writable',
     break: (lab, path) => (write(good)(lab, path), chmodSync(path, 0o757)),
-    says: /can be written by everybody \(mend it: chmod go-w /,
+    says: /is writable by everyone \(fix: chmod go-w /,
   },
   {
     what: 'in a directory that everybody can write',
     break: (lab, path) => (write(good)(lab, path), chmodSync(lab.hooks, 0o777)),
-    says: /its directory .* can be written by everybody/,
+    says: /its directory .* is writable by everyone/,
   },
   {
     what: 'a link into a directory that everybody can write',
@@ -60,21 +60,21 @@ const untrusted: readonly Breakage[] = [
       chmodSync(lab.file('open'), 0o777);
       symlinkSync(lab.file('open/hook'), path);
     },
-    says: /its directory .*open can be written by everybody/,
+    says: /its directory .*open is writable by everyone/,
   },
   ...(asRoot
     ? [
         {
           what: 'owned by another user',
           break: (lab: Lab, path: string) => (write(good)(lab, path), chownSync(path, 65534, 0)),
-          says: /belongs to user 65534.*mend it: chown root /,
+          says: /belongs to user 65534.*fix: chown root /,
         },
         {
           what: 'writable by a foreign group',
           break: (lab: Lab, path: string) => (
             write(good)(lab, path), chownSync(path, 0, 65534), chmodSync(path, 0o775)
           ),
-          says: /can be written by group 65534/,
+          says: /is writable by group 65534/,
         },
       ]
     : []),
@@ -143,7 +143,7 @@ const broken: readonly Breakage[] = [
     what: 'is being written',
     break: write(good),
     meanwhile: (_, path) => void openSync(path, 'r+'),
-    says: /somebody is writing it/,
+    says: /another process has it open for writing/,
   },
   {
     what: 'asks for arguments it does not get',
@@ -159,38 +159,50 @@ const broken: readonly Breakage[] = [
 
 /** What costs its time, until the reserve. */
 const hanging: readonly Breakage[] = [
-  { what: 'hangs', break: write('#!/bin/sh\nwhile :; do sleep 1; done\n'), says: /its hook's time is up/ },
-  { what: 'stopped', break: write('#!/bin/sh\nkill -STOP $$\nqmp system_powerdown\n'), says: /its hook's time is up/ },
+  {
+    what: 'hangs',
+    break: write('#!/bin/sh\nwhile :; do sleep 1; done\n'),
+    says: /the hook did not finish in time; pressing the power button instead/,
+  },
+  {
+    what: 'stopped',
+    break: write('#!/bin/sh\nkill -STOP $$\nqmp system_powerdown\n'),
+    says: /the hook did not finish in time; pressing the power button instead/,
+  },
   {
     what: 'ignores every signal',
     break: write("#!/bin/sh\ntrap '' TERM INT HUP\nwhile :; do sleep 1; done\n"),
-    says: /its hook's time is up/,
+    says: /the hook did not finish in time; pressing the power button instead/,
   },
   {
     what: 'a very slow start',
     break: write('#!/bin/sh\nsleep 30\nqmp system_powerdown\n'),
-    says: /its hook's time is up/,
+    says: /the hook did not finish in time; pressing the power button instead/,
   },
-  { what: 'reads fd 3 for ever', break: write('#!/bin/sh\ncat <&3 >/dev/null\n'), says: /its hook's time is up/ },
+  {
+    what: 'reads fd 3 for ever',
+    break: write('#!/bin/sh\ncat <&3 >/dev/null\n'),
+    says: /the hook did not finish in time; pressing the power button instead/,
+  },
   {
     what: 'writes into the monitor for ever, and never reads',
     break: write('#!/bin/sh\nyes \'{"execute":"query-version"}\' >&3\n'),
-    says: /its hook's time is up/,
+    says: /the hook did not finish in time; pressing the power button instead/,
   },
   {
     what: 'ends well without having done a thing',
     break: write('#!/bin/sh\nexit 0\n'),
-    says: /the hook has ended, and the guest is still there/,
+    says: /the hook has exited, but the guest is still running; pressing the power button/,
   },
   {
     what: 'forks a daemon and ends well',
     break: write('#!/bin/sh\nsetsid sh -c "trap \'\' TERM; sleep 600" </dev/null >/dev/null 2>&1 &\nexit 0\n'),
-    says: /the hook has ended, and the guest is still there/,
+    says: /the hook has exited, but the guest is still running; pressing the power button/,
   },
   {
     what: 'negotiates, and leaves',
     break: write('#!/bin/sh\necho \'{"execute":"qmp_capabilities"}\' >&3\n'),
-    says: /the hook has ended, and the guest is still there/,
+    says: /the hook has exited, but the guest is still running; pressing the power button/,
   },
 ];
 

@@ -145,7 +145,7 @@ for (const [version, node] of nodes()) {
           ],
           { encoding: 'utf8', cwd: lab.dir },
         );
-        assert.match(stdout, /^qemu-trap: --ready-fd \d+: no such file descriptor is open for writing[^\n]+\n$/);
+        assert.match(stdout, /^qemu-trap: --ready-fd \d+: that file descriptor is not open for writing[^\n]+\n$/);
       }
     });
   }

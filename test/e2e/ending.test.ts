@@ -99,7 +99,7 @@ const rows: Readonly<Record<string, Row>> = {
     end: 'panic',
     cutOff: true,
     status: 124,
-    words: /^SIGTERM: the guest panicked; QEMU was told to quit \(status 0\); the guest was cut off/,
+    words: /^SIGTERM: the guest panicked; qemu-trap told QEMU to quit \(status 0\); the guest was cut off/,
   },
   'panic=none, and SIGTERM': {
     ...panics('none'),
@@ -198,14 +198,14 @@ const rows: Readonly<Record<string, Row>> = {
     end: 'quit',
     cutOff: true,
     status: 0,
-    words: /told to reset its guest on a monitor, and exits instead .*; the guest was cut off/,
+    words: /told through a monitor to reset the guest, and exited instead .*; the guest was cut off/,
   },
   "a person's quit": {
     act: (lab) => human(lab, 'quit'),
     end: 'quit',
     cutOff: true,
     status: 0,
-    words: /^QEMU was told to quit on a monitor \(status 0\); the guest was cut off/,
+    words: /^QEMU was told to quit through a monitor \(status 0\); the guest was cut off/,
   },
   '-S, and SIGTERM': {
     start: { qemu: ['-S'] },
@@ -217,7 +217,7 @@ const rows: Readonly<Record<string, Row>> = {
     end: 'quit',
     cutOff: false,
     status: 0,
-    words: /clean end: the guest never ran/,
+    words: /clean stop: the guest never ran/,
   },
   "-S, and a person's quit": {
     start: { qemu: ['-S'] },
@@ -229,7 +229,7 @@ const rows: Readonly<Record<string, Row>> = {
     end: 'quit',
     cutOff: false,
     status: 0,
-    words: /^QEMU was told to quit on a monitor \(status 0\); \d/,
+    words: /^QEMU was told to quit through a monitor \(status 0\); \d/,
   },
   '-incoming, and SIGTERM': {
     start: { qemu: ['-incoming', 'defer'] },
@@ -241,7 +241,7 @@ const rows: Readonly<Record<string, Row>> = {
     end: 'quit',
     cutOff: false,
     status: 0,
-    words: /clean end: the guest had not arrived yet/,
+    words: /clean stop: the guest had not arrived yet/,
   },
   '-incoming of rubbish': {
     start: { qemu: ['-incoming', 'exec:echo rubbish'] },
@@ -250,7 +250,7 @@ const rows: Readonly<Record<string, Row>> = {
     end: 'start-failed',
     cutOff: false,
     status: 1,
-    words: /^QEMU did not start \(status 1\)/,
+    words: /^QEMU failed at startup after [\d.]+ s \(status 1\); exit status 1$/,
   },
   'a QEMU that refuses its command line': {
     start: { qemu: ['-nonsense'] },
@@ -259,7 +259,7 @@ const rows: Readonly<Record<string, Row>> = {
     end: 'start-failed',
     cutOff: false,
     status: 1,
-    words: /^QEMU did not start \(status 1\)/,
+    words: /^QEMU failed at startup after [\d.]+ s \(status 1\); exit status 1$/,
   },
   'a QEMU that never comes up': {
     start: { qemu: ['-chardev', 'socket,id=c,path=PATH,server=on', '-serial', 'chardev:c'] },
@@ -269,7 +269,7 @@ const rows: Readonly<Record<string, Row>> = {
     end: 'start-failed',
     cutOff: false,
     status: 137,
-    words: /QEMU never came up: the deadline passed, and QEMU was ended by SIGKILL/,
+    words: /QEMU did not start up: the deadline passed, and qemu-trap killed QEMU with SIGKILL/,
   },
   'migrated away': {
     act: async (lab) => {
@@ -282,7 +282,7 @@ const rows: Readonly<Record<string, Row>> = {
     end: 'migrated',
     cutOff: false,
     status: 0,
-    words: /^clean end: the guest was migrated/,
+    words: /^clean stop: the guest was migrated/,
   },
   saved: {
     options: ['--signal', 'TERM,script=save'],
@@ -290,7 +290,7 @@ const rows: Readonly<Record<string, Row>> = {
     end: 'saved',
     cutOff: false,
     status: 0,
-    words: /clean end: the guest was saved.* the next start resumes it/,
+    words: /clean stop: the guest was saved.* the next start resumes it/,
   },
   'a deadline': {
     start: { temper: 'stubborn' },
@@ -299,14 +299,14 @@ const rows: Readonly<Record<string, Row>> = {
     end: 'quit',
     cutOff: true,
     status: 124,
-    words: /forced end: the deadline passed, and QEMU was told to quit; the guest was cut off/,
+    words: /forced stop: the deadline passed, so qemu-trap told QEMU to quit; the guest was cut off/,
   },
   SIGQUIT: {
     act: (_, trap) => trap.kill('SIGQUIT'),
     end: 'quit',
     cutOff: true,
     status: 124,
-    words: /forced end: the rule asks nothing of the guest/,
+    words: /forced stop: qemu-trap told QEMU to quit, as SIGQUIT asks/,
   },
   'a QEMU that hangs': {
     options: ['--timeout', '0.5', '--kill-after', '0.5'],
@@ -314,7 +314,7 @@ const rows: Readonly<Record<string, Row>> = {
     end: 'kill',
     cutOff: true,
     status: 137,
-    words: /forced end: the deadline passed, and QEMU was ended by SIGKILL; the guest was cut off/,
+    words: /forced stop: the deadline passed, and qemu-trap killed QEMU with SIGKILL; the guest was cut off/,
   },
   'SIGKILL from elsewhere': {
     act: (_, trap) => process.kill(trap.qemuPid, 'SIGKILL'),
@@ -328,7 +328,7 @@ const rows: Readonly<Record<string, Row>> = {
     end: 'crash',
     cutOff: true,
     status: 139,
-    words: /^QEMU exited without a word \(killed by SIGSEGV\); the guest was cut off/,
+    words: /^QEMU exited without giving a reason \(killed by SIGSEGV\); the guest was cut off/,
   },
   'a signal that QEMU heeds': {
     options: ['--no-shield'],
@@ -336,7 +336,7 @@ const rows: Readonly<Record<string, Row>> = {
     end: 'quit',
     cutOff: true,
     status: 0,
-    words: /^QEMU ended on a signal sent to it from elsewhere \(status 0\); the guest was cut off/,
+    words: /^QEMU exited on a signal from elsewhere \(status 0\); the guest was cut off/,
   },
   'isa-debug-exit': {
     start: { qemu: ['-device', 'isa-debug-exit'] },
@@ -344,7 +344,7 @@ const rows: Readonly<Record<string, Row>> = {
     end: 'crash',
     cutOff: true,
     status: 65,
-    words: /^QEMU exited without a word \(status 65\); the guest was cut off/,
+    words: /^QEMU exited without giving a reason \(status 65\); the guest was cut off/,
   },
 };
 
@@ -405,7 +405,7 @@ test('a closed window: quit, cut off, 0', {
     end: 'quit',
     cutOff: true,
     status: 0,
-    words: /^the window of QEMU was closed \(status 0\); the guest was cut off/,
+    words: /^QEMU's window was closed \(status 0\); the guest was cut off/,
   });
   xvfb.kill('SIGTERM');
 });
@@ -445,7 +445,7 @@ test('a QEMU that not even SIGKILL ends is told as still there', { skip: cannotF
     assert.equal(await until('qemu-trap leaves it', () => trap.child.exitCode, 90_000), 137, trap.stderr);
     assert.match(
       trap.verdict.message,
-      /forced end: the deadline passed, and QEMU is still there: not even SIGKILL has ended it; the guest was cut off/,
+      /forced stop: the deadline passed, and qemu-trap killed QEMU with SIGKILL, but QEMU is still there; the guest was cut off/,
     );
     assert.match(read(lab.file('told')), /^kill yes 137 .* QEMU is still there/);
     assert.ok(existsSync(lab.runDir), 'whoever comes next has to find it');

@@ -61,7 +61,7 @@ test('a qemu-trap that was killed leaves a run whose end is unknown: neither cut
   const { stdout } = spawnSync(process.execPath, [program, '--status', '--state-dir', lab.file('state'), 'vm'], {
     encoding: 'utf8',
   });
-  assert.match(stdout, /^vm: last end: qemu-trap was killed: how this run ended is not known$/m);
+  assert.match(stdout, /^vm: last run: qemu-trap was killed, so it is unknown how this run ended$/m);
 });
 
 test('a take-over goes on with the record it finds', async (t) => {

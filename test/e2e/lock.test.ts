@@ -20,7 +20,7 @@ import { isAlive, Lab, read, until } from '../support/lab.js';
  * One qemu-trap at a time serves a VM, whatever namespace the next one is started in, and whoever was killed.
  */
 
-const busy = /served by another qemu-trap already/;
+const busy = /another qemu-trap( \(pid \d+\))? is serving it already/;
 const isRoot = process.geteuid?.() === 0;
 const inPidNamespace = ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc'];
 const noNamespaces = {
@@ -48,7 +48,10 @@ test(
     const first = await lab.startGuest({ through: inPidNamespace });
     const second = lab.start({ through: inPidNamespace, log: 'text' });
     assert.equal(await second.status(), 125);
-    assert.match(second.stderr, /^qemu-trap: run directory \S+: served by another qemu-trap already[^\n]*\n$/);
+    assert.match(
+      second.stderr,
+      /^qemu-trap: run directory \S+: another qemu-trap( \(pid \d+\))? is serving it already[^\n]*\n$/,
+    );
     assert.equal(lab.said('up'), 1);
     const inside = await until('qemu-trap runs in there', () =>
       lab.left().find((pid) => read(`/proc/${pid}/comm`) === 'qemu-trap\n'),
@@ -201,7 +204,7 @@ test(
       await until('the first is ready', () => first.stderr().includes('"event":"ready"'));
       const second = start();
       await until('the second is refused', () => second.child.exitCode === 125);
-      assert.match(second.stderr(), /VM web: served by another qemu-trap already \(pid \d+\)/);
+      assert.match(second.stderr(), /VM web: another qemu-trap \(pid \d+\) is serving it already/);
       assert.ok(existsSync(join(lab.dir, directory, 'web.lock')), `the lock is in ${directory}`);
       // A wrapper in front of QEMU keeps it alive; its directory has a name that nobody could guess.
       const qemu = lab.left().find((pid) => read(`/proc/${pid}/comm`).startsWith('qemu-system')) as number;
@@ -285,7 +288,7 @@ test(
     const old = await lab.startGuest({ program: buildOld(t), options: ['--on-death', 'keep'] });
     const early = lab.start({ log: 'text' });
     assert.equal(await early.status(), 125);
-    assert.match(early.stderr, new RegExp(`served by another qemu-trap already \\(pid ${old.pid}\\)`));
+    assert.match(early.stderr, new RegExp(`another qemu-trap \\(pid ${old.pid}\\) is serving it already`));
     assert.equal(lab.said('up'), 1);
     const { qemuPid } = old;
     await old.die();

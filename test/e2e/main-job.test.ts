@@ -262,7 +262,7 @@ test('two qemu-traps never serve one run directory', async (t) => {
   assert.equal(await second.status(), 125);
   assert.match(
     second.stderr,
-    new RegExp(`^qemu-trap: .* served by another qemu-trap already \\(pid ${first.pid}\\): .*\n$`),
+    new RegExp(`^qemu-trap: .* another qemu-trap \\(pid ${first.pid}\\) is serving it already: .*\n$`),
   );
   first.kill('SIGTERM');
   assert.equal(await first.status(), 0);

@@ -22,14 +22,14 @@ test('--new-hook writes a hook that passes --check, shellcheck and its rehearsal
     assert.match(
       stdout,
       new RegExp(
-        `^${hooks}/${long} is written: edit it, then\n  qemu-trap --check --hooks ${hooks}\n  qemu-trap --try ${long} --hooks ${hooks}\n$`,
+        `^wrote ${hooks}/${long}: edit it, then run\n  qemu-trap --check --hooks ${hooks}\n  qemu-trap --try ${long} --hooks ${hooks}\n$`,
       ),
     );
     assert.equal(statSync(`${hooks}/${long}`).mode & 0o777, 0o755);
     execFileSync('shellcheck', [`${hooks}/${long}`], { stdio: 'inherit' });
     const tried = call('--try', long, '--hooks', hooks);
     assert.equal(tried.status, 0, tried.stdout + tried.stderr);
-    assert.match(tried.stdout, /The hook did its part\./);
+    assert.match(tried.stdout, /The hook did its job\./);
   }
   for (const name of ['start', 'end']) assert.equal(call('--new-hook', name, '--hooks', hooks).status, 0);
   execFileSync(
@@ -64,7 +64,7 @@ test('the start and end that --new-hook writes do what they say', async (t) => {
   assert.equal(await trap.status(), 124);
   const said = trap.events('hook-output').map(({ message }) => message);
   assert.deepEqual(said[0], 'web is about to start');
-  assert.match(String(said.at(-1)), /^web was cut off: SIGTERM: forced end: the deadline passed/);
+  assert.match(String(said.at(-1)), /^web was cut off: SIGTERM: forced stop: the deadline passed/);
 });
 
 test('--new-hook overwrites nothing, whatever its name, and says in one line what it cannot do', (t) => {
@@ -72,7 +72,7 @@ test('--new-hook overwrites nothing, whatever its name, and says in one line wha
   lab.hook('term', '#!/bin/sh\nmine\n');
   const there = call('--new-hook', 'SIGTERM', '--hooks', lab.hooks);
   assert.equal(there.status, 125);
-  assert.match(there.stderr, /^qemu-trap: --new-hook SIGTERM: \S+\/term is there already: .*\n$/);
+  assert.match(there.stderr, /^qemu-trap: --new-hook SIGTERM: \S+\/term exists already: .*\n$/);
   assert.equal(readFileSync(`${lab.hooks}/term`, 'utf8'), '#!/bin/sh\nmine\n');
   assert.deepEqual(readdirSync(lab.hooks), ['term']);
   writeFileSync(lab.file('file'), '');
@@ -116,7 +116,7 @@ test('--try shows the timeline, what the hook says, and every line over its desc
   assert.doesNotMatch(stdout, /drain/);
   assert.match(
     stdout,
-    /The hook did its part\. The guest shut itself down\. Over file descriptor 3 went \d+ lines to QEMU and \d+ from it\.\n$/,
+    /The hook did its job\. The guest shut itself down\. File descriptor 3 carried \d+ lines to QEMU and \d+ from it\.\n$/,
   );
   const times = [...stdout.matchAll(/^ +(\d+) ms/gm)].map(([, ms]) => Number(ms));
   assert.deepEqual(
@@ -134,11 +134,11 @@ test('--try tells a hook that fails, and one that leaves its guest running', (t)
   const reset = call('--try', 'HUP', '--signal', 'HUP,script=reset');
   assert.equal(reset.status, 0, reset.stdout);
   assert.equal(reset.stdout.match(/guest +up$/gm)?.length, 2);
-  assert.match(reset.stdout, /The hook did its part\. The guest ran on\./);
+  assert.match(reset.stdout, /The hook did its job\. The guest kept running\./);
   lab.hook('SIGTERM', '#!/bin/sh\nexit 75\n');
   const notNow = call('--try', 'TERM', '--hooks', lab.hooks);
   assert.equal(notNow.status, 0, notNow.stdout);
-  assert.match(notNow.stdout, /The guest ran on\./);
+  assert.match(notNow.stdout, /The guest kept running\./);
 });
 
 test('--try ends whatever the user has for SIGQUIT, and runs neither start nor end', (t) => {
@@ -163,21 +163,21 @@ test('--try says where a hook did nothing, and qemu-trap did its part; and where
   lab.hook('SIGTERM', '#!/bin/sh\nexit 0\n');
   const lazy = call('--try', 'TERM', '--hooks', lab.hooks, '--timeout', '2');
   assert.equal(lazy.status, 125);
-  assert.match(lazy.stdout, /The hook did not do its part\. The guest shut itself down\./);
+  assert.match(lazy.stdout, /The hook did not do its job\. The guest shut itself down\./);
   const blockdev = call('--try', 'TERM', '--', 'qemu-system-x86_64', '-blockdev', 'driver=null-co,node-name=d');
   assert.equal(blockdev.status, 125);
-  assert.match(blockdev.stderr, /^qemu-trap: --try: -snapshot does not keep what -blockdev names as it is: [^\n]*\n$/);
+  assert.match(blockdev.stderr, /^qemu-trap: --try: -snapshot does not protect the disk of -blockdev: [^\n]*\n$/);
   const failing = call('--try', 'TERM', '--', 'qemu-system-x86_64', '-nonsense');
   assert.equal(failing.status, 125);
-  assert.match(failing.stdout, /QEMU ended before the signal was sent: nothing was tried\./);
+  assert.match(failing.stdout, /QEMU exited before the signal was sent, so nothing was tried\./);
 });
 
 test('--try does not praise what hangs, what cuts the guest off, nor what does nothing in its time', (t) => {
   const lab = new Lab(t);
   for (const [name, text, words] of [
-    ['SIGUSR1', 'exec sleep 1000', /did not do its part|The hook failed/],
-    ['SIGTERM', 'qmp quit', /The hook did its part\. The guest was cut off\./],
-    ['SIGUSR2', 'qmp system_powerdown', /The hook did its part\. The guest shut itself down\./],
+    ['SIGUSR1', 'exec sleep 1000', /did not do its job|The hook failed/],
+    ['SIGTERM', 'qmp quit', /The hook did its job\. The guest was cut off\./],
+    ['SIGUSR2', 'qmp system_powerdown', /The hook did its job\. The guest shut itself down\./],
   ] as const) {
     lab.hook(name, `#!/bin/sh\n${text}\n`);
     const { status, stdout } = call('--try', name, '--hooks', lab.hooks, '--timeout', '1');
@@ -193,7 +193,7 @@ test('--try without anything to try is one line, and it leaves nothing behind', 
   assert.equal(status, 125);
   assert.match(
     stderr,
-    /^qemu-trap: --try USR2: no rule and no hook is for SIGUSR2: write one with --new-hook SIGUSR2.*\n$/,
+    /^qemu-trap: --try USR2: there is no rule or hook for SIGUSR2: write a hook with --new-hook SIGUSR2.*\n$/,
   );
   assert.equal(call('--try', 'TERM', '--hooks', lab.hooks).status, 0);
   assert.deepEqual(

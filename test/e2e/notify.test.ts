@@ -55,7 +55,7 @@ for (const kind of ['a path', 'an abstract name'] as const) {
     assert.equal(await trap.status(), 0);
     const all = heard().join('\n');
     assert.match(all, /STOPPING=1/);
-    assert.match(all, /STATUS=powering down on SIGTERM, until \d\d:\d\d:\d\d/);
+    assert.match(all, /STATUS=shutting down on SIGTERM, at most until \d\d:\d\d:\d\d/);
     assert.match(all, /EXTEND_TIMEOUT_USEC=\d{8}/);
     assert.equal(all.split('READY=1').length, 2, 'READY=1 once');
     await lab.assertNothingLeft();

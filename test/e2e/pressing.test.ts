@@ -72,7 +72,7 @@ for (const [what, press] of [
     await lab.guestSaid('pressed');
     lab.spawn(['touch', lab.file('pause')]);
     await until('the guest was let go on', () =>
-      trap.events('command').some(({ message }) => /cont done: the guest was paused/.test(message)),
+      trap.events('command').some(({ message }) => /cont succeeded: the guest was paused/.test(message)),
     );
     assert.equal(await trap.status(), 0, trap.stderr);
     assert.equal(lab.said('bye'), 1);

@@ -226,7 +226,7 @@ for (const [what, spoil, linux] of spoilers) {
     const refused = await trap.event('state-refused');
     assert.match(
       refused.message,
-      /QEMU does not load it \(status 1; its own words are above\): set aside as \S+web\.state\.refused, and the VM boots normally/,
+      /QEMU cannot load it \(status 1; its own messages are above\); moved it to \S+web\.state\.refused; the VM boots normally/,
     );
     await lab.linux.says(says.up, 2);
     const [, again] = trap.events('start');
@@ -287,7 +287,7 @@ test(
     await until('it has the disk', () => openFiles(other.pid as number).includes(lab.linux.disk));
     const early = lab.startLinux();
     assert.equal(await early.status(), 125, early.stderr);
-    assert.match(early.verdict.message, /its saved guest is loaded and cannot go on \(.*lock.*\); it is kept/);
+    assert.match(early.verdict.message, /the saved guest was loaded but cannot run \(.*lock.*\); its state is kept/);
     assert.equal(early.events('resumed').length, 0);
     assert.equal(statSync(lab.state).size, size);
     assert.deepEqual(savedIn(lab.stateDir), ['web.state']);
@@ -314,7 +314,7 @@ test(
     await trap.ready();
     assert.equal(trap.events('start').length, 2);
     assert.equal(trap.events('resumed').length, 0);
-    assert.match((await trap.event('state-refused')).message, /QEMU does not load it \(killed by SIGSEGV/);
+    assert.match((await trap.event('state-refused')).message, /QEMU cannot load it \(killed by SIGSEGV/);
     assert.deepEqual(savedIn(lab.stateDir), ['web.state.refused']);
     await lab.linux.says(says.up, 2);
     trap.kill('SIGINT');
@@ -348,13 +348,13 @@ test('a state that is not ours to trust, or that QEMU is not asked for, is set a
         execFileSync('chmod', ['666', state]);
       },
       [],
-      /it can be written by everybody/,
+      /it is writable by everyone/,
     ],
     [
       'with -loadvm',
       () => writeFileSync(state, 'x', { mode: 0o600 }),
       ['-loadvm', 'x'],
-      /QEMU's own options say where its guest comes from \(-loadvm\)/,
+      /QEMU's own options load a guest already \(-loadvm\)/,
     ],
   ];
   if (process.getuid?.() === 0)

@@ -12,7 +12,7 @@ test('an unknown monitor command is followed by the button', async (t) => {
   const trap = await lab.startGuest({ options: ['--signal', 'SIGTERM,monitorcommand=system_powerdwn'] });
   assert.match(
     (await trap.event('unknown-command')).message,
-    /--signal SIGTERM: QEMU knows no monitor command 'system_powerdwn': write a command of QMP/,
+    /--signal SIGTERM: QEMU has no monitor command 'system_powerdwn': write a QMP command/,
   );
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0, trap.stderr);
@@ -64,7 +64,9 @@ test('savevm on qcow2 succeeds, and the button follows in the reserve', async (t
   assert.equal(await trap.status(), 0, trap.stderr);
   assert.equal(lab.said('bye'), 1);
   assert.ok(
-    trap.events('command').some(({ message }) => /savevm nightly done, as far as the human monitor says/.test(message)),
+    trap
+      .events('command')
+      .some(({ message }) => /savevm nightly succeeded \(judging by what the human monitor printed\)/.test(message)),
     trap.stderr,
   );
   assert.equal(trap.events('next-link')[0]?.['because'], 'command-done');
@@ -88,12 +90,12 @@ for (const [what, command, says] of [
   [
     'a wrapper that drops its words',
     (lab: Lab) => ['sh', '-c', `exec ${lab.guest().join(' ')}`, 'sh'],
-    /does a wrapper before QEMU drop the words/,
+    /does a wrapper in front of QEMU drop the arguments/,
   ],
   [
     'a server without wait=off',
     (lab: Lab) => [...lab.guest(), '-chardev', `socket,id=c,path=${lab.file('c')},server=on`],
-    /QEMU waits until somebody connects to -chardev socket.*: write wait=off there/,
+    /QEMU waits for a connection to -chardev socket.*: add wait=off to it/,
   ],
 ] as const) {
   test(`no monitor ten seconds after the start (${what}): a line says so, and why`, async (t) => {
@@ -158,7 +160,7 @@ test('a guest that powers off while QEMU hangs in its exit: --kill-after, and a 
   assert.deepEqual([trap.verdict['end'], trap.verdict['cut_off']], ['guest-shutdown', false]);
   assert.match(
     trap.events('exit-hangs')[0]?.message ?? '',
-    /QEMU said that it exits, and has not for 2 s: ending it with SIGKILL/,
+    /QEMU announced its exit 2 s ago and is still running; killing it with SIGKILL/,
   );
   assert.ok(!isAlive(trap.qemuPid));
 });

@@ -72,7 +72,7 @@ test('--status tells the signal in progress, what is waited for, the time left, 
     ask([web]).stdout,
     new RegExp(`^${web} +\\d+ +\\d+ +running +\\S.* SIGTERM \\(guest\\) +\\d+ s +-$`, 'm'),
   );
-  assert.match(ask([web]).stdout, new RegExp(`^${web}: to cut it short: kill -QUIT ${trap.pid}$`, 'm'));
+  assert.match(ask([web]).stdout, new RegExp(`^${web}: to cut the guest off now: kill -QUIT ${trap.pid}$`, 'm'));
   const before = Number((await serving('SIGTERM', 'guest'))['left_ms']);
   assert.ok(before <= left);
   trap.kill('SIGQUIT');
@@ -84,7 +84,7 @@ test('--status tells the signal in progress, what is waited for, the time left, 
   assert.equal((row?.['last'] as RunRecord | undefined)?.status, 124);
   const { stdout } = ask(['--state-dir', lab.file('state'), web]);
   assert.match(stdout, new RegExp(`^${web} +- +- +stopped +- +- +- +\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d quit, `, 'm'));
-  assert.match(stdout, new RegExp(`^${web}: last end: SIGTERM: forced end: the wait was cut short`, 'm'));
+  assert.match(stdout, new RegExp(`^${web}: last run: SIGTERM: forced stop: the wait was cut short`, 'm'));
 });
 
 test('a QEMU whose qemu-trap was killed is shown with what to do', async (t) => {
@@ -185,7 +185,7 @@ test('a name that nobody knows is one line and 125; no VM at all is said, with s
   );
   const unknown = ask(['--run-dir', lab.file('nowhere'), '--state-dir', lab.file('state'), 'nobody']);
   assert.equal(unknown.status, 125);
-  assert.match(unknown.stderr, /^qemu-trap: nobody: no VM of that name runs under qemu-trap here, and none has: .*\n$/);
+  assert.match(unknown.stderr, /^qemu-trap: nobody: no VM of that name runs, or has run, under qemu-trap here: .*\n$/);
 });
 
 test('the suggested timeout is twice the slowest of five stops or more, more than one that was too short, and no less than the default', () => {

@@ -32,7 +32,10 @@ test('while a shutdown waits, a terminal shows one live line, which the log and 
   assert.equal(await terminal.exited, 124);
   const left = screen(terminal.seen.text);
   assert.doesNotMatch(left, live);
-  assert.match(left, /waiting for the guest; Ctrl-C again after a second, or Ctrl-\\ at once, cuts it off\n/);
+  assert.match(
+    left,
+    /waiting for the guest to shut down; to cut it off, press Ctrl-C again after a second, or Ctrl-\\ at once\n/,
+  );
   assert.match(left, /exit status 124\n$/);
   assert.doesNotMatch(left, /left, then/);
 });
@@ -109,6 +112,6 @@ test('the words of the live line', () => {
   );
   assert.equal(
     wordLive({ ...serving, waitsFor: 'kill', until: null, next: 'none' }, 0, true),
-    'SIGTERM: waiting for QEMU to end',
+    'SIGTERM: waiting for SIGKILL to take effect',
   );
 });

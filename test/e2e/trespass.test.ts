@@ -82,14 +82,14 @@ test('a run directory of theirs, a link of theirs, and one that an access contro
   lchownSync(lab.file('link'), nobody, nobody);
   const cases: [string, RegExp][] = [
     [directory, /belongs to user 65534/],
-    [`${directory}/deeper`, /on its way \S+ belongs to user 65534/],
-    [lab.file('link'), /is no directory/],
+    [`${directory}/deeper`, /\S+ on the way to it belongs to user 65534/],
+    [lab.file('link'), /it is not a directory/],
   ];
   if (!hasAccessLists.skip) {
     mkdirSync(lab.file('open'));
     chmodSync(lab.file('open'), 0o770);
     execFileSync('setfacl', ['-m', `u:${nobody}:rwx`, lab.file('open')]);
-    cases.push([lab.file('open'), /can be written by whoever its access control list names/]);
+    cases.push([lab.file('open'), /is writable by others through its access control list/]);
   }
   for (const [path, says] of cases) {
     const trap = lab.start({ options: ['--run-dir', path], log: 'text' });
@@ -144,7 +144,7 @@ test("--attach to a VM of root's: refused in one line, and the VM runs on", notR
     env: { XDG_STATE_HOME: '/nonexistent' },
   });
   assert.equal(await attach.status(), 125);
-  assert.match(attach.stderr, /^qemu-trap: --attach [^\n]*cannot be connected to \(EACCES\)[^\n]*\n$/m);
+  assert.match(attach.stderr, /^qemu-trap: --attach [^\n]*cannot connect \(EACCES\)[^\n]*\n$/m);
   assert.equal(attach.stderr.trimEnd().split('\n').length, 1, attach.stderr);
   assert.ok(isAlive(qemu.pid as number));
 });
@@ -187,7 +187,7 @@ test(
       });
       await until(
         'it serves',
-        () => /takeover|taken over/.test(trap.stderr) && readdirSync(lab.runDir).includes('qmp.sock'),
+        () => /takeover|took over/.test(trap.stderr) && readdirSync(lab.runDir).includes('qmp.sock'),
       );
       trap.kill('SIGTERM');
       await trap.status();
@@ -208,12 +208,12 @@ test('a link of theirs in a store of hooks that is sticky: not run, wherever it 
     symlinkSync('/bin/true', `${lab.hooks}/${name}`);
     lchownSync(`${lab.hooks}/${name}`, nobody, nobody);
   }
-  assert.match(check(lab.hooks).stdout, /SIGUSR1: on its way \S+SIGUSR1 belongs to user 65534/);
+  assert.match(check(lab.hooks).stdout, /SIGUSR1: \S+SIGUSR1 on the way to it belongs to user 65534/);
   const trap = lab.start({ options: ['--hooks', lab.hooks] });
   assert.equal(await trap.status(), 125, 'a start that cannot be trusted keeps QEMU from being started');
-  assert.match(trap.stderr, /on its way \S+start belongs to user 65534/);
+  assert.match(trap.stderr, /\S+start on the way to it belongs to user 65534/);
   lchownSync(`${lab.hooks}/SIGUSR1`, 0, 0);
-  assert.doesNotMatch(check(lab.hooks).stdout, /SIGUSR1: on its way/, "negative control: root's own link");
+  assert.doesNotMatch(check(lab.hooks).stdout, /SIGUSR1: \S+ on the way to it/, "negative control: root's own link");
 });
 
 /** A monitor that, before it greets, makes its socket look like somebody else's: by a link, or by a name with a line feed. */
@@ -267,7 +267,7 @@ test(
         options: ['--attach', `${directory}/victim.sock`, '--timeout', '1', '--kill-after', '1'],
         log: 'text',
       });
-      await until('it is refused, or serves', () => trap.child.exitCode !== null || /taken over/.test(trap.stderr));
+      await until('it is refused, or serves', () => trap.child.exitCode !== null || /took over/.test(trap.stderr));
       if (trap.child.exitCode === null) trap.kill('SIGTERM');
       await trap.status();
       assert.doesNotMatch(trap.stderr, new RegExp(`pid ${victim.pid}\\b`), how);
@@ -380,9 +380,9 @@ test(
     symlinkSync(directory, lab.file('link'));
     for (const [path, says] of [
       [directory, /belongs to user 65534/],
-      [`${directory}/deep/er`, /on its way \S*theirs belongs to user 65534/],
-      [lab.file('open'), /it can be written by everybody \(mend it: chmod go-w /],
-      [lab.file('sticky'), /it can be written by everybody/],
+      [`${directory}/deep/er`, /theirs on the way to it belongs to user 65534/],
+      [lab.file('open'), /it is writable by everyone \(fix: chmod go-w /],
+      [lab.file('sticky'), /it is writable by everyone/],
       [lab.file('link'), /belongs to user 65534/],
     ] as const) {
       const trap = lab.start({
@@ -469,7 +469,7 @@ test('a hook that an access control list lets another user write to is not run',
   execFileSync('setfacl', ['-m', `u:${nobody}:rw`, hook]);
   const { stdout, status } = check(lab.hooks);
   assert.equal(status, 125);
-  assert.match(stdout, /SIGUSR1: it can be written by whoever its access control list names; mend it: setfacl -b /);
+  assert.match(stdout, /SIGUSR1: it is writable by others through its access control list; fix: setfacl -b /);
 });
 
 test('a store of hooks that is sticky is as good as its files: root:group 1775', notRoot, (t) => {
@@ -482,7 +482,7 @@ test('a store of hooks that is sticky is as good as its files: root:group 1775',
   assert.match(check(lab.hooks).stdout, /SIGUSR1: it belongs to user 65534/);
   chmodSync(lab.hooks, 0o775);
   chownSync(hook, 0, 0);
-  assert.match(check(lab.hooks).stdout, /its directory \S+ can be written by group 65534/);
+  assert.match(check(lab.hooks).stdout, /its directory \S+ is writable by group 65534/);
 });
 
 test('a hook on a file system without exec is told as that', notRoot, (t) => {
@@ -494,7 +494,7 @@ test('a hook on a file system without exec is told as that', notRoot, (t) => {
     { encoding: 'utf8', env: { ...process.env, QEMU_TRAP_HOOKS: '' } },
   );
   assert.equal(status, 125);
-  assert.match(stdout, /SIGUSR1: it lies on a file system that runs no programs \(noexec\)/);
+  assert.match(stdout, /SIGUSR1: it is on a file system that is mounted noexec/);
 });
 
 test('a directory of steps that cannot be read is told as that, and not as empty', notRoot, (t) => {
@@ -516,8 +516,8 @@ test('a directory of steps that cannot be read is told as that, and not as empty
     ],
     { encoding: 'utf8', env: { ...process.env, QEMU_TRAP_HOOKS: '' } },
   );
-  assert.match(stdout, /SIGTERM\.d: it cannot be read \(EACCES\); mend it: chmod 755 /);
-  assert.doesNotMatch(stdout, /no executable is in it/);
+  assert.match(stdout, /SIGTERM\.d: it cannot be read \(EACCES\); fix: chmod 755 /);
+  assert.doesNotMatch(stdout, /there is no executable in it/);
 });
 
 test("root's --status gives no advice that another user has written", notRoot, (t) => {
@@ -552,7 +552,7 @@ test(
     const [command = '', ...words] = [...without, process.execPath, program, '--status'];
     const { status, stderr } = spawnSync(command, words, { encoding: 'utf8' });
     assert.equal(status, 125);
-    assert.match(stderr, /^qemu-trap: --status: no \/proc is mounted here[^\n]*\n$/);
+    assert.match(stderr, /^qemu-trap: --status: \/proc is not mounted[^\n]*\n$/);
   },
 );
 

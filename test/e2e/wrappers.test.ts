@@ -158,7 +158,7 @@ test('a QEMU that will outlive us is told of at the start; one that exec put in 
     if (tells)
       assert.match(
         trap.events('no-pdeathsig')[0]?.message ?? '',
-        /QEMU may outlive a SIGKILL of qemu-trap[^\n]*have it exec QEMU/,
+        /QEMU may keep running if qemu-trap is killed[^\n]*have the wrapper exec QEMU/,
       );
     trap.kill('SIGTERM');
     assert.equal(await trap.status(), 0);
@@ -220,7 +220,7 @@ for (const [name, words] of Object.entries(wrappers).filter(([each]) => each ===
     await trap.ready();
     assert.match(
       (await trap.event('wrapper')).message,
-      new RegExp(`^${name} closes the descriptors that QEMU is to inherit`),
+      new RegExp(`^${name} closes the descriptors that QEMU should inherit`),
     );
     assert.equal(trap.events('start').length, 2);
     trap.kill('SIGTERM');
@@ -330,7 +330,7 @@ test('a QEMU with file capabilities, as another user: it is found though its des
   assert.equal(await trap.status(), 0);
   const direct = lab.start({ through, program: lab.ownCopy(), command: [binary, ...words] });
   await direct.ready();
-  assert.match(direct.events('no-pdeathsig')[0]?.message ?? '', /rights that we have not/);
+  assert.match(direct.events('no-pdeathsig')[0]?.message ?? '', /privileges that qemu-trap does not have/);
   await lab.guestSaid('up');
   direct.kill('SIGTERM');
   assert.equal(await direct.status(), 0);
@@ -345,7 +345,7 @@ test('where /proc does not show which process is QEMU, one line says so', {
     command: ['sh', '-c', '"$@"; exit $?', 'sh', ...ownDisk(lab)],
   });
   await trap.ready();
-  assert.match((await trap.event('qemu-unknown')).message, /which process is QEMU cannot be told/);
+  assert.match((await trap.event('qemu-unknown')).message, /cannot tell which process is QEMU/);
   const { client, socket } = await monitor(lab);
   await client.execute('query-status');
   socket.destroy();
@@ -358,18 +358,18 @@ test('--check: a command that is no QEMU, one that changes the user, and timeout
   for (const [words, says, status] of [
     [
       ['sh', '-c', 'exec "$@"', 'sh'],
-      /note: QEMU's sh: it is no QEMU by its name; where it is a script it must pass on all of its words/,
+      /note: QEMU's sh: its name is not that of a QEMU; if it is a script, it must pass on all of its arguments/,
       0,
     ],
-    [['timeout', '2'], /QEMU's timeout: it has its signals blocked as QEMU has/, 125],
+    [['timeout', '2'], /QEMU's timeout: its signals are blocked, as those of QEMU are/, 125],
     [
       ['runuser', '-u', 'nobody', '--'],
-      /QEMU's runuser: QEMU becomes the process of a user who cannot read the run directory/,
+      /QEMU's runuser: it makes QEMU run as a user who cannot read the run directory/,
       125,
     ],
     [['ip', 'netns', 'exec', 'x', 'setpriv', '--reuid', 'kvm'], /QEMU's setpriv/, 125],
-    [['setpriv', '--no-new-privs'], /note: QEMU's setpriv: it is no QEMU by its name/, 0],
-    [[], /^(?![\s\S]*no QEMU by its name)/, 0],
+    [['setpriv', '--no-new-privs'], /note: QEMU's setpriv: its name is not that of a QEMU/, 0],
+    [[], /^(?![\s\S]*its name is not that of a QEMU)/, 0],
   ] as const) {
     const { stdout, status: got } = spawnSync(
       process.execPath,

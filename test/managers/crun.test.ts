@@ -129,7 +129,7 @@ function testOrphans(
       for (const old of [born, log]) rmSync(old, { force: true });
       await start(`--signal USR1,script=${hook}`);
       process.kill(vm.traps[0] as number, 'SIGUSR1');
-      await until('the hook has ended', () => vm.log.includes('orphans ended well'));
+      await until('the hook has ended', () => vm.log.includes('orphans succeeded'));
       await until('what it left is ended', () => orphans().join('') === (first === 'reaps' ? '' : 'Z'));
       must(`crun kill web ${stopSignal}`);
       await until('the container is down', () => read(statusFile) === '0\n');

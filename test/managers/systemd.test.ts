@@ -90,7 +90,7 @@ boxed('systemd', 'systemd', () => {
     };
     assert.match(
       report('short', 'TimeoutStopSec=30'),
-      /^check-short\.service: systemd ends it by SIGKILL after TimeoutStopSec=30s, and a shutdown may take 70 s; mend it: TimeoutStopSec=80 in check-short\.service/m,
+      /^check-short\.service: systemd kills it \(SIGKILL\) after TimeoutStopSec=30s, but a shutdown may take 70 s; fix: TimeoutStopSec=80 in check-short\.service/m,
     );
     assert.match(report('long', 'TimeoutStopSec=71'), /no faults\n$/);
     assert.match(report('extended', 'TimeoutStopSec=30', 'NotifyAccess=all'), /no faults\n$/);
@@ -101,7 +101,7 @@ boxed('systemd', 'systemd', () => {
     await start();
     await until(`the log says so:\n${vm.log}`, () =>
       vm.log.includes(
-        'warning: qemu-trap@web.service: systemd ends it by SIGKILL after TimeoutStopSec=20s, and a shutdown may take 70 s; mend it: TimeoutStopSec=80',
+        'warning: qemu-trap@web.service: systemd kills it (SIGKILL) after TimeoutStopSec=20s, but a shutdown may take 70 s; fix: TimeoutStopSec=80',
       ),
     );
     await stopsCleanly();
@@ -129,8 +129,8 @@ boxed('systemd', 'systemd', () => {
       until(`the journal says ${what}`, () => journal().find(({ message }) => what.test(message)));
     await start('stubborn', '--timeout 1');
     must(`systemctl stop ${unit}`);
-    assert.equal((await said(/^qemu-trap: web: the VM runs$/)).priority, '6');
-    assert.equal((await said(/^qemu-trap: web: warning: SIGTERM: forced end: /)).priority, '4');
+    assert.equal((await said(/^qemu-trap: web: the VM is running$/)).priority, '6');
+    assert.equal((await said(/^qemu-trap: web: warning: SIGTERM: forced stop: /)).priority, '4');
     must(`systemctl reset-failed ${unit}`);
     await start('obedient', '--log json');
     must(`systemctl stop ${unit}`);
@@ -148,7 +148,9 @@ boxed('systemd', 'systemd', () => {
     await start('stubborn', '--timeout 30');
     await until('running', () => property('StatusText') === 'running');
     must(`systemctl stop --no-block ${unit}`);
-    await until('powering down', () => /^powering down on SIGTERM, until \d\d:\d\d:\d\d$/.test(property('StatusText')));
+    await until('powering down', () =>
+      /^shutting down on SIGTERM, at most until \d\d:\d\d:\d\d$/.test(property('StatusText')),
+    );
     must(`systemctl kill -s QUIT --kill-whom=main ${unit}`);
     await vm.gone();
     await until('systemd has the exit status', () => property('ExecMainStatus') === '124');
@@ -196,7 +198,7 @@ boxed('systemd', 'systemd', () => {
     await until('restarted', () => property('MainPID') !== killed && property('StatusText') === 'running');
     assert.match(
       vm.log,
-      /QEMU started \(pid (\d+)\)\n.*the VM runs\n.*QEMU taken over \(pid \1, .* its guest is running\)\n.*the VM runs\n$/,
+      /QEMU started \(pid (\d+)\)\n.*the VM is running\n.*took over QEMU \(pid \1, .* the guest is running\)\n.*the VM is running\n$/,
     );
     await stopsCleanly();
     undo('mode');
@@ -207,7 +209,7 @@ boxed('systemd', 'systemd', () => {
     writeFileSync('/etc/qemu-trap/hooks/SIGTERM', '#!/bin/sh\nexit 75\n', { mode: 0o755 });
     await start();
     process.kill(Number(property('MainPID')), 'SIGTERM');
-    await until('it is dropped', () => vm.log.includes('not now, says its hook'));
+    await until('it is dropped', () => vm.log.includes('the hook said "not now"'));
     await until('the status is what it was', () => property('StatusText') === 'running');
     assert.equal(property('SubState'), 'running');
     rmSync('/etc/qemu-trap/hooks/SIGTERM');

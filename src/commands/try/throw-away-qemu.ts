@@ -38,7 +38,7 @@ export function withSnapshot(qemu: readonly string[]): string[] {
   const written = notSnapshotted.find((name) => qemu.some((word) => isOption(word, name)));
   if (written !== undefined || qemu.some((word) => /(^|,)snapshot=off\b/.test(word)))
     throw new UsageError(
-      `--try: -snapshot does not keep what ${written === undefined ? 'snapshot=off' : `-${written}`} names as it is: leave it out, or name the disk with -drive`,
+      `--try: -snapshot does not protect the disk of ${written === undefined ? 'snapshot=off' : `-${written}`}: leave it out, or name the disk with -drive`,
     );
   return [...qemu, '-snapshot'];
 }

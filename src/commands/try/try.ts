@@ -39,7 +39,7 @@ function tried(asked: string, book: RuleBook): Rule {
   const rule = ruleFor(parsed.signal, book);
   if (isIgnored(rule))
     throw new UsageError(
-      `--try ${asked}: no rule and no hook is for ${parsed.signal}: write one with --new-hook ${parsed.signal}, or name its directory with --hooks`,
+      `--try ${asked}: there is no rule or hook for ${parsed.signal}: write a hook with --new-hook ${parsed.signal}, or name its directory with --hooks`,
     );
   return rule;
 }
@@ -49,7 +49,7 @@ function requireShortPath(dir: string): void {
   const longest = join(dir, 'run', runFiles.hook('SIGVTALRM'));
   if (Buffer.byteLength(longest) > longestSocketPath)
     throw new UsageError(
-      `--try: sockets under ${tmpdir()} would have paths that are too long: name a shorter directory in TMPDIR`,
+      `--try: the paths of sockets under ${tmpdir()} would be too long: set TMPDIR to a shorter directory`,
     );
 }
 
@@ -104,7 +104,7 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
     process.kill(process.pid, ender);
   };
   const patience = setTimeout(
-    () => quit(`the guest has not said that it is up within ${upWithinMs / 1000} s`),
+    () => quit(`the guest did not say that it is up within ${upWithinMs / 1000} s`),
     upWithinMs,
   );
   // A user at the terminal says when the guest is up.
@@ -136,7 +136,7 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
     if (event === 'exit') end = facts.end ?? null;
     timeline.tell(event === 'hook-output' ? 'hook' : 'qemu-trap', message, at);
     if (event !== 'ready' || isOurs) return;
-    if (atTerminal) timeline.tell('qemu-trap', `press Enter when the guest is up: ${signal} comes then`);
+    if (atTerminal) timeline.tell('qemu-trap', `press Enter when the guest is up: that sends ${signal}`);
     void enterPressed().then(send);
   };
   const log = openLog({ format: 'json', priorities: false, vm: 'try' }, (line) =>
@@ -175,11 +175,11 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
       servers.push(serial);
     } else if (atTerminal && usesTerminal(config.qemu)) {
       throw new UsageError(
-        '--try: the guest has the terminal, where Enter is to be pressed: leave -nographic and stdio out',
+        '--try: the guest uses the terminal on which you would press Enter: leave out -nographic and stdio',
       );
     }
     print(
-      `${signal}: ${scriptOf(rule)?.path ?? monitorCommandOf(rule) ?? 'no hook'}, ${isOurs ? 'with a throw-away guest that hears nothing but its power button' : 'with the QEMU named, and -snapshot'}\n\n`,
+      `${signal}: ${scriptOf(rule)?.path ?? monitorCommandOf(rule) ?? 'no hook'}, ${isOurs ? 'with a throw-away guest that hears only its power button' : 'with your QEMU and -snapshot'}\n\n`,
     );
     await supervise({
       config: {
@@ -211,9 +211,13 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
     // It means: now, and never mind the guest.
     const isToCutOff = builtinRule(signal).monitorCommand === null && rule.defaultAction !== 'none';
     const didItsPart = !isMissed && (scriptOf(rule) === null || ['done', 'ended', 'not-now'].includes(hookEnd ?? ''));
-    const guest = wentByItself ? 'The guest shut itself down.' : ranOn ? 'The guest ran on.' : 'The guest was cut off.';
+    const guest = wentByItself
+      ? 'The guest shut itself down.'
+      : ranOn
+        ? 'The guest kept running.'
+        : 'The guest was cut off.';
     print(
-      `\n${isSent ? `${hookWords(rule, didItsPart, hookEnd)}${guest} Over file descriptor 3 went ${said.hook} lines to QEMU and ${said.QEMU} from it.` : 'QEMU ended before the signal was sent: nothing was tried.'}\n`,
+      `\n${isSent ? `${hookWords(rule, didItsPart, hookEnd)}${guest} File descriptor 3 carried ${said.hook} lines to QEMU and ${said.QEMU} from it.` : 'QEMU exited before the signal was sent, so nothing was tried.'}\n`,
     );
     return isSent && didItsPart && (wentByItself || ranOn || isToCutOff) ? 0 : exitStatuses.failed;
   } finally {

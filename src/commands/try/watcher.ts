@@ -25,6 +25,6 @@ export class Watcher implements Observer {
 
 export function hookWords(rule: Rule, didItsPart: boolean, end: string | null): string {
   if (scriptOf(rule) === null) return '';
-  if (didItsPart) return 'The hook did its part. ';
-  return end === 'failed' ? 'The hook failed. ' : 'The hook did not do its part. ';
+  if (didItsPart) return 'The hook did its job. ';
+  return end === 'failed' ? 'The hook failed. ' : 'The hook did not do its job. ';
 }

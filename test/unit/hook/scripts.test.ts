@@ -22,8 +22,8 @@ test('the interpreter that the first line names', (t) => {
     ['#!/usr/bin/env sh', null],
     ['#!/usr/bin/env -S FOO=bar -u BAR sh -e', null],
     ['no first line of a script', null],
-    ['#!/nowhere/sh', /its interpreter \/nowhere\/sh is not there/],
-    ['#!/usr/bin/env no-such-program', /its interpreter no-such-program is not there/],
+    ['#!/nowhere/sh', /its interpreter \/nowhere\/sh does not exist/],
+    ['#!/usr/bin/env no-such-program', /its interpreter no-such-program does not exist/],
     ['#!/bin/sh\r', /ends in a carriage return/],
   ] as const) {
     writeFileSync(path, `${line}\nexit 0\n`);
@@ -44,13 +44,13 @@ test('who may have put a hook there, and whether it can be run', (t) => {
   writeFileSync(path, '#!/bin/sh\n', { mode: 0o755 });
   assert.equal(what(), 'trusted');
   chmodSync(path, 0o777);
-  assert.match(what(), /can be written by everybody/);
+  assert.match(what(), /is writable by everyone/);
   chmodSync(path, 0o644);
   assert.match(what(), /it is not executable/);
   chmodSync(path, 0o755);
   chmodSync(at, 0o777);
-  assert.match(what(), /its directory \S+ can be written by everybody/);
+  assert.match(what(), /its directory \S+ is writable by everyone/);
   chmodSync(at, 0o700);
   symlinkSync('nowhere', join(at, 'link'));
-  assert.match(what(join(at, 'link')), /a link to a file that is not there/);
+  assert.match(what(join(at, 'link')), /a link to a file that does not exist/);
 });

@@ -52,10 +52,10 @@ test('what cannot be meant is refused, and what was meant is named', () => {
   for (const [words, says] of [
     [['--kill-aftr', '5', ...qemu], /write --kill-after/],
     [['--tmieout', '5', ...qemu], /write --timeout/],
-    [['--zzz', ...qemu], /--help lists them/],
+    [['--zzz', ...qemu], /--help lists the options/],
     [['version'], /write --version/],
     [['--', ...qemu, '--press=once'], /write it before qemu-system-x86_64/],
-    [['--attach', '/s', '--', ...qemu], /needs no command/],
+    [['--attach', '/s', '--', ...qemu], /QEMU is running already/],
     [[], /no QEMU to run/],
   ] as const)
     assert.throws(

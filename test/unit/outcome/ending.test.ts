@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { endingOf, verdict, type Circumstances, type EndKind } from '../../../src/outcome/ending.js';
 import { noEvidence, readEvent, withEvent, withRunState, type Evidence } from '../../../src/outcome/evidence.js';
 import { exitStatus } from '../../../src/outcome/exit-status.js';
-import { describeEnding } from '../../../src/outcome/words.js';
+import { describeEnd } from '../../../src/outcome/words.js';
 
 function saying(...said: readonly string[]): Evidence {
   return said.reduce<Evidence>((evidence, each) => {
@@ -345,7 +345,7 @@ for (const [what, known, end, cutOff, status, which] of rows) {
   test(`how it ended: ${what}`, () => {
     const ending = endingOf({ ...ended, ...known });
     assert.deepEqual([ending.end, ending.cutOff, exitStatus(ending), verdict(ending)], [end, cutOff, status, which]);
-    const words = describeEnding(ending);
+    const words = describeEnd(ending, { signal: null, ms: 50, saved: null, status });
     assert.match(words, /^\S[^\n]*\S$/);
     // The words say what the facts say.
     assert.equal(/the guest was cut off/.test(words), cutOff, words);

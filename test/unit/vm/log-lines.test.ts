@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Notice } from '../../../src/dispatch/messages.js';
+import { describeNotice } from '../../../src/vm/log-lines.js';
+
+const lines: readonly [notice: Notice, message: string][] = [
+  [
+    { event: 'shutdown', signal: 'SIGTERM', timeoutMs: 60_000, defaultAction: 'quit', waitsForMonitor: false },
+    'SIGTERM: shutting down; QEMU is told to quit in 60 s',
+  ],
+  [
+    { event: 'shutdown', signal: 'SIGTERM', timeoutMs: 60_000, defaultAction: 'kill', waitsForMonitor: true },
+    'SIGTERM: shutting down; QEMU is killed in 60 s; waiting for QEMU to start',
+  ],
+  [{ event: 'stands', signal: 'SIGINT', first: 'SIGTERM' }, 'SIGINT ignored: already shutting down on SIGTERM'],
+  [{ event: 'coalesced', signal: 'SIGHUP', times: 3 }, 'SIGHUP received 3 more times; already being handled'],
+  [{ event: 'coalesced', signal: 'SIGHUP', times: 1 }, 'SIGHUP received 1 more time; already being handled'],
+  [
+    { event: 'next-link', signal: 'SIGTERM', stage: { kind: 'power-button' }, because: 'hook-failed' },
+    'SIGTERM: the hook failed; pressing the power button instead',
+  ],
+  [
+    { event: 'next-link', signal: 'SIGTERM', stage: { kind: 'power-button' }, because: 'command-done' },
+    'SIGTERM: the monitor command succeeded, but the guest is still running; pressing the power button',
+  ],
+  [
+    {
+      event: 'next-link',
+      signal: 'SIGHUP',
+      stage: { kind: 'command', line: 'set_password vnc secret' },
+      because: 'hook-failed',
+    },
+    'SIGHUP: the hook failed; running set_password ... instead',
+  ],
+  [
+    { event: 'default-action', signal: 'SIGTERM', action: 'kill', cause: 'deadline' },
+    'SIGTERM: the deadline passed; killing QEMU with SIGKILL',
+  ],
+  [
+    { event: 'default-action', signal: 'SIGQUIT', action: 'quit', cause: 'asked' },
+    'SIGQUIT: telling QEMU to quit, as SIGQUIT asks',
+  ],
+];
+
+test('what the log says of a shutdown', () => {
+  for (const [notice, message] of lines) assert.equal(describeNotice(notice).message, message);
+});
