@@ -22,12 +22,12 @@ interface CheckReport {
   readonly faulty: boolean;
 }
 
-/** What an administrator should mend or know; a fault costs a clean shutdown or a hook, a note does not. */
+/** What an administrator should fix or know; a fault costs a clean shutdown or a hook, a note does not. */
 interface Finding {
   readonly severity: 'fault' | 'note';
   readonly event: 'hook-fault' | 'qemu-caution' | 'stop-time' | 'unknown-command';
   readonly message: string;
-  readonly mend: string;
+  readonly fix: string;
   readonly facts: Readonly<Record<string, string>>;
 }
 
@@ -85,11 +85,11 @@ function qemuFindings({ qemu, onDeath }: Config, book: RuleBook, env: NodeJS.Pro
   if (qemu.length === 0) return [];
   const script = scriptOf(ruleFor('SIGTERM', book));
   const needsButton = script === null || (script.ours && basename(script.path) === 'powerdown');
-  const findings: Finding[] = cautionsOf(qemu, onDeath, needsButton).map(({ words, what, mend, isFault }) => ({
+  const findings: Finding[] = cautionsOf(qemu, onDeath, needsButton).map(({ words, what, fix, isFault }) => ({
     severity: isFault ? 'fault' : 'note',
     event: 'qemu-caution',
-    message: `QEMU's ${words}: ${what}; fix: ${mend}`,
-    mend,
+    message: `QEMU's ${words}: ${what}; fix: ${fix}`,
+    fix,
     facts: { words },
   }));
   try {
@@ -100,7 +100,7 @@ function qemuFindings({ qemu, onDeath }: Config, book: RuleBook, env: NodeJS.Pro
       severity: 'fault',
       event: 'qemu-caution',
       message: error.message,
-      mend: error.message.replace(/^.*: /, ''),
+      fix: error.message.replace(/^.*: /, ''),
       facts: { words: qemu[0] ?? '' },
     });
   }
@@ -117,7 +117,7 @@ async function stopTimeFindings(config: Config, book: RuleBook, env: NodeJS.Proc
           severity: 'fault',
           event: 'stop-time',
           message: fault.message,
-          mend: fault.mend,
+          fix: fault.fix,
           facts: { unit: fault.unit },
         },
       ];
@@ -135,7 +135,7 @@ async function commandFindings({ qemu: [qemu] }: Config, rules: readonly Rule[])
       severity: 'fault',
       event: 'unknown-command',
       message,
-      mend: fix,
+      fix,
       facts: { signal, command: shownCommand(command) },
     };
   });
@@ -147,7 +147,7 @@ function byWeight(rules: readonly Rule[]): Rule[] {
   return [...rules].sort((a, b) => weight(a) - weight(b));
 }
 
-/** The dispatch table as it would be, what each hook is, and every fault with its mend. */
+/** The dispatch table as it would be, what each hook is, and every fault with its fix. */
 export async function check(config: Config, book: RuleBook, env: NodeJS.ProcessEnv): Promise<CheckReport> {
   const rules = byWeight(allRules(book));
   const hooks = listHooks(rules, book);
@@ -156,11 +156,11 @@ export async function check(config: Config, book: RuleBook, env: NodeJS.ProcessE
     ...(await stopTimeFindings(config, book, env)),
     ...(await commandFindings(config, rules)),
     ...findFaults(rules, book, env).map(
-      ({ path, message, mend }): Finding => ({
+      ({ path, message, fix }): Finding => ({
         severity: 'fault',
         event: 'hook-fault',
         message,
-        mend,
+        fix,
         facts: { hook: path },
       }),
     ),
@@ -186,8 +186,8 @@ function asJson(rules: readonly Rule[], hooks: readonly Listed[], findings: read
   });
   for (const { path, runs, from, kind, target, about } of hooks)
     lines.push({ event: 'hook', hook: path, runs, from, kind, target, about });
-  for (const { event, facts, severity, message, mend } of findings)
-    lines.push({ event, ...facts, severity, message, fix: mend, mend });
+  for (const { event, facts, severity, message, fix } of findings)
+    lines.push({ event, ...facts, severity, message, fix, mend: fix });
   return lines.map((line) => `${JSON.stringify({ ...line, v: 1 })}\n`).join('');
 }
 

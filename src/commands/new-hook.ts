@@ -105,7 +105,7 @@ function refuseOthersDirectory(asked: string, directory: string): void {
   const fault = findWayFault(directory);
   if (fault !== null)
     throw new UsageError(
-      `--new-hook ${asked}: hooks directory ${directory}: ${fault.what} (fix: ${fault.mend}, or name another with --hooks)`,
+      `--new-hook ${asked}: hooks directory ${directory}: ${fault.what} (fix: ${fault.fix}, or name another with --hooks)`,
     );
 }
 

@@ -7,7 +7,7 @@ interface Caution {
   /** The words it is about. */
   readonly words: string;
   readonly what: string;
-  readonly mend: string;
+  readonly fix: string;
   /** It costs a clean stop, or any start. */
   readonly isFault: boolean;
 }
@@ -39,7 +39,7 @@ const serial = ['serial', 'monitor', 'qmp', 'chardev'];
 interface Rule {
   readonly find: readonly Find[];
   readonly what: string;
-  readonly mend: string;
+  readonly fix: string;
   readonly isFault: boolean | 'where the button is needed';
 }
 
@@ -51,37 +51,37 @@ const rules: readonly Rule[] = [
       option(machine, (value) => /^(type=)?isapc(,|$)/.test(value)),
     ],
     what: 'the guest has no ACPI, so it never hears its power button: each shutdown lasts until the deadline, and then cuts the guest off',
-    mend: 'leave it out, or shut the guest down another way, such as --signal SIGTERM,script=guest-shutdown with --agent',
+    fix: 'leave it out, or shut the guest down another way, such as --signal SIGTERM,script=guest-shutdown with --agent',
     isFault: 'where the button is needed',
   },
   {
     find: [(words) => (daemonizes(words) ? '-daemonize' : null)],
     what: 'qemu-trap must stay the parent of QEMU',
-    mend: 'leave it out: your service manager does that job; use --attach for a QEMU that is already running',
+    fix: 'leave it out: your service manager does that job; use --attach for a QEMU that is already running',
     isFault: true,
   },
   {
     find: [(words) => unfinishedOption(['', ...words])],
     what: 'its value is missing, so QEMU would take the next word, which qemu-trap adds',
-    mend: 'write the value after the option, or leave the option out',
+    fix: 'write the value after the option, or leave the option out',
     isFault: true,
   },
   {
     find: [waitsForConnection],
     what: 'QEMU does not start until a client connects to it: until then there is no monitor, and no signal reaches the guest',
-    mend: 'add wait=off',
+    fix: 'add wait=off',
     isFault: true,
   },
   {
     find: [flag('no-shutdown'), option(['action'], has('shutdown', 'pause'))],
     what: 'QEMU, and so the service, keeps running when the guest powers itself off; on a signal qemu-trap then tells QEMU to quit',
-    mend: 'leave it out if the service should stop with its guest',
+    fix: 'leave it out if the service should stop with its guest',
     isFault: false,
   },
   {
     find: [flag('no-reboot'), option(['action'], has('reboot', 'shutdown'))],
     what: 'QEMU exits with status 0 when the guest reboots: a service manager that restarts only on failure leaves it down',
-    mend: 'leave it out, or have the manager always restart it (systemd: Restart=always)',
+    fix: 'leave it out, or have the manager always restart it (systemd: Restart=always)',
     isFault: false,
   },
   {
@@ -90,7 +90,7 @@ const rules: readonly Rule[] = [
       flag('nographic'),
     ],
     what: 'at a terminal Ctrl-C goes to the guest, not to qemu-trap; Ctrl-A x makes QEMU quit at once, which cuts the guest off',
-    mend: 'stop it with a signal (kill -TERM), or use -display none -serial stdio, with which Ctrl-C shuts the guest down',
+    fix: 'stop it with a signal (kill -TERM), or use -display none -serial stdio, with which Ctrl-C shuts the guest down',
     isFault: false,
   },
 ];
@@ -98,7 +98,7 @@ const rules: readonly Rule[] = [
 const untied: Rule = {
   find: [(words) => (changesUser(words) ? '-runas, -run-with user=' : null)],
   what: 'a QEMU that changes its user keeps running if qemu-trap is killed (SIGKILL), even with --on-death kill',
-  mend: 'write --on-death keep, which matches what happens, or start qemu-trap itself as that user',
+  fix: 'write --on-death keep, which matches what happens, or start qemu-trap itself as that user',
   isFault: false,
 };
 
@@ -111,7 +111,7 @@ function wrapperCautions(qemu: readonly string[]): Caution[] {
       {
         words: changer,
         what: 'it makes QEMU run as a user who cannot read the run directory, so QEMU does not start',
-        mend: changeUserInstead,
+        fix: changeUserInstead,
         isFault: true,
       },
     ];
@@ -121,7 +121,7 @@ function wrapperCautions(qemu: readonly string[]): Caution[] {
       {
         words: 'timeout',
         what: 'its signals are blocked, as those of QEMU are, so it never stops QEMU when its time is up',
-        mend: 'leave it out, and send qemu-trap the signal: timeout TIME qemu-trap -- QEMU...',
+        fix: 'leave it out, and send qemu-trap the signal: timeout TIME qemu-trap -- QEMU...',
         isFault: true,
       },
     ];
@@ -131,7 +131,7 @@ function wrapperCautions(qemu: readonly string[]): Caution[] {
     {
       words: command,
       what: 'its name is not that of a QEMU; if it is a script, it must pass on all of its arguments ("$@"), because qemu-trap adds some at the end',
-      mend: 'end it with exec QEMU ... "$@", so that QEMU takes its place',
+      fix: 'end it with exec QEMU ... "$@", so that QEMU takes its place',
       isFault: false,
     },
   ];

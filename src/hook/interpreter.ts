@@ -35,14 +35,14 @@ export function findInterpreterFault(path: string, searchPath: string): Fault | 
   if (line.endsWith('\r')) {
     return {
       what: 'its first line ends in a carriage return, which the kernel takes as part of the interpreter',
-      mend: `sed -i 's/\\r$//' ${shellQuote(path)}`,
+      fix: `sed -i 's/\\r$//' ${shellQuote(path)}`,
     };
   }
   const missing = (name: string): Fault => {
     const elsewhere = findInPath(searchPath, basename(name));
     return {
       what: `its interpreter ${name} does not exist`,
-      mend:
+      fix:
         elsewhere === null
           ? `\${EDITOR:-vi} ${shellQuote(path)}`
           : `sed -i '1s|${name}|${elsewhere}|' ${shellQuote(path)}`,

@@ -25,24 +25,24 @@ function kindOf(stats: Stats): string {
 function missing(path: string): Fault {
   try {
     if (lstatSync(path).isSymbolicLink()) {
-      return { what: 'it is a link to a file that does not exist', mend: `ln -sfn HOOK ${shellQuote(path)}` };
+      return { what: 'it is a link to a file that does not exist', fix: `ln -sfn HOOK ${shellQuote(path)}` };
     }
   } catch {
     // Not even a link.
   }
-  return { what: 'there is no such file', mend: `cp HOOK ${shellQuote(path)}` };
+  return { what: 'there is no such file', fix: `cp HOOK ${shellQuote(path)}` };
 }
 
 /** Why access(2) says that it cannot be executed. */
 function notExecutable(path: string, stats: Stats): Fault {
-  if ((stats.mode & 0o111) === 0) return { what: 'it is not executable', mend: `chmod 755 ${shellQuote(path)}` };
+  if ((stats.mode & 0o111) === 0) return { what: 'it is not executable', fix: `chmod 755 ${shellQuote(path)}` };
   const isForUs = stats.uid === process.geteuid?.() ? stats.mode & 0o100 : stats.mode & 0o011;
   if (process.geteuid?.() === 0 || isForUs !== 0)
     return {
       what: 'it is on a file system that is mounted noexec',
-      mend: `mount -o remount,exec "$(findmnt -n -o TARGET -T ${shellQuote(path)})"`,
+      fix: `mount -o remount,exec "$(findmnt -n -o TARGET -T ${shellQuote(path)})"`,
     };
-  return { what: 'it is not executable by the user qemu-trap runs as', mend: `chmod 755 ${shellQuote(path)}` };
+  return { what: 'it is not executable by the user qemu-trap runs as', fix: `chmod 755 ${shellQuote(path)}` };
 }
 
 /** Whether the steps in the directory `path` may run at all: neither it nor what it lies in is open to others. */
@@ -57,7 +57,7 @@ export function findDirectoryFault(path: string): Fault | null {
   } catch (error) {
     return {
       what: `it cannot be checked (${(error as NodeJS.ErrnoException).code ?? error})`,
-      mend: `ls -ldL ${shellQuote(path)}`,
+      fix: `ls -ldL ${shellQuote(path)}`,
     };
   }
 }
@@ -77,18 +77,18 @@ export function checkTrust(path: string, ours: boolean): TrustResult {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return distrust(missing(path));
-    return distrust({ what: `it cannot be opened (${code})`, mend: `ls -lL ${shellQuote(path)}` });
+    return distrust({ what: `it cannot be opened (${code})`, fix: `ls -lL ${shellQuote(path)}` });
   }
   try {
     const stats = fstatSync(fd);
     if (!stats.isFile()) {
       return distrust({
         what: `it is ${kindOf(stats)}, not a file`,
-        mend: `mv ${shellQuote(path)} ${shellQuote(`${path}.old`)}`,
+        fix: `mv ${shellQuote(path)} ${shellQuote(`${path}.old`)}`,
       });
     }
     if (stats.size === 0)
-      return distrust({ what: 'it is empty, so it would do nothing', mend: `rm ${shellQuote(path)}` });
+      return distrust({ what: 'it is empty, so it would do nothing', fix: `rm ${shellQuote(path)}` });
     try {
       accessSync(path, constants.X_OK);
     } catch {
@@ -109,7 +109,7 @@ export function checkTrust(path: string, ours: boolean): TrustResult {
   } catch (error) {
     return distrust({
       what: `it cannot be checked (${(error as NodeJS.ErrnoException).code ?? error})`,
-      mend: `ls -lL ${shellQuote(path)}`,
+      fix: `ls -lL ${shellQuote(path)}`,
     });
   } finally {
     closeSync(fd);

@@ -9,19 +9,19 @@ import { shellQuote } from '../system/permissions.js';
 import { hookNames, parseSignal } from '../signals/names.js';
 import { type Rule, type RuleBook, scriptOf } from './rule.js';
 
-/** Something about a hook that an administrator should mend; the guest gets its button all the same. */
+/** Something about a hook that an administrator should fix; the guest gets its button all the same. */
 interface HookFault {
   readonly path: string;
   readonly message: string;
-  readonly mend: string;
+  readonly fix: string;
 }
 
-type AddFault = (path: string, what: string, mend: string) => void;
+type AddFault = (path: string, what: string, fix: string) => void;
 
 function checkFile({ path, ours }: HookFile, searchPath: string, add: AddFault): boolean {
   const trust = checkTrust(path, ours);
   const fault = trust.trusted ? findInterpreterFault(path, searchPath) : trust;
-  if (fault !== null) add(path, fault.what, fault.mend);
+  if (fault !== null) add(path, fault.what, fault.fix);
   return fault === null;
 }
 
@@ -88,7 +88,7 @@ function checkNames(directory: string, asked: ReadonlySet<string | undefined>, a
 
 function checkSteps(directory: HookFile, searchPath: string, add: AddFault): void {
   const fault = findDirectoryFault(directory.path);
-  if (fault) add(directory.path, fault.what, fault.mend);
+  if (fault) add(directory.path, fault.what, fault.fix);
   const { run, passedOver, unreadable } = stepsIn(directory);
   if (unreadable !== null)
     add(directory.path, `it cannot be read (${unreadable})`, `chmod 755 ${shellQuote(directory.path)}`);
@@ -121,8 +121,8 @@ function checkHook(script: HookFile, searchPath: string, add: AddFault): boolean
 export function findFaults(rules: readonly Rule[], book: RuleBook, env: NodeJS.ProcessEnv): HookFault[] {
   const searchPath = hookPath(libDir(book.dirs), env);
   const faults = new Map<string, HookFault>();
-  const add: AddFault = (path, what, mend) => {
-    if (!faults.has(path)) faults.set(path, { path, message: `hook ${path}: ${what}; fix: ${mend}`, mend });
+  const add: AddFault = (path, what, fix) => {
+    if (!faults.has(path)) faults.set(path, { path, message: `hook ${path}: ${what}; fix: ${fix}`, fix });
   };
   const checkOnlyOne = (what: string, [first, second]: readonly HookFile[]): void => {
     if (first && second)

@@ -77,7 +77,7 @@ export function makeTemporary(lastNote: string, made: (directory: string) => voi
 
 function refuse(path: string, fault: Fault | null): void {
   if (fault !== null)
-    throw new UsageError(`run directory ${path}: ${fault.what} (fix: ${fault.mend}, or name another with --run-dir)`);
+    throw new UsageError(`run directory ${path}: ${fault.what} (fix: ${fault.fix}, or name another with --run-dir)`);
 }
 
 function refusedToCreate(path: string, error: unknown): UsageError {

@@ -76,11 +76,11 @@ function show(unit: string, isUsers: boolean, env: NodeJS.ProcessEnv): Promise<s
   });
 }
 
-/** What is wrong with a unit that systemd ends too soon, and how to mend it. */
+/** What is wrong with a unit that systemd ends too soon, and how to fix it. */
 interface StopTimeFault {
   readonly unit: string;
   readonly message: string;
-  readonly mend: string;
+  readonly fix: string;
 }
 
 /**
@@ -92,11 +92,11 @@ export async function findStopTimeFault(neededMs: number, env: NodeJS.ProcessEnv
   const given = await stopTime(env);
   if (given === null || given.isExtended || given.ms > neededMs) return null;
   const { unit } = given;
-  const mend = `TimeoutStopSec=${Math.ceil(neededMs / 1000) + 10} in ${unit}, or NotifyAccess=all there`;
+  const fix = `TimeoutStopSec=${Math.ceil(neededMs / 1000) + 10} in ${unit}, or NotifyAccess=all there`;
   return {
     unit,
-    mend,
-    message: `${unit}: systemd kills it (SIGKILL) after TimeoutStopSec=${formatSeconds(given.ms).replace(' ', '')}, but a shutdown may take ${formatSeconds(neededMs)}; fix: ${mend}`,
+    fix,
+    message: `${unit}: systemd kills it (SIGKILL) after TimeoutStopSec=${formatSeconds(given.ms).replace(' ', '')}, but a shutdown may take ${formatSeconds(neededMs)}; fix: ${fix}`,
   };
 }
 

@@ -6,7 +6,7 @@ import { spawnSync } from './spawn.js';
 /** Something wrong with a file, and the command that mends it. */
 export interface Fault {
   readonly what: string;
-  readonly mend: string;
+  readonly fix: string;
 }
 
 /** A path as a shell takes it. */
@@ -29,7 +29,7 @@ function ownerFault(path: string, stats: Stats, kind: string): Fault | null {
   const owner = uid === 0 ? 'root' : ownName(uid);
   return {
     what: `${kind} belongs to user ${stats.uid}, neither root nor the user qemu-trap runs as`,
-    mend: `chown ${owner} ${shellQuote(path)}`,
+    fix: `chown ${owner} ${shellQuote(path)}`,
   };
 }
 
@@ -68,14 +68,14 @@ export function openToOthers(path: string, stats: Stats, kind: string): Fault | 
   const gid = process.getegid?.() ?? 0;
   const fault = ownerFault(path, stats, kind);
   if (fault !== null) return fault;
-  if (stats.mode & 0o002) return { what: `${kind} is writable by everyone`, mend: `chmod go-w ${shellQuote(path)}` };
+  if (stats.mode & 0o002) return { what: `${kind} is writable by everyone`, fix: `chmod go-w ${shellQuote(path)}` };
   if (stats.mode & 0o020 && stats.gid !== gid) {
-    return { what: `${kind} is writable by group ${stats.gid}`, mend: `chmod g-w ${shellQuote(path)}` };
+    return { what: `${kind} is writable by group ${stats.gid}`, fix: `chmod g-w ${shellQuote(path)}` };
   }
   if (stats.mode & 0o020 && hasAccessList(path)) {
     return {
       what: `${kind} is writable by others through its access control list`,
-      mend: `setfacl -b ${shellQuote(path)}`,
+      fix: `setfacl -b ${shellQuote(path)}`,
     };
   }
   return null;
@@ -147,10 +147,10 @@ export function findStoreFault(path: string): Fault | null {
     const { code } = error as NodeJS.ErrnoException;
     return code === 'ENOENT' || code === 'ENOTDIR'
       ? null
-      : { what: `it cannot be examined (${code})`, mend: `ls -ld ${shellQuote(path)}` };
+      : { what: `it cannot be examined (${code})`, fix: `ls -ld ${shellQuote(path)}` };
   }
   if (!stats.isDirectory())
-    return { what: 'it is not a directory', mend: `mv ${shellQuote(path)} ${shellQuote(`${path}.old`)}` };
+    return { what: 'it is not a directory', fix: `mv ${shellQuote(path)} ${shellQuote(`${path}.old`)}` };
   return openToOthers(path, stats, 'it');
 }
 

@@ -46,5 +46,5 @@ export function checkState({ stateDir }: Config, env: NodeJS.ProcessEnv): Distru
   const distrusted = checkStateDirectory(stateDir, env);
   if (distrusted === null || stateDir === null) return distrusted;
   const { path, fault } = distrusted;
-  throw new UsageError(`state directory ${path}: ${fault.what} (fix: ${fault.mend}, or name another with --state-dir)`);
+  throw new UsageError(`state directory ${path}: ${fault.what} (fix: ${fault.fix}, or name another with --state-dir)`);
 }

@@ -138,8 +138,8 @@ export class Service {
     const { config, book, log } = this.#context;
     const fault = await findStopTimeFault(longestStopMs(config, book), helperEnvironment(process.env));
     if (fault === null) return;
-    const { message, unit, mend } = fault;
-    log({ event: 'stop-time', level: 'warning', message, facts: { unit, fix: mend, mend } });
+    const { message, unit, fix } = fault;
+    log({ event: 'stop-time', level: 'warning', message, facts: { unit, fix, mend: fix } });
   }
 
   /**

@@ -69,7 +69,7 @@ export function warnOfFaults(book: RuleBook, env: NodeJS.ProcessEnv, log: Log): 
       event: 'hook-fault',
       level: 'warning',
       message: fault.message,
-      facts: { hook: fault.path, fix: fault.mend, mend: fault.mend },
+      facts: { hook: fault.path, fix: fault.fix, mend: fault.fix },
     });
   }
 }
@@ -114,7 +114,7 @@ export function warnOfDistrust({ path, fault }: Distrusted, log: Log): void {
   log({
     event: 'state-distrusted',
     level: 'warning',
-    message: `state directory ${path}: ${fault.what}; no guest is saved or resumed there, and no history is kept; fix: ${fault.mend}`,
-    facts: { path, fix: fault.mend },
+    message: `state directory ${path}: ${fault.what}; no guest is saved or resumed there, and no history is kept; fix: ${fault.fix}`,
+    facts: { path, fix: fault.fix },
   });
 }
