@@ -1,7 +1,8 @@
 import { closeSync, openSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { version } from '../package.json';
-import { parseArgs, type Config } from './options/parse.js';
+import type { Command, Config } from './options/command.js';
+import { parseArgs } from './options/parse.js';
 import { status } from './outcome/exit-status.js';
 import { openLiveLine } from './status/live-line.js';
 import { openLog, type Log } from './log/log.js';
@@ -66,35 +67,31 @@ function formatUsageError({ message }: UsageError, format: Config['log'], priori
 }
 
 /** Does what runs no VM as a service. */
-async function useTool(mode: Exclude<Config['mode'], 'run' | 'attach'>, config: Config): Promise<number> {
-  if (mode !== 'try') untrap();
-  if (mode === 'version') {
+async function useTool(command: Exclude<Command, { mode: 'run' | 'attach' }>): Promise<number> {
+  if (command.mode !== 'try') untrap();
+  if (command.mode === 'version') {
     print(`${version}\n`);
     return 0;
   }
   const tools = await import('./commands/index.js');
-  switch (mode) {
+  switch (command.mode) {
     case 'help':
       print(tools.usage);
       return 0;
     case 'status':
-      print(
-        tools.report(
-          { names: config.qemu, runDir: config.runDir, stateDir: config.stateDir, format: config.log },
-          process.env,
-        ),
-      );
+      print(tools.report(command, process.env));
       return 0;
     case 'new-hook':
-      print(tools.newHook(config.newHook ?? '', resolve(config.hooksDir ?? defaultHooksDir)));
+      print(tools.newHook(command.subject, resolve(command.hooksDir ?? defaultHooksDir)));
       return 0;
     case 'check': {
+      const { config } = command;
       const { text, faulty } = await tools.check(config, ruleBook(config), process.env);
       print(text);
       return faulty ? status.failed : 0;
     }
     case 'try':
-      return tools.tryOut(config, ruleBook(config), print);
+      return tools.tryOut(command.signal, command.config, ruleBook(command.config), print);
   }
 }
 
@@ -102,10 +99,11 @@ async function main(argv: readonly string[]): Promise<number> {
   const stderr = openStderr();
   let log: Log | null = null;
   try {
-    const config = parseArgs(argv, process.env);
-    if (config.mode !== 'run' && config.mode !== 'attach') return await useTool(config.mode, config);
+    const command = parseArgs(argv, process.env);
+    if (command.mode !== 'run' && command.mode !== 'attach') return await useTool(command);
+    const { config } = command;
     const book = ruleBook(config);
-    const qemu = config.attach === null ? null : await connectToQemu(config.attach);
+    const qemu = command.mode === 'run' ? null : await connectToQemu(command.socket);
     const vm = config.name ?? vmName(qemu?.commandLine ?? config.qemu);
     const live = config.log === 'text' ? openLiveLine(stderr, config.qemu, process.env) : null;
     log = openLog({ format: config.log, priorities: isJournal(process.env), vm }, (text, source) =>

@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import type { Config } from '../options/parse.js';
+import type { Config } from '../options/command.js';
 import { columns } from '../system/text-table.js';
 import { findFaults } from '../rules/hook-faults.js';
 import { describeHook, type Description } from '../hook/describe.js';

@@ -7,42 +7,10 @@ import { parseSignalSpec, type SignalSpec } from '../rules/spec.js';
 import type { SignalName } from '../signals/names.js';
 import { longestSocketPath } from '../system/socket-path.js';
 import { UsageError } from '../system/usage-error.js';
-import type { PressGaps } from '../dispatch/press-gaps.js';
+import type { Command, Config } from './command.js';
 
 /** What `--timeout` is if nobody says. */
 export const defaultTimeoutSeconds = 60;
-
-/** What the command line asks for, normalised once and trusted after. */
-export interface Config {
-  readonly mode: 'run' | 'attach' | 'check' | 'status' | 'new-hook' | 'try' | 'help' | 'version';
-  /** As given by `--hooks` or `$QEMU_TRAP_HOOKS`; `null`: the default directory where it exists. */
-  readonly hooksDir: string | null;
-  readonly specs: ReadonlyMap<SignalName, SignalSpec>;
-  readonly timeoutMs: number;
-  readonly killAfterMs: number;
-  readonly name: string | null;
-  readonly runDir: string | null;
-  readonly readyFd: number | null;
-  readonly log: 'text' | 'json';
-  /** As the user wrote it, for the hooks' environment. */
-  readonly press: string;
-  readonly pressGaps: PressGaps;
-  readonly shield: boolean;
-  /** Whether QEMU ends when qemu-trap is killed. */
-  readonly onDeath: 'kill' | 'keep';
-  /** The QMP server socket of a QEMU that runs already. */
-  readonly attach: string | null;
-  /** The socket of the QEMU guest agent. */
-  readonly agent: string | null;
-  /** Where saved guests are kept; `null`: the default directory. */
-  readonly stateDir: string | null;
-  /** What `--new-hook` is to write a hook for. */
-  readonly newHook: string | null;
-  /** The signal that `--try` tries. */
-  readonly tried: string | null;
-  /** QEMU and its options, untouched; of `--status` the names of VMs. */
-  readonly qemu: readonly string[];
-}
 
 const valued = options.filter(({ value }) => value !== null).map(({ name }) => name);
 const flags = options.filter(({ value }) => value === null).map(({ name }) => name);
@@ -105,12 +73,55 @@ function socketPath(option: string, path: string | null): string | null {
   return path;
 }
 
+type Mode = Command['mode'];
+
+function modeOf(parsed: Readonly<Record<string, unknown>>): Mode {
+  const flag = (['help', 'version', 'check', 'status'] as const).find((name) => parsed[name]);
+  return flag ?? (['new-hook', 'try', 'attach'] as const).find((name) => parsed[name] !== undefined) ?? 'run';
+}
+
+function readyDescriptor(text: string | undefined): number | null {
+  if (text === undefined) return null;
+  if (!/^\d{1,9}$/.test(text))
+    throw new UsageError(`--ready-fd ${text}: write the number of an open file descriptor, such as 3`);
+  if (Number(text) < 3)
+    throw new UsageError(
+      `--ready-fd ${text}: that is stdin, stdout or stderr: write the number of another open file descriptor, such as 3`,
+    );
+  return Number(text);
+}
+
+function specsOf(texts: readonly string[]): Map<SignalName, SignalSpec> {
+  const specs = new Map<SignalName, SignalSpec>();
+  for (const text of texts) {
+    const spec = parseSignalSpec(text);
+    if (specs.has(spec.signal))
+      throw new UsageError(`--signal ${text}: ${spec.signal} has a rule already: put both into one --signal`);
+    specs.set(spec.signal, spec);
+  }
+  return specs;
+}
+
+/** @throws {UsageError} for a QEMU that is missing, is one too many, or has an option of ours */
+function checkQemu(mode: Mode, qemu: readonly string[]): void {
+  if (mode === 'run' && qemu.length === 0)
+    throw new UsageError(
+      'no QEMU to run: write qemu-trap [OPTION...] -- qemu-system-x86_64 ... (see qemu-trap --help)',
+    );
+  if (mode !== 'status') refuseMisplaced(qemu);
+  if (qemu.length === 0) return;
+  if (mode === 'new-hook')
+    throw new UsageError(`--new-hook: it runs no QEMU: leave out '${qemu[0]}' and everything after it`);
+  if (mode === 'attach')
+    throw new UsageError(`--attach: QEMU is running already: leave out '${qemu[0]}' and everything after it`);
+}
+
 /**
  * Reads the command line.
  * @param argv without Node and the script
- * @throws {UsageError} for anything that is not in usage.ts
+ * @throws {UsageError} for anything that `--help` does not list
  */
-export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Config {
+export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Command {
   const { own, qemu } = splitAtQemu(argv);
   const parsed = minimist(forMinimist(own), { string: valued, boolean: flags });
 
@@ -123,65 +134,45 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Conf
   };
   const last = (option: string): string | undefined => all(option).at(-1);
 
-  const specs = new Map<SignalName, SignalSpec>();
-  for (const text of all('signal')) {
-    const spec = parseSignalSpec(text);
-    if (specs.has(spec.signal)) {
-      throw new UsageError(`--signal ${text}: ${spec.signal} has a rule already: put both into one --signal`);
-    }
-    specs.set(spec.signal, spec);
-  }
-
-  const mode =
-    (['help', 'version', 'check', 'status'] as const).find((flag) => parsed[flag]) ??
-    (['new-hook', 'try', 'attach'] as const).find((option) => last(option) !== undefined) ??
-    'run';
-  const readyFd = last('ready-fd');
-  if (readyFd !== undefined && !/^\d{1,9}$/.test(readyFd)) {
-    throw new UsageError(`--ready-fd ${readyFd}: write the number of an open file descriptor, such as 3`);
-  }
-  if (readyFd !== undefined && Number(readyFd) < 3) {
-    throw new UsageError(
-      `--ready-fd ${readyFd}: that is stdin, stdout or stderr: write the number of another open file descriptor, such as 3`,
-    );
-  }
+  const mode = modeOf(parsed);
   const press = last('press') ?? '10';
   const config: Config = {
-    mode,
     hooksDir: last('hooks') ?? (env['QEMU_TRAP_HOOKS'] || null),
-    specs,
+    specs: specsOf(all('signal')),
     timeoutMs: parseSeconds(last('timeout') ?? String(defaultTimeoutSeconds), '--timeout'),
     killAfterMs: parseSeconds(last('kill-after') ?? '10', '--kill-after'),
     name: last('name') ?? null,
     runDir: last('run-dir') ?? null,
-    readyFd: readyFd === undefined ? null : Number(readyFd),
+    readyFd: readyDescriptor(last('ready-fd')),
     log: oneOf('log', last('log') ?? 'text', ['text', 'json']),
     press,
     pressGaps: parsePress(press),
     shield: !parsed['no-shield'],
     stateDir: last('state-dir') ?? null,
     onDeath: oneOf('on-death', last('on-death') ?? 'kill', ['kill', 'keep']),
-    attach: socketPath('attach', last('attach') ?? null),
+    attach: mode === 'attach' ? socketPath('attach', last('attach') ?? null) : null,
     agent: socketPath('agent', last('agent') ?? (env['QEMU_TRAP_AGENT'] || null)),
-    newHook: last('new-hook') ?? null,
-    tried: last('try') ?? null,
     qemu,
   };
-  if (mode === 'run' && qemu.length === 0) {
-    throw new UsageError(
-      'no QEMU to run: write qemu-trap [OPTION...] -- qemu-system-x86_64 ... (see qemu-trap --help)',
-    );
+  const [subject, signal] = [last('new-hook') ?? '', last('try') ?? ''];
+  checkQemu(mode, qemu);
+  switch (mode) {
+    case 'status':
+      return { mode, names: qemu, runDir: config.runDir, stateDir: config.stateDir, format: config.log };
+    case 'new-hook':
+      return { mode, subject, hooksDir: config.hooksDir };
+    case 'try':
+      return { mode, signal, config };
+    case 'attach':
+      if (last('on-death') === 'kill')
+        throw new UsageError(
+          '--on-death kill: not possible with --attach, because QEMU is not a child of qemu-trap: leave it out',
+        );
+      return { mode, socket: config.attach ?? '', config };
+    case 'help':
+    case 'version':
+      return { mode };
+    default:
+      return { mode, config };
   }
-  if (mode !== 'status') refuseMisplaced(qemu);
-  if (mode === 'new-hook' && qemu.length > 0)
-    throw new UsageError(`--new-hook: it runs no QEMU: leave out '${qemu[0]}' and everything after it`);
-  if (mode === 'attach') {
-    if (qemu.length > 0)
-      throw new UsageError(`--attach: QEMU is running already: leave out '${qemu[0]}' and everything after it`);
-    if (last('on-death') === 'kill')
-      throw new UsageError(
-        '--on-death kill: not possible with --attach, because QEMU is not a child of qemu-trap: leave it out',
-      );
-  }
-  return config;
 }

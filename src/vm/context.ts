@@ -1,6 +1,6 @@
 import type { State } from '../dispatch/state.js';
 import type { Log } from '../log/log.js';
-import type { Config } from '../options/parse.js';
+import type { Config } from '../options/command.js';
 import type { MonitorPaths } from '../qemu/launch-plan.js';
 import type { RuleBook } from '../rules/rule.js';
 import type { RunDir } from '../run-dir/run-dir.js';

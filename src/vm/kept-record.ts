@@ -1,5 +1,5 @@
 import type { Log } from '../log/log.js';
-import type { Config } from '../options/parse.js';
+import type { Config } from '../options/command.js';
 import { isNamed } from '../qemu/argv.js';
 import { OpenRecord, historyFile } from '../status/history.js';
 import { errorText } from '../system/usage-error.js';

@@ -1,6 +1,6 @@
 import { existsSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { inheritedEnvironment } from '../hook/environment.js';
-import type { Config } from '../options/parse.js';
+import type { Config } from '../options/command.js';
 import { changesUser } from '../qemu/argv.js';
 import { type Helpers, monitorsConfig, planLaunch } from '../qemu/launch-plan.js';
 import { startQemu } from '../qemu/process.js';

@@ -1,4 +1,4 @@
-import type { Config } from '../options/parse.js';
+import type { Config } from '../options/command.js';
 import { daemonizes, unfinishedOption } from '../qemu/argv.js';
 import { requireQemu } from '../qemu/helpers.js';
 import { inheritedDescriptors, isWritable } from '../system/descriptors.js';
@@ -9,7 +9,7 @@ import { ReadyDescriptor } from './readiness.js';
 
 /** Refuses what cannot be served. */
 export function checkCall(config: Config, env: NodeJS.ProcessEnv): ReadyDescriptor | null {
-  if (config.mode === 'run') {
+  if (config.attach === null) {
     if (daemonizes(config.qemu)) {
       throw new UsageError(
         '-daemonize: qemu-trap must stay the parent of QEMU: leave the option out; your service manager does that job',

@@ -1,5 +1,5 @@
 import type { Log } from '../log/log.js';
-import type { Config } from '../options/parse.js';
+import type { Config } from '../options/command.js';
 import { guestSource } from '../qemu/argv.js';
 import { UsageError } from '../system/usage-error.js';
 import { type SavedState, type StateFile, openSavedState, setAside } from './saved-state.js';

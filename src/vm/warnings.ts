@@ -8,7 +8,7 @@ import { formatSeconds } from '../system/duration.js';
 import type { RunContext } from './context.js';
 import type { ControlMonitor } from './control-monitor.js';
 import type { Log } from '../log/log.js';
-import type { Config } from '../options/parse.js';
+import type { Config } from '../options/command.js';
 import { findFaults } from '../rules/hook-faults.js';
 import { allRules } from '../rules/resolve.js';
 import type { RuleBook } from '../rules/rule.js';

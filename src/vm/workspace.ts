@@ -1,5 +1,5 @@
 import { onExit } from 'signal-exit';
-import type { Config } from '../options/parse.js';
+import type { Config } from '../options/command.js';
 import { usesTerminal } from '../qemu/argv.js';
 import { findHelpers } from '../qemu/helpers.js';
 import type { Helpers, MonitorPaths, TerminalUse } from '../qemu/launch-plan.js';
@@ -42,7 +42,7 @@ export function prepare(
   const runDir = openRunDir({ asked: config.runDir, vm, stateDir: config.stateDir, env, socketNames: names });
   // Whatever ends the program, and whenever: no socket and no lock is left behind that nobody needs.
   onExit(() => runDir.close());
-  if (config.onDeath === 'keep' && config.mode === 'run' && !runDir.isLasting) {
+  if (config.onDeath === 'keep' && config.attach === null && !runDir.isLasting) {
     throw new UsageError(
       '--on-death keep: the next start would not find the guest, because the run directory is a new one each time: name one with --run-dir',
     );

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type LogEvent, openLog } from '../../log/log.js';
-import type { Config } from '../../options/parse.js';
+import type { Config } from '../../options/command.js';
 import { status as exitStatuses } from '../../outcome/exit-status.js';
 import { usesTerminal } from '../../qemu/argv.js';
 import type { MonitorPaths } from '../../qemu/launch-plan.js';
@@ -66,8 +66,13 @@ function enterPressed(): Promise<void> {
  * @returns 0 where the hook did its part and the guest was not cut off, else 125
  * @throws {UsageError} where there is nothing to be tried
  */
-export async function tryOut(config: Config, book: RuleBook, print: (text: string) => void): Promise<number> {
-  const rule = tried(config.tried ?? '', book);
+export async function tryOut(
+  asked: string,
+  config: Config,
+  book: RuleBook,
+  print: (text: string) => void,
+): Promise<number> {
+  const rule = tried(asked, book);
   const { signal } = rule;
   const dir = mkdtempSync(join(tmpdir(), 'qemu-trap-try-'));
   const timeline = new Timeline(print);
@@ -184,7 +189,6 @@ export async function tryOut(config: Config, book: RuleBook, print: (text: strin
     await supervise({
       config: {
         ...config,
-        mode: 'run',
         qemu,
         name: 'try',
         runDir: join(dir, 'run'),

@@ -1,12 +1,20 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseArgs, type Config } from '../../../src/options/parse.js';
+import type { Command, Config } from '../../../src/options/command.js';
+import { parseArgs } from '../../../src/options/parse.js';
 import { UsageError } from '../../../src/system/usage-error.js';
 
 const qemu = ['qemu-system-x86_64', '-m', '16'];
 
-function read(words: readonly string[], env: NodeJS.ProcessEnv = {}): Config {
-  return parseArgs(words, env);
+function read(words: readonly string[]): Command {
+  return parseArgs(words, {});
+}
+
+/** What `words` make of a VM. */
+function configOf(words: readonly string[], env: NodeJS.ProcessEnv = {}): Config {
+  const command = parseArgs(words, env);
+  assert.equal(command.mode, 'run');
+  return (command as Extract<Command, { mode: 'run' }>).config;
 }
 
 test("QEMU's command line begins at --, or at the first word that is no option and no option's value", () => {
@@ -18,9 +26,15 @@ test("QEMU's command line begins at --, or at the first word that is no option a
     ['--no-shield', ...qemu],
     ['-signal', 'TERM,script=x', ...qemu],
   ])
-    assert.deepEqual(read(words).qemu, qemu, words.join(' '));
-  assert.deepEqual(read(['--', '--odd']).qemu, ['--odd']);
-  assert.deepEqual(read(['--status', 'web', '--log', 'json', 'db']).qemu, ['web', 'db']);
+    assert.deepEqual(configOf(words).qemu, qemu, words.join(' '));
+  assert.deepEqual(configOf(['--', '--odd']).qemu, ['--odd']);
+  assert.deepEqual(read(['--status', 'web', '--log', 'json', 'db']), {
+    mode: 'status',
+    names: ['web', 'db'],
+    runDir: null,
+    stateDir: null,
+    format: 'json',
+  });
 });
 
 test('what is asked for decides what is done', () => {
@@ -39,13 +53,13 @@ test('what is asked for decides what is done', () => {
 });
 
 test('values: the last one counts, a leading dash is no option, and the environment gives what is not written', () => {
-  assert.equal(read(['--timeout', '5', '--timeout', '0.5', ...qemu]).timeoutMs, 500);
-  assert.equal(read(['--name', '-odd-', ...qemu]).name, '-odd-');
-  assert.equal(read(qemu, { QEMU_TRAP_HOOKS: '/h' }).hooksDir, '/h');
-  assert.equal(read(['--hooks', '/own', ...qemu], { QEMU_TRAP_HOOKS: '/h' }).hooksDir, '/own');
-  assert.equal(read(qemu, { QEMU_TRAP_HOOKS: '' }).hooksDir, null);
-  assert.equal(read(['--no-shield', ...qemu]).shield, false);
-  assert.equal(read(qemu).shield, true);
+  assert.equal(configOf(['--timeout', '5', '--timeout', '0.5', ...qemu]).timeoutMs, 500);
+  assert.equal(configOf(['--name', '-odd-', ...qemu]).name, '-odd-');
+  assert.equal(configOf(qemu, { QEMU_TRAP_HOOKS: '/h' }).hooksDir, '/h');
+  assert.equal(configOf(['--hooks', '/own', ...qemu], { QEMU_TRAP_HOOKS: '/h' }).hooksDir, '/own');
+  assert.equal(configOf(qemu, { QEMU_TRAP_HOOKS: '' }).hooksDir, null);
+  assert.equal(configOf(['--no-shield', ...qemu]).shield, false);
+  assert.equal(configOf(qemu).shield, true);
 });
 
 test('what cannot be meant is refused, and what was meant is named', () => {

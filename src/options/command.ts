@@ -1,0 +1,78 @@
+import type { PressGaps } from '../dispatch/press-gaps.js';
+import type { SignalSpec } from '../rules/spec.js';
+import type { SignalName } from '../signals/names.js';
+
+/** What a VM is run with: the command line, normalised once and trusted after. */
+export interface Config {
+  /** As given by `--hooks` or `$QEMU_TRAP_HOOKS`; `null`: the default directory, if it exists. */
+  readonly hooksDir: string | null;
+  readonly specs: ReadonlyMap<SignalName, SignalSpec>;
+  readonly timeoutMs: number;
+  readonly killAfterMs: number;
+  readonly name: string | null;
+  readonly runDir: string | null;
+  readonly readyFd: number | null;
+  readonly log: 'text' | 'json';
+  /** As the user wrote it, for the hooks' environment. */
+  readonly press: string;
+  readonly pressGaps: PressGaps;
+  readonly shield: boolean;
+  /** What happens to QEMU when qemu-trap is killed. */
+  readonly onDeath: 'kill' | 'keep';
+  /** The QMP server socket of a QEMU that is running already; `null`: qemu-trap starts QEMU. */
+  readonly attach: string | null;
+  /** The socket of the QEMU guest agent. */
+  readonly agent: string | null;
+  /** Where saved guests are kept; `null`: the default directory. */
+  readonly stateDir: string | null;
+  /** QEMU and its options, untouched. */
+  readonly qemu: readonly string[];
+}
+
+interface Run {
+  readonly mode: 'run';
+  readonly config: Config;
+}
+
+interface Attach {
+  readonly mode: 'attach';
+  readonly socket: string;
+  readonly config: Config;
+}
+
+interface Check {
+  readonly mode: 'check';
+  readonly config: Config;
+}
+
+interface Try {
+  readonly mode: 'try';
+  readonly signal: string;
+  readonly config: Config;
+}
+
+interface Status {
+  readonly mode: 'status';
+  readonly names: readonly string[];
+  readonly runDir: string | null;
+  readonly stateDir: string | null;
+  readonly format: Config['log'];
+}
+
+interface NewHook {
+  readonly mode: 'new-hook';
+  /** A signal, `start` or `end`. */
+  readonly subject: string;
+  readonly hooksDir: string | null;
+}
+
+/** What the command line asks for. */
+export type Command =
+  | Run
+  | Attach
+  | Check
+  | Try
+  | Status
+  | NewHook
+  | { readonly mode: 'help' }
+  | { readonly mode: 'version' };
