@@ -17,7 +17,10 @@ const flags = options.filter(({ value }) => value === null).map(({ name }) => na
 const known = new Set(options.map(({ name }) => `--${name}`));
 
 /** Options of one dash: as the proposal to QEMU wrote its own, and as every program has them. */
-const short: Readonly<Record<string, string>> = { '-signal': '--signal', '-h': '--help', '-V': '--version' };
+const short: Readonly<Record<string, string>> = {
+  '-signal': '--signal',
+  ...Object.fromEntries(options.flatMap(({ name, short: letter }) => (letter ? [[`-${letter}`, `--${name}`]] : []))),
+};
 
 /** QEMU's command line begins at `--`, or at the first word that is neither an option nor an option's value; after `--status` such words are names of VMs. */
 function splitAtQemu(argv: readonly string[]): { own: string[]; qemu: string[] } {

@@ -4,7 +4,6 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { test } from 'node:test';
 import { options } from '../../src/options/table.js';
-import { usage } from '../../src/options/help.js';
 import { baitRunDir, Lab, program } from '../support/lab.js';
 
 /*
@@ -70,11 +69,6 @@ test('every option, exit status, event and variable is in the manual', () => {
     'web.state.refused',
   ])
     assert.ok(hooks.includes(words), words);
-});
-
-test('help and the list of options are one', () => {
-  const inHelp = [...usage.matchAll(/^ {2}--([a-z-]+)/gm)].map(([, name]) => name as string);
-  assert.deepEqual(inHelp.sort(), options.map(({ name }) => name).sort());
 });
 
 /** What bash offers when Tab is pressed after `words`, the last of which is being typed. */
