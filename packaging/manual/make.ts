@@ -7,8 +7,8 @@ import { bash, fish, zsh, type Described } from '../completions/completions.js';
 import { block, sectionsOf, type Section } from './roff.js';
 
 /*
- * make.mjs DIR: writes the manual pages and the completions of the shells into DIR. Their one source is the README,
- * with its tables.
+ * make.mjs DIR: writes the manual pages, which are made of the README, and the completions of the shells, which are made
+ * of the table of options, into DIR.
  */
 
 const [directory = 'dist'] = process.argv.slice(2);
@@ -140,25 +140,16 @@ function render({ name, number, about, parts, seeAlso, synopsis: hasSynopsis }: 
   return `${lines.join('\n').replaceAll(/(\.S[HS] [^\n]*\n)\.PP\n/g, '$1')}\n`;
 }
 
-/** What the README says of each option, to its first stop. */
-function described(): Described[] {
-  const table = section('Options').blocks.find(({ type }) => type === 'table') as Tokens.Table;
-  return options.map((option) => {
-    const row = table.rows.find(([first]) => new RegExp(`--${option.name}(?![a-z-])`).test(first?.text ?? ''));
-    if (row === undefined) throw new Error(`the README's table has no --${option.name}`);
-    const meaning =
-      (row[1]?.text ?? '')
-        .replaceAll('`', '')
-        .split(/[,;:(]|\. /)[0]
-        ?.trim() ?? '';
-    return { ...option, meaning: meaning || (option.name === 'version' ? 'print the version' : 'print the options') };
-  });
-}
+/** What `--help` says of each option, to its first stop. */
+const described: readonly Described[] = options.map((option) => ({
+  ...option,
+  meaning: option.help.split(/[,;:(]/)[0]?.trim() ?? '',
+}));
 
 const write = (name: string, text: string): void => writeFileSync(join(directory, name), text);
 mkdirSync(join(directory, 'man'), { recursive: true });
 mkdirSync(join(directory, 'completions'), { recursive: true });
 for (const page of pages) write(`man/${page.name}.${page.number}`, render(page));
-write('completions/qemu-trap.bash', bash(described()));
-write('completions/_qemu-trap', zsh(described()));
-write('completions/qemu-trap.fish', fish(described()));
+write('completions/qemu-trap.bash', bash(described));
+write('completions/_qemu-trap', zsh(described));
+write('completions/qemu-trap.fish', fish(described));

@@ -34,13 +34,13 @@ export const options: readonly Option[] = [
     name: 'timeout',
     value: 'free',
     argument: 'SECONDS',
-    help: 'from the signal to the default action (default: 60)',
+    help: 'time from the signal to the default action (default: 60)',
   },
   {
     name: 'kill-after',
     value: 'free',
     argument: 'SECONDS',
-    help: 'from the default action to SIGKILL (default: 10)',
+    help: 'time from the default action to SIGKILL (default: 10)',
   },
   {
     name: 'name',
