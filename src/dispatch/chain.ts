@@ -30,6 +30,12 @@ export function runBeside(s: Step, rule: Rule): void {
   if (s.state.monitorUp) startChain(s, chain);
 }
 
+/** Not every change of a guest that stands still is an event: what is known of it may be old. */
+export function askThenStart(s: Step, shutdown: Shutdown): void {
+  if (isRunning(s.state.evidence.runState)) startShutdownChain(s, shutdown);
+  else s.effects.push({ do: 'ask-run-state' });
+}
+
 export function startShutdownChain(s: Step, shutdown: Shutdown): void {
   if (!endIfWaitingIsUseless(s)) startChain(s, shutdown);
 }
@@ -74,6 +80,10 @@ export function startNextStage(s: Step, chain: Chain, because: NextStageReason):
   const stage = nextMonitorStage(s, chain);
   if (stage !== null) notice(s, { event: 'next-link', signal: chain.rule.signal, stage, because });
   beginStage(s, chain, stage);
+  // In the reserve the button does not wait for the answer to a command: QEMU may never give one.
+  const { shutdown } = s.state;
+  if (chain === shutdown && shutdown.reserveCame && shutdown.at === 'command' && isButtonAhead(shutdown))
+    startNextStage(s, shutdown, 'little-time');
 }
 
 /** True if the rule has a power button, and qemu-trap has not pressed it for this shutdown. */
@@ -92,11 +102,13 @@ export function onHookEnd(s: Step, signal: SignalName, outcome: HookOutcome): vo
   }
   switch (outcome.kind) {
     case 'done':
-      chain.at = 'guest';
-      if (chain !== shutdown) finishChain(s, chain);
-      else if (!endIfWaitingIsUseless(s) && shutdown.reserveCame) startReserve(s, shutdown);
-      return;
+      return onHookDone(s, chain);
     case 'not-now':
+      if (chain === shutdown && shutdown.presses > 0) {
+        // The press cannot be taken back, and a service manager was told that the VM stops.
+        notice(s, { event: 'too-late', signal });
+        return onHookDone(s, chain);
+      }
       notice(s, { event: 'dropped', signal });
       finishChain(s, chain);
       return;
@@ -111,6 +123,13 @@ export function onHookEnd(s: Step, signal: SignalName, outcome: HookOutcome): vo
       startNextStage(s, chain, 'hook-failed');
       return;
   }
+}
+
+function onHookDone(s: Step, chain: Chain): void {
+  const { shutdown } = s.state;
+  chain.at = 'guest';
+  if (chain !== shutdown) finishChain(s, chain);
+  else if (!endIfWaitingIsUseless(s) && shutdown.reserveCame) startReserve(s, shutdown);
 }
 
 /** @param isPress QEMU has answered a press of the power button, and not a command of the rule */
@@ -172,7 +191,8 @@ export function startReserve(s: Step, shutdown: Shutdown): void {
   const timedOut = shutdown.at === 'hook';
   if (timedOut) s.effects.push({ do: 'stop-hook', signal, why: 'timeout' });
   const commandCame = stages.slice(0, shutdown.begun).some(({ kind }) => kind === 'command');
-  startNextStage(s, shutdown, timedOut ? 'hook-timeout' : commandCame ? 'command-done' : 'reserve');
+  const because = shutdown.at === 'command' ? 'little-time' : commandCame ? 'command-done' : 'reserve';
+  startNextStage(s, shutdown, timedOut ? 'hook-timeout' : because);
 }
 
 /** The time of a signal that leaves the guest running is up. */

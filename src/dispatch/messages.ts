@@ -29,6 +29,8 @@ export type NextStageReason =
   | 'hook-timeout'
   | 'command-failed'
   | 'command-done'
+  /** QEMU has not answered the command, and the rest of the time belongs to the button. */
+  | 'little-time'
   | 'reserve'
   | 'guest-reset';
 
@@ -48,6 +50,8 @@ export type Notice =
   | { readonly event: 'again-to-force' }
   | { readonly event: 'lost-time'; readonly signal: SignalName; readonly ms: number }
   | { readonly event: 'dropped'; readonly signal: SignalName }
+  /** The hook said "not now" when the button was pressed already. */
+  | { readonly event: 'too-late'; readonly signal: SignalName }
   | {
       readonly event: 'next-link';
       readonly signal: SignalName;

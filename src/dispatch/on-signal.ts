@@ -1,7 +1,6 @@
-import { isRunning } from '../outcome/run-state.js';
 import { type Rule, isIgnored } from '../rules/rule.js';
 import type { SignalName } from '../signals/names.js';
-import { longestReserveMs, newChain, runBeside, startShutdownChain } from './chain.js';
+import { askThenStart, longestReserveMs, newChain, runBeside } from './chain.js';
 import { takeDefaultAction } from './default-action.js';
 import { notice, noticeOnce, onIgnored } from './notices.js';
 import { type Shutdown, type State, type Step, chainOf } from './state.js';
@@ -106,8 +105,5 @@ function beginShutdown(s: Step, rule: Rule): void {
     return;
   }
   notice(s, { event: 'shutdown', signal, timeoutMs, defaultAction, waitsForMonitor: !state.monitorUp });
-  if (!state.monitorUp) return;
-  // Not every change of a guest that stands still is an event: what is known of it may be old.
-  if (isRunning(state.evidence.runState)) startShutdownChain(s, shutdown);
-  else s.effects.push({ do: 'ask-run-state' });
+  if (state.monitorUp) askThenStart(s, shutdown);
 }

@@ -7,6 +7,7 @@ import {
   startChain,
   startNextStage,
   startReserve,
+  askThenStart,
   startShutdownChain,
 } from './chain.js';
 import { endIfWaitingIsUseless, takeDefaultAction, killQemu, onExit, onStay } from './default-action.js';
@@ -119,8 +120,10 @@ function onReturn(s: Step): boolean {
   const { state } = s;
   if (state.termination?.action !== 'none' || state.termination.killed) return false;
   state.termination = null;
+  const { shutdown } = state;
+  if (shutdown?.at === 'start') askThenStart(s, shutdown);
   // What brought it back is not what the shutdown asked for.
-  if (state.shutdown !== null) startNextStage(s, state.shutdown, 'guest-reset');
+  else if (shutdown !== null) startNextStage(s, shutdown, 'guest-reset');
   return true;
 }
 

@@ -25,6 +25,7 @@ export function describeState({ shutdown, termination, evidence }: State, now: n
  * and a manager that was told STOPPING=1 would end the VM all the same.
  */
 export function isUnderWay({ shutdown, termination }: State): boolean {
-  if (termination !== null) return termination.action !== 'none' || shutdown !== null;
-  return shutdown !== null && (shutdown.isPressed || (shutdown.at !== 'start' && shutdown.at !== 'hook'));
+  // A QEMU that exits by itself may still be brought back.
+  if (termination !== null) return termination.action !== 'none' || termination.killed;
+  return shutdown !== null && (shutdown.presses > 0 || (shutdown.at !== 'start' && shutdown.at !== 'hook'));
 }

@@ -10,6 +10,7 @@ const nextStageReasons = {
   'hook-timeout': 'the hook did not finish in time',
   'command-failed': 'the monitor command failed',
   'command-done': 'the monitor command succeeded, but the guest is still running',
+  'little-time': 'little time is left',
   reserve: 'the hook has exited, but the guest is still running',
   'guest-reset': 'the guest reset instead of powering off',
 } as const;
@@ -86,6 +87,13 @@ export function describeNotice(notice: Notice): LogEvent {
         level: 'info',
         facts: { signal: notice.signal },
         message: `${notice.signal} dropped: the hook said "not now" (status 75); the guest keeps running`,
+      };
+    case 'too-late':
+      return {
+        event,
+        level: 'warning',
+        facts: { signal: notice.signal },
+        message: `${notice.signal}: the hook said "not now" (status 75) after the power button was pressed; the shutdown continues`,
       };
     case 'next-link':
       return {

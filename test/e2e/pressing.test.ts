@@ -39,6 +39,19 @@ test('negative control: with --press once it does', async (t) => {
   assert.equal(lab.said('bye'), 0);
 });
 
+test('a hook that presses, and then says "not now", does not call the shutdown off: the button is pressed again', async (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGTERM', '#!/bin/sh\nqmp system_powerdown\nexit 75\n');
+  const trap = lab.start({ temper: 'slow', options: ['--hooks', lab.hooks, '--timeout', '20', '--press', '1'] });
+  await trap.ready();
+  trap.kill('SIGTERM');
+  await trap.event('too-late');
+  assert.equal(lab.said('up'), 0, 'it was pressed too early');
+  assert.equal(await trap.status(), 0, trap.stderr);
+  assert.equal(lab.said('bye'), 1);
+  assert.deepEqual(trap.events('dropped'), []);
+});
+
 test('the bundled hook presses once and exits, and the button is pressed again as --press says', async (t) => {
   const lab = new Lab(t);
   const trap = lab.start({ temper: 'slow', options: ['--press', '0.5'] });

@@ -397,3 +397,36 @@ test('a signal that comes when its hook has exited runs the hook again: none sto
   );
   assert.deepEqual(doneOn(running, usr1, exit, usr1, usr1, end).done.flat(), ['run-hook', 'run-hook']);
 });
+
+test('in the reserve the button does not wait for the answer to a command', () => {
+  const both = rule('SIGTERM', true, 'savevm nightly', 8_000, 'quit');
+  const signal: Input = { kind: 'signal', rule: both, times: 1, atTerminal: false };
+  const done: Input = { kind: 'hook-end', signal: 'SIGTERM', outcome: { kind: 'done' } };
+  const ticks: Input[] = Array.from({ length: 6 }, () => ({ kind: 'tick' }));
+  assert.deepEqual(doneOn(running, signal, done, ...ticks).done.flat(), ['run-hook', 'command', 'press']);
+  const failed: Input = { kind: 'hook-end', signal: 'SIGTERM', outcome: { kind: 'failed', why: 'so' } };
+  const late = doneOn(running, signal, failed, ...ticks);
+  assert.deepEqual(late.done.flat(), ['run-hook', 'command', 'press']);
+  assert.deepEqual(late.done[2], ['command']);
+});
+
+test('"not now" calls a shutdown off before the first press, and not after it, though the guest has reset since', () => {
+  const hooked = rule('SIGTERM', true, 'system_powerdown', 60_000, 'quit');
+  const signal: Input = { kind: 'signal', rule: hooked, times: 1, atTerminal: false };
+  const notNow: Input = { kind: 'hook-end', signal: 'SIGTERM', outcome: { kind: 'not-now' } };
+  const pressed: Input = { kind: 'powerdown' };
+  const reset: Input = { kind: 'qemu', event: { event: 'RESET', byGuest: true } };
+  assert.equal(doneOn(running, signal, notNow).state.shutdown, null);
+  assert.notEqual(doneOn(running, signal, pressed, notNow).state.shutdown, null);
+  assert.notEqual(doneOn(running, signal, pressed, reset, notNow).state.shutdown, null);
+});
+
+test('a signal that comes while QEMU exits runs its hook if the guest comes back, as soon as QEMU says how it is', () => {
+  const hooked = rule('SIGTERM', true, 'system_powerdown', 60_000, 'quit');
+  const signal: Input = { kind: 'signal', rule: hooked, times: 1, atTerminal: false };
+  const resume: Input = { kind: 'qemu', event: { event: 'RESUME' } };
+  assert.deepEqual(doneOn(running, off, signal, resume).done.flat(), ['run-hook']);
+  const off2: Input = { kind: 'run-state', runState: 'shutdown' };
+  const runs: Input = { kind: 'run-state', runState: 'running' };
+  assert.deepEqual(doneOn(running, off2, off, signal, resume, runs).done.slice(-2), [['ask-run-state'], ['run-hook']]);
+});

@@ -1,0 +1,130 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join, resolve } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { build } from 'esbuild';
+import type { Input } from '../../../src/dispatch/messages.js';
+import type { DefaultAction } from '../../../src/rules/builtin.js';
+import type { Rule, Stage } from '../../../src/rules/rule.js';
+import type { SignalName } from '../../../src/signals/names.js';
+import * as core from './core.js';
+import { type Core, explore } from './explorer.js';
+
+/** How many inputs a sequence has at most. */
+const depth = Number(process.env['QEMU_TRAP_TEST_DEPTH'] ?? 8);
+const limits = { killAfterMs: 5_000, pressGaps: [2_000] };
+
+const stages: Readonly<Record<Stage['kind'], Stage>> = {
+  hook: { kind: 'hook', script: { path: '/hook', ours: false } },
+  command: { kind: 'command', line: 'command' },
+  'power-button': { kind: 'power-button' },
+};
+
+function rule(
+  signal: SignalName,
+  kinds: readonly Stage['kind'][],
+  seconds: number,
+  defaultAction: DefaultAction,
+): Rule {
+  return {
+    signal,
+    source: 'option',
+    stages: kinds.map((kind) => stages[kind]),
+    timeoutMs: seconds * 1_000,
+    defaultAction,
+  };
+}
+
+const stop = rule('SIGTERM', ['hook', 'command', 'power-button'], 8, 'quit');
+const beside = rule('SIGHUP', ['hook', 'command'], 6, 'none');
+const now = rule('SIGQUIT', [], 0, 'quit');
+
+const up: Input = { kind: 'monitor-up', runState: 'running' };
+
+test('every stage, a signal beside it, and one that forces: every sequence from the start on', (t) => {
+  const { states, transitions, byDepth } = explore(core, { rules: [stop, beside, now], limits, depth });
+  t.diagnostic(`${states} states, ${transitions} transitions; new ones by depth: ${byDepth.join(', ')}`);
+  assert.equal(byDepth.length, depth + 1);
+});
+
+test('Ctrl-C, a rule that kills, a press that leaves the guest running: every sequence of a guest that runs', (t) => {
+  const rules = [
+    rule('SIGINT', ['power-button'], 8, 'kill'),
+    rule('SIGTERM', ['hook', 'power-button'], 4, 'quit'),
+    rule('SIGUSR1', ['power-button'], 6, 'none'),
+  ];
+  const { states, transitions } = explore(core, {
+    rules,
+    limits: { ...limits, pressGaps: [] },
+    depth: depth - 2,
+    first: [up],
+  });
+  t.diagnostic(`${states} states, ${transitions} transitions`);
+});
+
+test('no button (monitorcommand=none), and one that is pressed in the middle of a shutdown', (t) => {
+  const bare = rule('SIGTERM', ['hook'], 8, 'quit');
+  const rules = [bare, now, rule('SIGINT', ['command', 'power-button'], 8, 'quit')];
+  const term: Input = { kind: 'signal', rule: bare, times: 1, atTerminal: false };
+  const { states, transitions } = explore(core, { rules, limits, depth: depth - 2, first: [up, term] });
+  t.diagnostic(`${states} states, ${transitions} transitions`);
+});
+
+/** The core with one text of it changed. */
+async function mutant(t: TestContext, file: string, from: string, to: string): Promise<Core> {
+  const directory = mkdtempSync(join(tmpdir(), 'qemu-trap-mutant-'));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const outfile = join(directory, 'core.mjs');
+  await build({
+    entryPoints: [resolve('test/unit/dispatch/core.ts')],
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    outfile,
+    plugins: [
+      {
+        name: 'mutant',
+        setup: ({ onLoad }) =>
+          onLoad({ filter: /src\/dispatch\/.*\.ts$/ }, ({ path }) => {
+            const text = readFileSync(path, 'utf8');
+            if (basename(path) !== file) return { contents: text, loader: 'ts' };
+            assert.equal(text.split(from).length, 2, `${file} has '${from}' once`);
+            return { contents: text.replace(from, to), loader: 'ts' };
+          }),
+      },
+    ],
+  });
+  return (await import(pathToFileURL(outfile).href)) as Core;
+}
+
+for (const [what, file, from, to, found] of [
+  [
+    'a hook that hangs keeps the button',
+    'chain.ts',
+    'if (!isButtonAhead(shutdown)) return;',
+    "if (shutdown.at === 'hook') return;",
+    /had its turn/,
+  ],
+  ['a signal that comes again runs again', 'table.ts', "'runs-on': 'coalesce'", "'runs-on': 'run'", /never two hooks/],
+  [
+    'a QEMU that exits is spoken to',
+    'default-action.ts',
+    'state.termination ??=',
+    'void',
+    /nothing is said|it always ends/,
+  ],
+  [
+    '"not now" after a press',
+    'chain.ts',
+    'shutdown.presses > 0) {\n        // The press',
+    'false) {\n        // The press',
+    /is not called off/,
+  ],
+] as const) {
+  test(`negative control: ${what} is found`, async (t) => {
+    const changed = await mutant(t, file, from, to);
+    assert.throws(() => explore(changed, { rules: [stop, beside, now], limits, depth: 5 }), found);
+  });
+}

@@ -1,0 +1,352 @@
+import assert from 'node:assert/strict';
+import type { Effect, Input, Notice } from '../../../src/dispatch/messages.js';
+import type { Chain, Limits, State } from '../../../src/dispatch/state.js';
+import { isExiting, type QemuEvent } from '../../../src/outcome/evidence.js';
+import type { HookOutcome } from '../../../src/outcome/hook-outcome.js';
+import { uselessToWait } from '../../../src/outcome/run-state.js';
+import type { Rule, Stage } from '../../../src/rules/rule.js';
+import { describeState, isUnderWay } from '../../../src/service-manager/status-text.js';
+import type { SignalName } from '../../../src/signals/names.js';
+import { servingOf } from '../../../src/status/progress.js';
+
+/*
+ * The core, explored whole: every sequence of inputs up to a depth, from an alphabet that has one of each kind. States
+ * that differ only in when they came about are one state. What must hold is asserted at every step.
+ */
+
+/** The functions of the core. Mutants have the same. */
+export interface Core {
+  initialState(limits: Limits): State;
+  nextTick(state: State): number;
+  step(
+    before: State,
+    input: Input,
+    now: number,
+  ): { readonly state: State; readonly effects: readonly Effect[]; readonly notices: readonly Notice[] };
+}
+
+/** The state of the core, and of what it has set going. */
+interface World {
+  readonly state: State;
+  readonly now: number;
+  readonly hooks: ReadonlyMap<SignalName, 'running' | 'exited' | 'stopping'>;
+  /** Commands that QEMU has not answered, as `SIGNAL command` or `SIGNAL press`. */
+  readonly asked: ReadonlySet<string>;
+  /** Stages of the shutdown that had their turn, be it by a hook's doing. */
+  readonly turns: ReadonlySet<Stage['kind']>;
+  /** QEMU was asked for its run state by the shutdown, and has not answered. */
+  readonly isAsking: boolean;
+  /** The service manager was told that the shutdown cannot be called off. */
+  readonly isStopping: boolean;
+  /** The last input had no effect. */
+  readonly isQuiet: boolean;
+}
+
+type Move = {
+  readonly name: string;
+  readonly inputs: readonly Input[];
+  /** How long after the last one it comes. */
+  readonly ms: number;
+  /** Ticks in time follow until one of them has an effect. */
+  readonly untilEffect?: boolean;
+};
+
+export interface Exploration {
+  readonly states: number;
+  readonly transitions: number;
+  /** How many states were met first at each depth. */
+  readonly byDepth: readonly number[];
+}
+
+const qemuEvents: readonly QemuEvent[] = [
+  { event: 'SHUTDOWN', reason: 'guest-shutdown', byGuest: true },
+  { event: 'SHUTDOWN', reason: 'host-ui', byGuest: false },
+  { event: 'STOP' },
+  { event: 'RESUME' },
+  { event: 'RESET', byGuest: true },
+  { event: 'GUEST_PANICKED', action: 'poweroff' },
+];
+const outcomes: readonly HookOutcome[] = [{ kind: 'done' }, { kind: 'not-now' }, { kind: 'failed', why: 'so' }];
+const runStates = ['running', 'paused', 'shutdown', 'guest-panicked'];
+/** As late as a tick may come without being lost time: with the time between two of them two seconds. */
+const lateMs = 1_000;
+const lostMs = 5_000;
+/** Time that passes without a tick. On this grid fewer states differ in nothing but some milliseconds. */
+const gridMs = 500;
+/** A shutdown without any effect lasts for fewer. */
+const mostTicks = 40;
+
+function* movesOf({ state, now, hooks, asked }: World, rules: readonly Rule[], core: Core): Generator<Move> {
+  const atOnce = (name: string, ...inputs: Input[]): Move => ({ name, inputs, ms: 0 });
+  for (const rule of rules)
+    yield atOnce(rule.signal, { kind: 'signal', rule, times: 1, atTerminal: rule.signal === 'SIGINT' });
+  if (!state.monitorUp) {
+    for (const runState of ['running', 'paused']) yield atOnce(`up ${runState}`, { kind: 'monitor-up', runState });
+  } else {
+    for (const runState of runStates) yield atOnce(runState, { kind: 'run-state', runState });
+    yield atOnce('POWERDOWN', { kind: 'powerdown' });
+    for (const event of qemuEvents)
+      yield atOnce(`${event.event}${'reason' in event ? ` ${event.reason}` : ''}`, { kind: 'qemu', event });
+  }
+  for (const [signal, how] of hooks) {
+    const exit: Input = { kind: 'hook-exit', signal };
+    if (how === 'running') yield atOnce(`${signal} hook exits`, exit);
+    for (const outcome of how === 'stopping' ? outcomes.slice(2) : outcomes) {
+      const end: Input = { kind: 'hook-end', signal, outcome };
+      yield atOnce(`${signal} hook ${outcome.kind}`, ...(how === 'exited' ? [end] : [exit, end]));
+    }
+  }
+  for (const each of asked) {
+    const [signal, what] = each.split(' ') as [SignalName, string];
+    for (const ok of [true, false])
+      yield atOnce(`${each} ${ok}`, { kind: 'command-end', signal, ok, isPress: what === 'press' });
+  }
+  const next = core.nextTick(state);
+  if (next === Infinity) return;
+  const due = Math.max(0, next - now);
+  const inputs: readonly Input[] = [{ kind: 'tick' }];
+  yield { name: 'ticks', inputs, ms: due, untilEffect: true };
+  yield { name: 'late tick', inputs, ms: due + lateMs };
+  yield { name: 'lost time', inputs, ms: due + lostMs };
+  if (due > gridMs) yield { name: 'time', inputs: [], ms: gridMs };
+}
+
+function move(world: World, what: Move, core: Core): World {
+  let reached = play(world, what, core);
+  for (let ticks = 0; what.untilEffect && reached.isQuiet && ticks < mostTicks; ticks++) {
+    const next = core.nextTick(reached.state);
+    if (next === Infinity) break;
+    reached = play(reached, { ...what, ms: next - reached.now }, core);
+  }
+  return reached;
+}
+
+/** What the core does on one move, held against what must always be true. */
+function play(world: World, { inputs, ms }: Move, core: Core): World {
+  let { state, isAsking, isStopping } = world;
+  let isQuiet = true;
+  const now = world.now + ms;
+  const hooks = new Map(world.hooks);
+  const asked = new Set(world.asked);
+  const turns = new Set(world.turns);
+  for (const input of inputs) {
+    const before = state;
+    const { state: after, effects, notices } = core.step(before, input, now);
+    state = after;
+    if (effects.length > 0) isQuiet = false;
+    if (input.kind === 'hook-exit' && hooks.get(input.signal) === 'running') hooks.set(input.signal, 'exited');
+    if (input.kind === 'hook-end') hooks.delete(input.signal);
+    if (input.kind === 'command-end') asked.delete(`${input.signal} ${input.isPress ? 'press' : 'command'}`);
+    // An answer in the reserve comes too late for the hook.
+    if (input.kind === 'run-state' && before.shutdown?.reserveCame !== true) isAsking = false;
+    if (after.shutdown === null || after.shutdown.since !== before.shutdown?.since) {
+      turns.clear();
+      isAsking = false;
+      if (after.shutdown === null) {
+        const dropped = notices.some(({ event }) => event === 'dropped');
+        assert.ok(!(isStopping && dropped), 'a shutdown that the service manager was told of is not called off');
+        isStopping = false;
+      }
+    }
+    if (input.kind === 'powerdown' && after.shutdown !== null) turns.add('power-button');
+    for (const effect of effects) {
+      holdEffect(effect, before, after, input, now, hooks, asked, turns);
+      if (effect.do === 'ask-run-state') isAsking = true;
+    }
+    if (after.termination !== null && before.termination === null && after.termination.cause === 'deadline')
+      holdTurns(after, turns, isAsking);
+    if (isUnderWay(after)) isStopping = true;
+    assert.doesNotThrow(() => [servingOf(after), describeState(after, now)]);
+  }
+  const next = core.nextTick(state);
+  if (inputs[0]?.kind === 'tick') assert.ok(next > now, 'a tick moves the next one on');
+  if (state.termination === null ? state.shutdown !== null : !state.termination.killed)
+    assert.ok(next < Infinity, 'what is to end QEMU is waited for');
+  return { state, now, hooks, asked, turns, isAsking, isStopping, isQuiet };
+}
+
+function holdEffect(
+  effect: Effect,
+  before: State,
+  after: State,
+  input: Input,
+  now: number,
+  hooks: Map<SignalName, 'running' | 'exited' | 'stopping'>,
+  asked: Set<string>,
+  turns: Set<Stage['kind']>,
+): void {
+  const says = ['run-hook', 'press', 'let-go-on', 'command', 'ask-run-state', 'quit'].includes(effect.do);
+  if (says) assert.ok(!isExiting(after.evidence), `nothing is said to a QEMU that exits (${effect.do})`);
+  const isOfGuest = ['run-hook', 'press', 'let-go-on', 'command'].includes(effect.do);
+  if (isOfGuest)
+    assert.ok(
+      before.termination === null || before.termination.action === 'none',
+      'nothing is asked of the guest after the default action',
+    );
+  switch (effect.do) {
+    case 'run-hook':
+      assert.notEqual(hooks.get(effect.signal), 'running', 'never two hooks of one signal at a time');
+      hooks.set(effect.signal, 'running');
+      if (after.shutdown?.rule.signal === effect.signal) turns.add('hook');
+      return;
+    case 'stop-hook':
+      if (hooks.has(effect.signal)) hooks.set(effect.signal, 'stopping');
+      return;
+    case 'command':
+    case 'press':
+      asked.add(`${effect.signal} ${effect.do}`);
+      if (after.shutdown?.rule.signal === effect.signal) turns.add(effect.do === 'press' ? 'power-button' : 'command');
+      return;
+    case 'quit':
+    case 'kill':
+      return holdEnd(effect.do, before, after, input, now);
+    default:
+      return;
+  }
+}
+
+/** QEMU is told to quit, or killed: in time, and for a reason that the contract has. */
+function holdEnd(what: 'quit' | 'kill', before: State, after: State, input: Input, now: number): void {
+  const { termination, shutdown } = after;
+  assert.ok(termination, 'an end has its cause');
+  if (before.termination !== null && what === 'kill') {
+    assert.ok(now >= before.termination.killAt, 'SIGKILL comes when the time to it is over');
+    return;
+  }
+  if (before.termination !== null) {
+    assert.ok(
+      !isExiting(after.evidence) && before.termination.action === 'none',
+      'quit again only to a QEMU that stays',
+    );
+    return;
+  }
+  assert.ok(shutdown, 'only a shutdown stops QEMU');
+  const { cause } = termination;
+  if (cause === 'deadline') assert.ok(now >= shutdown.deadline, 'not before the deadline');
+  else if (cause === 'asked') assert.equal(shutdown.rule.stages.length, 0, 'at once only if nothing was to be asked');
+  else if (cause === 'cut') assert.ok(input.kind === 'signal', 'cut short by a signal only');
+  else assert.equal(uselessToWait(after.evidence.runState), cause, 'at once only if no wait is of any use');
+}
+
+/** At a forced end every stage had its turn. A QEMU that does not say how its guest is gets no hook. */
+function holdTurns({ shutdown, monitorUp }: State, turns: ReadonlySet<Stage['kind']>, isAsking: boolean): void {
+  if (!monitorUp || shutdown === null) return;
+  for (const { kind } of shutdown.rule.stages) {
+    if (kind === 'hook' && isAsking) continue;
+    // A hook that pressed the button itself is left alone with its guest.
+    if (kind === 'command' && turns.has('power-button')) continue;
+    assert.ok(turns.has(kind), `the stage ${kind} had its turn before the forced end`);
+  }
+}
+
+/** With times relative to now, and without what has no part in what comes. */
+function keyOf({ state, now, hooks, asked, turns, isAsking, isStopping }: World): string {
+  const since = (time: number): string => (time === Infinity ? 'i' : String(Math.round(time - now)));
+  const ofChain = (chain: Chain): string =>
+    `${chain.rule.signal},${chain.at},${chain.begun},${chain.repeats > 0},${chain.hasExited},${chain.isWantedAgain},${since(chain.deadline)}`;
+  const { shutdown: s, termination: t, evidence: e } = state;
+  const parts = [
+    state.monitorUp,
+    e.runState,
+    e.guestRan,
+    e.shutdown && `${e.shutdown.reason}${e.shutdown.byGuest}`,
+    e.stays,
+    e.panicked,
+    e.exitsOnPanic,
+    s &&
+      `${ofChain(s)},${since(s.reserveAt)},${s.reserveCame},${since(s.seenAt)},${s.lostMs},${s.isPressed},${Math.min(s.presses, 3)},${s.isPressing},${since(s.nextPressAt)},${s.ctrlCAt === null ? 'n' : Math.min(1_000, now - s.ctrlCAt)},${[...s.noticed].sort()}`,
+    t && `${t.action},${t.cause},${since(t.killAt)},${t.killed},${since(t.abandonAt)}`,
+    ...[...state.chains.values()].map(ofChain).sort(),
+    '#',
+    ...[...state.ignored].map(([signal, { until, more }]) => `${signal}${since(until)}${more > 0}`).sort(),
+    '#',
+    ...[...hooks].map((each) => each.join()).sort(),
+    '#',
+    ...[...asked].sort(),
+    '#',
+    ...[...turns].sort(),
+    isAsking,
+    isStopping,
+  ];
+  return parts.join('|');
+}
+
+/** With nobody doing anything any more, QEMU is killed at last. */
+function holdEnds(world: World, core: Core, known: Set<string>): void {
+  const met: string[] = [];
+  let now = world;
+  for (let ticks = 0; ticks < 200; ticks++) {
+    const { shutdown, termination } = now.state;
+    const key = keyOf(now);
+    if ((shutdown === null && termination === null) || termination?.killed || known.has(key)) {
+      for (const each of met) known.add(each);
+      return;
+    }
+    met.push(key);
+    const ms = Math.max(0, core.nextTick(now.state) - now.now);
+    now = play(now, { name: 'tick', inputs: [{ kind: 'tick' }], ms }, core);
+  }
+  assert.fail('it always ends');
+}
+
+/**
+ * Explores every sequence of inputs, up to `depth` of them after `first`.
+ * @throws {AssertionError} that tells the sequence which breaks a rule
+ */
+export function explore(
+  core: Core,
+  {
+    rules,
+    limits,
+    depth,
+    first = [],
+  }: {
+    readonly rules: readonly Rule[];
+    readonly limits: Limits;
+    readonly depth: number;
+    readonly first?: readonly Input[];
+  },
+): Exploration {
+  let start: World = {
+    state: core.initialState(limits),
+    now: 0,
+    hooks: new Map(),
+    asked: new Set(),
+    turns: new Set(),
+    isAsking: false,
+    isStopping: false,
+    isQuiet: true,
+  };
+  if (first.length > 0) start = play(start, { name: 'first', inputs: first, ms: 0 }, core);
+  const seen = new Set([keyOf(start)]);
+  const ending = new Set<string>();
+  /** How each world of the frontier was reached, for the message. */
+  let frontier: { readonly world: World; readonly path: readonly string[] }[] = [{ world: start, path: [] }];
+  const byDepth = [1];
+  let transitions = 0;
+  for (let d = 1; d <= depth; d++) {
+    const next: typeof frontier = [];
+    for (const { world, path } of frontier) {
+      for (const each of movesOf(world, rules, core)) {
+        transitions++;
+        try {
+          const reached = move(world, each, core);
+          const key = keyOf(reached);
+          if (seen.has(key)) continue;
+          seen.add(key);
+          holdEnds(reached, core, ending);
+          if (d < depth) next.push({ world: reached, path: [...path, each.name] });
+          else byDepth[d] = (byDepth[d] ?? 0) + 1;
+        } catch (error) {
+          const after = [...path, each.name].join('; ');
+          throw error instanceof assert.AssertionError
+            ? new assert.AssertionError({ message: `${error.message}, after ${after}` })
+            : error;
+        }
+      }
+    }
+    if (d < depth) byDepth[d] = next.length;
+    frontier = next;
+  }
+  return { states: seen.size, transitions, byDepth };
+}
