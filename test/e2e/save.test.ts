@@ -340,7 +340,7 @@ test('a state that is not ours to trust, or that QEMU is not asked for, is set a
   const state = `${stateDir}/web.state`;
   const cases: [string, () => void, string[], RegExp][] = [
     ['a link', () => symlinkSync('/dev/zero', state), [], /it cannot be opened \(ELOOP\)/],
-    ['a directory', () => mkdirSync(state), [], /it is no file/],
+    ['a directory', () => mkdirSync(state), [], /it is not a file/],
     [
       'writable by everybody',
       () => {
