@@ -49,7 +49,7 @@ export interface Evidence {
   readonly panicked: boolean;
   /** QEMU exits because of that: SHUTDOWN follows. */
   readonly exitsOnPanic: boolean;
-  /** The action of the last WATCHDOG, which ends QEMU or the guest. */
+  /** The action of a WATCHDOG that ends QEMU or the guest. */
   readonly watchdog: 'poweroff' | 'reset' | null;
   /** The guest's memory has been written for somewhere else, and it was not continued since. */
   readonly migrated: boolean;
@@ -81,6 +81,12 @@ export function withRunState(evidence: Evidence, runState: string): Evidence {
   if (runState === 'shutdown' && evidence.shutdown === null)
     return { ...known, shutdown: { reason: 'guest-shutdown', byGuest: true }, stays: true };
   return runState === 'guest-panicked' ? { ...known, panicked: true } : known;
+}
+
+/** A watchdog that powers off counts whatever comes after it; one that resets, if the guest's reset comes after it. */
+function laterWatchdog({ watchdog, shutdown }: Evidence, action: string): Evidence['watchdog'] {
+  if (action === 'poweroff') return 'poweroff';
+  return action === 'reset' && shutdown === null ? (watchdog ?? 'reset') : watchdog;
 }
 
 /** QEMU told of this event. */
@@ -116,15 +122,11 @@ export function withEvent(evidence: Evidence, event: QemuEvent): Evidence {
       return {
         ...evidence,
         guestRan: true,
-        panicked: event.action !== 'run',
-        exitsOnPanic: event.action === 'poweroff',
+        panicked: evidence.panicked || event.action !== 'run',
+        exitsOnPanic: evidence.exitsOnPanic || event.action === 'poweroff',
       };
     case 'WATCHDOG':
-      return {
-        ...evidence,
-        guestRan: true,
-        watchdog: event.action === 'poweroff' || event.action === 'reset' ? event.action : null,
-      };
+      return { ...evidence, guestRan: true, watchdog: laterWatchdog(evidence, event.action) };
     case 'MIGRATION':
       // The same event ends an incoming migration.
       return {
