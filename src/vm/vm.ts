@@ -24,6 +24,7 @@ import { describeNotice } from './log-lines.js';
 import { SignalHooks } from './signal-hooks.js';
 import { Survival } from './survival.js';
 import { Waker } from './waker.js';
+import { warmUp } from './warm-up.js';
 import { tellReady } from './tell-ready.js';
 import { monitorWithinMs, warnOfNoMonitor, warnOfUnknownCommands, warnOfWrapperThatStays } from './warnings.js';
 import type { QemuExit } from '../qemu/qemu.js';
@@ -237,5 +238,7 @@ export class Vm {
     if (this.#isReady || !isUp(this.#dispatcher.state.evidence.runState)) return;
     this.#isReady = true;
     tellReady(this.context);
+    const { killAfterMs, pressGaps } = this.context.config;
+    setImmediate(() => this.survival.attempt(() => warmUp(this.context.book, { killAfterMs, pressGaps })));
   }
 }
