@@ -9,8 +9,6 @@ import type { HookFile } from './find.js';
 import { closePipe, readerOf, type OutputPipe } from './output-pipes.js';
 import { hookEnded, hookStarted } from './process-mark.js';
 
-/** When a hook's output begins to be read, in milliseconds: until then it waits, and the processor is the hook's. */
-const readAfterMs = 3;
 /** How long the last output of a hook that has ended is waited for, where something of it still holds the pipe. */
 const lastOutputMs = 200;
 
@@ -90,13 +88,14 @@ export function startHook(call: HookCall): HookProcess {
   const { pid } = child;
   const outputs: Readable[] = [];
   const read = (): void => {
-    clearTimeout(reading);
+    clearImmediate(reading);
     if (outputs.length > 0) return;
     if (output !== null) outputs.push(readerOf(output));
     for (const stream of [child.stdout, child.stderr]) if (stream) outputs.push(stream);
     for (const stream of outputs) stream.on('data', call.onOutput).on('error', () => undefined);
   };
-  const reading = setTimeout(read, readAfterMs);
+  // After what else this turn has to do.
+  const reading = setImmediate(read);
 
   let running = pid !== undefined;
   const ended = new Promise<HookOutcome>((resolve) => {

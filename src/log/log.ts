@@ -19,9 +19,6 @@ export interface Log {
   flush(): void;
 }
 
-/** What is told may wait this long, in milliseconds: the processor belongs to what was done first, a hook, say, or QEMU. */
-const afterMs = 3;
-
 const lineFeed = 0x0a;
 /** More than this of one line of a hook is written as it is. */
 const longestLine = 64 * 1024;
@@ -44,9 +41,9 @@ export function openLog(
 ): Log {
   let midLine = false;
   let told: (() => void)[] = [];
-  let timer: NodeJS.Timeout | null = null;
+  let timer: NodeJS.Immediate | null = null;
   const flush = (): void => {
-    if (timer !== null) clearTimeout(timer);
+    if (timer !== null) clearImmediate(timer);
     timer = null;
     const words = told;
     told = [];
@@ -54,7 +51,7 @@ export function openLog(
   };
   const later = (words: () => void): void => {
     told.push(words);
-    timer ??= setTimeout(flush, afterMs);
+    timer ??= setImmediate(flush);
   };
   const name = plainLine(vm, '_');
   const say = ({ event, level, message, facts }: LogEvent, time: Date, source: LogSource): void => {

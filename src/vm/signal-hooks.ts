@@ -124,7 +124,7 @@ export class SignalHooks {
     const { dispatcher, freezeGuard } = this.around;
     dispatcher.feed({ kind: 'hook-exit', signal });
     const stopping = dispatcher.state.shutdown === null ? null : toShutDown;
-    freezeGuard.hookEnded(outcome.kind === 'done' ? stopping : 'the hook that froze it has failed', deadline);
+    freezeGuard.hookEnded(outcome.kind === 'done' ? stopping : 'the hook that froze it failed', deadline);
     if (connection !== null) this.#giveBack(signal, connection, isLast, outcome.kind === 'done' ? hook : null);
     await this.#lookAtGuest(hook);
   }
