@@ -32,7 +32,7 @@ interface Finding {
 }
 
 /** A hook's path; of a directory, with the steps in braces, as a shell would expand them. */
-function wordScript(script: HookFile): string {
+function formatScript(script: HookFile): string {
   return isDirectoryOfSteps(script) ? `${script.path}/{${stepNames(script).join(',')}}` : script.path;
 }
 
@@ -44,7 +44,7 @@ function row(rule: Rule): readonly string[] {
   const script = scriptOf(rule);
   return [
     rule.signal,
-    script === null ? '-' : wordScript(script),
+    script === null ? '-' : formatScript(script),
     monitorCommandOf(rule) ?? '-',
     isIgnored(rule) ? '-' : String(rule.timeoutMs / 1000),
     rule.defaultAction,

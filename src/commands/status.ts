@@ -38,7 +38,7 @@ const waitsInWords: Readonly<Record<Serving['waitsFor'], string>> = {
 };
 
 /** A span of time in its two largest units. */
-function wordSpan(ms: number): string {
+function formatSpan(ms: number): string {
   const seconds = Math.floor(ms / 1000);
   const [d, h, m, s] = [
     Math.floor(seconds / 86_400),
@@ -91,7 +91,7 @@ function row({ name, found, records }: Reported): readonly string[] {
     String(found.pid ?? '-'),
     String(found.qemuPid ?? '-'),
     plain(guestOf(found)),
-    found.uptimeMs === null ? '-' : wordSpan(found.uptimeMs),
+    found.uptimeMs === null ? '-' : formatSpan(found.uptimeMs),
     first === undefined ? '-' : plain(`${first.signal} (${waitsInWords[first.waitsFor] ?? first.waitsFor})`),
     left === null ? '-' : `${Math.ceil(left / 1000)} s`,
     plain(lastStop),

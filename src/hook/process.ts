@@ -23,7 +23,7 @@ export interface HookProcess {
   stop(): void;
 }
 
-export interface HookCall {
+interface HookCall {
   readonly file: HookFile;
   /** What it is called with: the signal's name, say. */
   readonly argument: string;
@@ -38,7 +38,7 @@ export interface HookCall {
 }
 
 /** Words for an error of execve(2) or fork(2). */
-function wordSpawnError(error: NodeJS.ErrnoException): string {
+function describeSpawnError(error: NodeJS.ErrnoException): string {
   switch (error.code) {
     case 'ENOENT':
       return 'cannot be run: it, or the interpreter in its first line, does not exist';
@@ -83,7 +83,7 @@ export function startHook(call: HookCall): HookProcess {
       env,
     });
   } catch (error) {
-    return notRun(wordSpawnError(error as NodeJS.ErrnoException));
+    return notRun(describeSpawnError(error as NodeJS.ErrnoException));
   }
   const { pid } = child;
   const outputs: Readable[] = [];
@@ -100,7 +100,7 @@ export function startHook(call: HookCall): HookProcess {
   let running = pid !== undefined;
   const ended = new Promise<HookOutcome>((resolve) => {
     child.on('error', (error) => {
-      if (pid === undefined) resolve({ kind: 'failed', why: wordSpawnError(error) });
+      if (pid === undefined) resolve({ kind: 'failed', why: describeSpawnError(error) });
     });
     child.on('exit', (code, killedBy) => {
       running = false;

@@ -39,7 +39,7 @@ export interface StepEnd {
 }
 
 /** A hook that is to be run: a file, or a directory of steps, one after the other until one fails. */
-export interface HookJob {
+interface HookJob {
   readonly subject: HookSubject;
   readonly script: HookFile;
   /** On the clock of `performance.now()`. */

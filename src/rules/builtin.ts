@@ -22,15 +22,15 @@ const ignored: BuiltinRule = {
 
 /** The built-in rules; a signal that has no row is logged and ignored. */
 export const builtinRules: Readonly<Partial<Record<SignalName, BuiltinRule>>> = {
-  SIGTERM: { ...powerdown, why: 'every service manager and every host shutdown stops a service with it' },
-  SIGINT: { ...powerdown, why: 'Ctrl-C, and the stop signal of Nomad' },
-  SIGHUP: { ...powerdown, why: 'the terminal has gone; it ends a bare QEMU too' },
-  SIGPWR: { ...powerdown, why: 'power is failing: init and container engines pass it on' },
+  SIGTERM: { ...powerdown, why: 'service managers and a host shutdown stop a service with it' },
+  SIGINT: { ...powerdown, why: 'Ctrl-C; also the stop signal of Nomad' },
+  SIGHUP: { ...powerdown, why: 'the terminal has closed; a bare QEMU exits on it too' },
+  SIGPWR: { ...powerdown, why: 'power is failing; init and container engines pass it on' },
   SIGQUIT: {
     script: null,
     monitorCommand: null,
     defaultAction: 'quit',
-    why: 'the way to say: now, and never mind the guest',
+    why: 'stop now, without waiting for the guest',
   },
 };
 

@@ -27,7 +27,7 @@ const nextInWords = { quit: 'QEMU is told to quit', kill: 'QEMU is killed' } as 
  * The line that says what is waited for, with a bar of the time left.
  * @param now on the clock of `serving`, in milliseconds
  */
-export function wordLive(
+export function formatLive(
   { signal, waitsFor: what, since, until, next }: Serving,
   now: number,
   isColoured: boolean,
@@ -80,7 +80,7 @@ class LiveLine {
     // A terminal that has been stopped (Ctrl-S) must not fill up with it.
     if (this.#serving === null || !this.#isLineOver || this.stderr.isBusy()) return;
     this.stderr.write(
-      `${eraseLine}${noWrap}${wordLive(this.#serving, performance.now(), this.isColoured)}${wrap}`,
+      `${eraseLine}${noWrap}${formatLive(this.#serving, performance.now(), this.isColoured)}${wrap}`,
       'qemu-trap',
     );
     this.#isDrawn = true;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { wordLive } from '../../src/status/live-line.js';
+import { formatLive } from '../../src/status/live-line.js';
 import { usesTerminal } from '../../src/qemu/argv.js';
 import { guestSays } from '../../src/commands/try/guest.js';
 import { Lab, until } from '../support/lab.js';
@@ -99,19 +99,19 @@ test('a terminal that was stopped (Ctrl-S) fills up with no live line, and keeps
 test('the words of the live line', () => {
   const serving = { signal: 'SIGTERM', waitsFor: 'quit', since: 0, until: 10_000, next: 'kill' } as const;
   assert.equal(
-    wordLive(serving, 0, false),
+    formatLive(serving, 0, false),
     `SIGTERM: waiting for QEMU to quit [${'#'.repeat(20)}] 10 s left, then QEMU is killed`,
   );
   assert.equal(
-    wordLive(serving, 9_100, false),
+    formatLive(serving, 9_100, false),
     `SIGTERM: waiting for QEMU to quit [##${'-'.repeat(18)}] 1 s left, then QEMU is killed`,
   );
   assert.equal(
-    wordLive({ ...serving, until: 0 }, 0, false),
+    formatLive({ ...serving, until: 0 }, 0, false),
     `SIGTERM: waiting for QEMU to quit [${'-'.repeat(20)}] 0 s left, then QEMU is killed`,
   );
   assert.equal(
-    wordLive({ ...serving, waitsFor: 'kill', until: null, next: 'none' }, 0, true),
+    formatLive({ ...serving, waitsFor: 'kill', until: null, next: 'none' }, 0, true),
     'SIGTERM: waiting for SIGKILL to take effect',
   );
 });

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { complaintsOf, liveLong, describeLongLife } from './long-life.js';
 import { findPowers, live } from './day.js';
-import { liveMany, wordTally } from './many.js';
+import { liveMany, formatTally } from './many.js';
 import { makePlan, type Plan } from './plan.js';
 import { Lab } from '../support/lab.js';
 
@@ -22,9 +22,9 @@ test('thirty bad days, the same each time: no guest lost, no hang, nothing left 
   assert.deepEqual(
     { lost, hangs, leftovers, untrue },
     { lost: 0, hangs: 0, leftovers: 0, untrue: 0 },
-    `${told.join('\n')}\n${wordTally(seed, tally)}`,
+    `${told.join('\n')}\n${formatTally(seed, tally)}`,
   );
-  assert.ok([...tally.injected.values()].reduce((sum, times) => sum + times, 0) >= 15, wordTally(seed, tally));
+  assert.ok([...tally.injected.values()].reduce((sum, times) => sum + times, 0) >= 15, formatTally(seed, tally));
 });
 
 /** What people write by hand: QEMU gets the signal that the wrapper gets. */

@@ -1,5 +1,5 @@
 import { complaintsOf, liveLong, describeLongLife } from './long-life.js';
-import { liveMany, wordTally } from './many.js';
+import { liveMany, formatTally } from './many.js';
 
 /*
  * npm run test:endurance -- [--runs N] [--seed N] [--only NUMBER] [--lanes N] [--loud 1] [--resets N]
@@ -25,7 +25,7 @@ const numbers =
 const tally = await liveMany(seed, numbers, given.get('--lanes') ?? 4, given.has('--loud'), (text) =>
   console.log(text),
 );
-console.log(`\n${wordTally(seed, tally)}`);
+console.log(`\n${formatTally(seed, tally)}`);
 let aged = true;
 const resets = given.get('--resets') ?? (only === undefined ? 10_000 : 0);
 for (const way of ['in process', 'by hook'] as const) {

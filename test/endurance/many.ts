@@ -1,5 +1,5 @@
 import { findPowers, live, type Judgement } from './day.js';
-import { faultKinds, makePlan, wordPlan, type FaultKind, type Plan } from './plan.js';
+import { faultKinds, makePlan, formatPlan, type FaultKind, type Plan } from './plan.js';
 
 export interface Tally {
   readonly days: number;
@@ -35,7 +35,7 @@ export async function liveMany(
     outcomes.set(judgement.outcome, (outcomes.get(judgement.outcome) ?? 0) + 1);
     if (judgement.pressed) pressed++;
     for (const { kind } of judgement.complaints) count[kind]++;
-    tell(`${wordPlan(plan)} -> ${judgement.outcome} (${(ms / 1000).toFixed(1)} s)`);
+    tell(`${formatPlan(plan)} -> ${judgement.outcome} (${(ms / 1000).toFixed(1)} s)`);
     for (const { kind, what } of judgement.complaints) tell(`  ${kind.toUpperCase()}: ${what}`);
     if (judgement.complaints.length > 0) tell(judgement.log.replaceAll(/^/gm, '  | '));
   };
@@ -61,7 +61,7 @@ export async function liveMany(
   };
 }
 
-export function wordTally(seed: number, tally: Tally): string {
+export function formatTally(seed: number, tally: Tally): string {
   const faults = [...tally.injected].filter(([, times]) => times > 0).sort((a, b) => b[1] - a[1]);
   const total = faults.reduce((sum, [, times]) => sum + times, 0);
   return [

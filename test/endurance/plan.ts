@@ -193,7 +193,7 @@ export function makePlan(seed: number, number: number, powers: Powers): Plan {
 }
 
 /** A plan in one line. */
-export function wordPlan(plan: Plan): string {
+export function formatPlan(plan: Plan): string {
   const marks = [
     plan.asUser && 'user',
     plan.smallDisk && 'small-disk',
