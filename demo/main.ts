@@ -56,7 +56,6 @@ async function show(command: readonly string[]): Promise<Outcome> {
   const [program = '', ...args] = command;
   const child: ChildProcess = spawn(program, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, QEMU_TRAP_HOOKS: '' },
   });
   const giveUp = setTimeout(() => child.kill('SIGKILL'), patienceMs);
   let heard = false;
@@ -101,6 +100,8 @@ try {
   const trapped = await show([
     process.execPath,
     resolve('dist/qemu-trap.cjs'),
+    '--hooks',
+    resolve('hooks'),
     '--log',
     'json',
     '--run-dir',
