@@ -62,6 +62,10 @@ function forMinimist(own: readonly string[]): string[] {
   return words;
 }
 
+function argumentOf(option: string): string {
+  return options.find(({ name }) => name === option)?.argument ?? 'VALUE';
+}
+
 function oneOf<T extends string>(option: string, text: string, choices: readonly T[]): T {
   if ((choices as readonly string[]).includes(text)) return text as T;
   throw new UsageError(`--${option} ${text}: write --${option} ${choices.join(` or --${option} `)}`);
@@ -78,9 +82,16 @@ function socketPath(option: string, path: string | null): string | null {
 
 type Mode = Command['mode'];
 
+/** @throws {UsageError} for two that cannot both be done */
 function modeOf(parsed: Readonly<Record<string, unknown>>): Mode {
-  const flag = (['help', 'version', 'check', 'status'] as const).find((name) => parsed[name]);
-  return flag ?? (['new-hook', 'try', 'attach'] as const).find((name) => parsed[name] !== undefined) ?? 'run';
+  for (const name of ['help', 'version'] as const) if (parsed[name]) return name;
+  const modes = [
+    ...(['check', 'status'] as const).filter((name) => parsed[name]),
+    ...(['new-hook', 'try', 'attach'] as const).filter((name) => parsed[name] !== undefined),
+  ];
+  const [mode = 'run', other] = modes;
+  if (other !== undefined) throw new UsageError(`--${mode} and --${other}: write only one of them`);
+  return mode;
 }
 
 function readyDescriptor(text: string | undefined): number | null {
@@ -132,7 +143,7 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Comm
     const value: unknown = parsed[option];
     const values = value === undefined ? [] : Array.isArray(value) ? (value as string[]) : [value as string];
     for (const each of values)
-      if (each === '') throw new UsageError(`--${option} needs a value: write --${option} VALUE`);
+      if (each === '') throw new UsageError(`--${option} needs a value: write --${option} ${argumentOf(option)}`);
     return values;
   };
   const last = (option: string): string | undefined => all(option).at(-1);
