@@ -45,11 +45,13 @@ export function ruleFor(signal: SignalName, book: RuleBook): Rule {
   const own = findForSignal(signal, book.dirs)[0] ?? null;
 
   const script =
-    spec?.script !== undefined
-      ? findScript(spec.script, book.dirs)
-      : typeof spec?.monitorCommand === 'string'
-        ? null
-        : (own ?? (builtin.script === null ? null : findScript(builtin.script, book.dirs)));
+    spec?.script === null
+      ? null
+      : spec?.script !== undefined
+        ? findScript(spec.script, book.dirs)
+        : typeof spec?.monitorCommand === 'string'
+          ? null
+          : (own ?? (builtin.script === null ? null : findScript(builtin.script, book.dirs)));
   const runsOn =
     script === null
       ? guestRunsOn.commands.includes(spec?.monitorCommand?.trim() ?? '')

@@ -7,7 +7,8 @@ import type { DefaultAction } from './builtin.js';
 /** A `--signal` rule as the user wrote it; what is not named is `undefined`. */
 export interface SignalSpec {
   readonly signal: SignalName;
-  readonly script: string | undefined;
+  /** `null`: no hook, whatever the hooks directory has. */
+  readonly script: string | null | undefined;
   /** `null`: `monitorcommand=none`. */
   readonly monitorCommand: string | null | undefined;
   readonly timeoutMs: number | undefined;

@@ -91,8 +91,8 @@ export async function tryOut(
   const ender = signal === 'SIGQUIT' ? 'SIGINT' : 'SIGQUIT';
   const specs = new Map(book.specs).set(ender, {
     signal: ender,
-    script: undefined,
-    monitorCommand: 'quit',
+    script: null,
+    monitorCommand: null,
     defaultAction: 'quit',
     timeoutMs: endsWithinMs,
   });
