@@ -90,7 +90,7 @@ function starterFor(
     };
   }
   const parsed = parseSignal(asked);
-  if ('error' in parsed) throw new UsageError(`--new-hook ${asked}: ${parsed.error}, or start or end`);
+  if ('error' in parsed) throw new UsageError(`--new-hook ${asked}: ${parsed.error}; start and end are hooks, too`);
   const { signal } = parsed;
   const ends = builtinRule(signal).monitorCommand !== null;
   return {
