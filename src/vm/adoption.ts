@@ -5,7 +5,7 @@ import { QmpError } from '../qmp/messages.js';
 import { formatSeconds } from '../system/duration.js';
 import type { Adoption, RunContext, RunningQemu } from './context.js';
 import type { ControlMonitor } from './control-monitor.js';
-import type { SavedGuest } from './guest-memory.js';
+import type { SavedGuest } from './saved-guest.js';
 
 export function tellAdoption(
   context: RunContext,

@@ -4,7 +4,7 @@ import { type Ending, endingOf } from '../outcome/ending.js';
 import { guestSource, startsPaused } from '../qemu/argv.js';
 import type { QemuExit } from '../qemu/qemu.js';
 import type { RunContext, RunningQemu } from './context.js';
-import type { SavedGuest } from './guest-memory.js';
+import type { SavedGuest } from './saved-guest.js';
 
 /** A run of QEMU that is over. */
 export interface FinishedRun {

@@ -1,7 +1,7 @@
 import { isQemu, userChanger } from '../qemu/wrappers.js';
 import type { VmContext } from './context.js';
 import { launch, outlives, refusedControl } from './launch.js';
-import { findSavedState, setStateAside } from './saved-guest.js';
+import { findSavedState, setStateAside } from './find-saved-state.js';
 import { putBack, type SavedState, type StateFile } from './saved-state.js';
 import type { FinishedRun } from './conclude.js';
 import type { Service } from './service.js';

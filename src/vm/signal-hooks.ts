@@ -13,7 +13,7 @@ import { within } from '../system/settled-within.js';
 import type { RunContext, RunningQemu } from './context.js';
 import type { ControlMonitor } from './control-monitor.js';
 import type { Dispatcher } from './dispatcher.js';
-import type { SavedGuest } from './guest-memory.js';
+import type { SavedGuest } from './saved-guest.js';
 import { warnIfNotPressed } from './not-pressed.js';
 import type { Survival } from './survival.js';
 

@@ -18,7 +18,7 @@ import { type FinishedRun, concludeRun } from './conclude.js';
 import type { RunContext, RunningQemu, ShutdownRequest } from './context.js';
 import { ControlMonitor } from './control-monitor.js';
 import { Dispatcher } from './dispatcher.js';
-import { SavedGuest } from './guest-memory.js';
+import { SavedGuest } from './saved-guest.js';
 import { locateQemu } from './locate-qemu.js';
 import { describeNotice } from './log-lines.js';
 import { SignalHooks } from './signal-hooks.js';
