@@ -3,8 +3,8 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { ruleFor } from '../../../src/rules/resolve.js';
-import { type RuleBook, monitorCommandOf, scriptOf } from '../../../src/rules/rule.js';
+import { allRules, ruleFor, userCommands } from '../../../src/rules/resolve.js';
+import { type RuleBook, isIgnored, monitorCommandOf, scriptOf } from '../../../src/rules/rule.js';
 import { parseSignalSpec } from '../../../src/rules/spec.js';
 import type { SignalName } from '../../../src/signals/names.js';
 
@@ -76,4 +76,27 @@ test('stages in the order hook, command, power button; the button follows a comm
   assert.deepEqual(stages(book, 'SIGUSR1'), ['power-button']);
   assert.deepEqual(stages(book, 'SIGUSR2'), ['hook', 'command', 'power-button']);
   assert.deepEqual(stages(book, 'SIGQUIT'), []);
+});
+
+test('a rule is ignored if it has no stage and no default action', (t) => {
+  const book = bookOf(t, ['USR2'], 'USR1,default=quit', 'HUP,monitorcommand=none,default=none');
+  const ignored = allRules(book).filter(isIgnored);
+  assert.ok(ignored.some(({ signal }) => signal === 'SIGALRM'));
+  for (const signal of ['SIGUSR1', 'SIGUSR2', 'SIGTERM', 'SIGQUIT', 'SIGHUP'] as const)
+    assert.equal(
+      ignored.some((rule) => rule.signal === signal),
+      false,
+      signal,
+    );
+});
+
+test('commands that users have written: each once, with the first signal, and never the power button', (t) => {
+  const book = bookOf(t, [], 'TERM,monitorcommand=savevm x', 'HUP,monitorcommand=savevm x', 'INT,monitorcommand=stop');
+  assert.deepEqual(
+    [...userCommands(allRules(book))],
+    [
+      ['savevm x', 'SIGHUP'],
+      ['stop', 'SIGINT'],
+    ],
+  );
 });

@@ -19,6 +19,28 @@ test("a rule in QEMU's option style, with ,, for a comma", () => {
   assert.equal(parseSignalSpec('TERM').monitorCommand, undefined);
 });
 
+test('what is wrong with a rule is said, with what to write instead', () => {
+  for (const [text, says] of [
+    ['', /no signal: begin with one/],
+    ['script=x', /no signal: begin with one/],
+    ['SIGTREM', /unknown signal 'SIGTREM'/],
+    ['TERM,when=now', /unknown key 'when'/],
+    ['TERM,reset', /unknown key 'reset'/],
+    ['TERM,script', /script has no value/],
+    ['TERM,script=', /script has no value: write script=VALUE/],
+    ['TERM,timeout=1,timeout=2', /timeout is given twice/],
+    ['TERM,timeout=soon', /'soon' is not a time/],
+    ['TERM,default=stop', /write default=quit, default=kill or default=none/],
+  ] as const)
+    assert.throws(
+      () => parseSignalSpec(text),
+      (error) => error instanceof UsageError && says.test(error.message),
+      text,
+    );
+  for (const action of ['quit', 'kill', 'none'] as const)
+    assert.equal(parseSignalSpec(`TERM,default=${action}`).defaultAction, action);
+});
+
 test('any text at all as a rule is read, or refused in one line', () => {
   const pieces = fc.constantFrom(
     'SIGTERM',
