@@ -56,6 +56,9 @@ export function refuseSubcommand(word: string): void {
 
 /** @throws {UsageError} for an option of ours that stands among QEMU's */
 export function refuseMisplaced(qemu: readonly string[]): void {
+  const first = /^--([a-z-]+)(=|$)/.exec(qemu[0] ?? '')?.[1] ?? '';
+  if (names.includes(first))
+    throw new UsageError(`${qemu[0]}: this option of qemu-trap comes after --: write it before`);
   const at = qemu.findIndex(isQemu);
   if (at === -1) return;
   const misplaced = qemu.slice(at + 1).find((word, i) => {

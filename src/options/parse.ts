@@ -41,6 +41,8 @@ function splitAtQemu(argv: readonly string[]): { own: string[]; qemu: string[] }
     // Asked here, for minimist trips over names that every object has (--constructor).
     const [name = ''] = option.split('=', 1);
     if (!known.has(name)) throw unknownOption(name);
+    if (option !== name && flags.includes(name.slice(2)))
+      throw new UsageError(`${option}: ${name} takes no value: write ${name}`);
     own.push(option);
     if (valued.includes(option.slice(2)) && i + 1 < argv.length && argv[i + 1] !== '--') own.push(argv[++i] as string);
   }
@@ -124,6 +126,10 @@ function checkQemu(mode: Mode, qemu: readonly string[]): void {
     );
   if (mode !== 'status') refuseMisplaced(qemu);
   if (qemu.length === 0) return;
+  if (qemu[0] === '' && mode !== 'status')
+    throw new UsageError(
+      'the name of QEMU is empty: write -- qemu-system-x86_64 ... (is a variable of your script empty?)',
+    );
   if (mode === 'new-hook')
     throw new UsageError(`--new-hook: it runs no QEMU: leave out '${qemu[0]}' and everything after it`);
   if (mode === 'attach')

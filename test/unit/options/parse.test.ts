@@ -71,6 +71,11 @@ test('what cannot be meant is refused, and what was meant is named', () => {
     [['--', ...qemu, '--press=once'], /write it before qemu-system-x86_64/],
     [['--attach', '/s', '--', ...qemu], /QEMU is running already/],
     [[], /no QEMU to run/],
+    [['--', ''], /the name of QEMU is empty/],
+    [['--', '--timeout', '5', ...qemu], /--timeout: this option of qemu-trap comes after --/],
+    [['--no-shield=false', ...qemu], /--no-shield takes no value/],
+    [['--status=web'], /--status takes no value/],
+    [['--check', '--try', 'TERM'], /--check and --try: write only one of them/],
   ] as const)
     assert.throws(
       () => read(words),
