@@ -38,8 +38,11 @@ export function onSignal(s: Step, rule: Rule, times: number, atTerminal: boolean
       coalesce(s, signal, times);
       break;
     case 'keep-first':
+      noticeOnce(s, signal, 'stands');
+      state.shutdown?.waiting.set(signal, rule);
+      break;
     case 'refuse':
-      noticeOnce(s, signal, reaction === 'refuse' ? 'refused' : 'stands');
+      noticeOnce(s, signal, 'refused');
       break;
     case 'force':
       // A QEMU on its way out has no more than its time to SIGKILL left.
@@ -70,9 +73,8 @@ function noteCtrlC(
   notices.push({ event: 'again-to-force' });
 }
 
-function newShutdown(rule: Rule, now: number): Shutdown {
-  const hasButton = rule.stages.some(({ kind }) => kind === 'power-button');
-  const reserveMs = hasButton ? Math.min(rule.timeoutMs / 4, longestReserveMs) : 0;
+function newShutdown(rule: Rule, now: number, waiting: Map<SignalName, Rule>): Shutdown {
+  const reserveMs = Math.min(rule.timeoutMs / 4, longestReserveMs);
   return {
     ...newChain(rule, now),
     reserveAt: now + rule.timeoutMs - reserveMs,
@@ -85,13 +87,21 @@ function newShutdown(rule: Rule, now: number): Shutdown {
     nextPressAt: Infinity,
     ctrlCAt: null,
     noticed: new Set(),
+    waiting,
   };
 }
 
-function beginShutdown(s: Step, rule: Rule): void {
+/** A shutdown was called off by its hook. A signal that came meanwhile, and is to stop the VM as well, has its turn. */
+export function beginWaiting(s: Step, waiting: ReadonlyMap<SignalName, Rule>): void {
+  const [first, ...others] = waiting;
+  if (first === undefined || s.state.shutdown !== null || s.state.termination !== null) return;
+  beginShutdown(s, first[1], new Map(others));
+}
+
+function beginShutdown(s: Step, rule: Rule, waiting = new Map<SignalName, Rule>()): void {
   const { state, now } = s;
   const { signal, timeoutMs, defaultAction } = rule;
-  const shutdown = newShutdown(rule, now);
+  const shutdown = newShutdown(rule, now, waiting);
   state.shutdown = shutdown;
   for (const [refused, chain] of state.chains) {
     if (chain.at !== 'start') continue;

@@ -46,6 +46,8 @@ export interface Shutdown extends Chain {
   ctrlCAt: number | null;
   /** Other signals that came meanwhile: one notice each. */
   readonly noticed: Set<SignalName>;
+  /** Rules of other signals that came meanwhile and are to stop the VM as well: for the case that the hook says "not now". */
+  readonly waiting: Map<SignalName, Rule>;
 }
 
 /** QEMU is on its way out, and has until `killAt`. */

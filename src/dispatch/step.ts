@@ -13,7 +13,7 @@ import {
 import { endIfWaitingIsUseless, takeDefaultAction, killQemu, onExit, onStay } from './default-action.js';
 import type { Effect, Input, Notice } from './messages.js';
 import { notice, noticeCounts } from './notices.js';
-import { onSignal } from './on-signal.js';
+import { beginWaiting, onSignal } from './on-signal.js';
 import { press, onPressed, letGuestGoOn } from './power-button.js';
 import { type Shutdown, type State, type Step, type Termination, chainOf } from './state.js';
 
@@ -36,7 +36,11 @@ export function step(
 ): { readonly state: State; readonly effects: readonly Effect[]; readonly notices: readonly Notice[] } {
   const state: State = {
     ...before,
-    shutdown: before.shutdown && { ...before.shutdown, noticed: new Set(before.shutdown.noticed) },
+    shutdown: before.shutdown && {
+      ...before.shutdown,
+      noticed: new Set(before.shutdown.noticed),
+      waiting: new Map(before.shutdown.waiting),
+    },
     termination: before.termination && { ...before.termination },
     chains: new Map([...before.chains].map(([signal, chain]) => [signal, { ...chain }])),
     ignored: new Map(before.ignored),
@@ -66,8 +70,12 @@ function take(s: Step, input: Input): void {
       if (chain?.at === 'hook') chain.hasExited = true;
       return;
     }
-    case 'hook-end':
-      return onHookEnd(s, input.signal, input.outcome);
+    case 'hook-end': {
+      const { shutdown } = state;
+      onHookEnd(s, input.signal, input.outcome);
+      if (shutdown !== null) beginWaiting(s, shutdown.waiting);
+      return;
+    }
     case 'command-end':
       return onCommandEnd(s, input.signal, input.ok, input.isPress);
     case 'gone':

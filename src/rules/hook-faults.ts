@@ -144,7 +144,7 @@ export function findFaults(rules: readonly Rule[], book: RuleBook, env: NodeJS.P
     if (script !== null && checkHook(script, searchPath, add) && signal === 'SIGTERM' && defaultAction === 'none') {
       add(
         script.path,
-        'SIGTERM with default=none never stops this VM, so service managers kill it (SIGKILL)',
+        'SIGTERM with default=none never forces a guest that stays, so service managers kill the VM (SIGKILL)',
         '--signal SIGTERM,script=powerdown',
       );
     }

@@ -58,7 +58,7 @@ export function describeNotice(notice: Notice): LogEvent {
         event,
         level: 'info',
         facts: { signal: notice.signal, times: notice.times },
-        message: `${notice.signal} ignored${notice.times > 1 ? ` ${notice.times} more times` : ''}: there is no rule for it`,
+        message: `${notice.signal} ignored${notice.times > 1 ? ` ${notice.times} more times` : ''}: no hook or command is for it`,
       };
     case 'coalesced':
       return {

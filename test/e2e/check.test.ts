@@ -151,7 +151,7 @@ test('a SIGTERM rule that never stops the VM is a fault', (t) => {
   writeFileSync(lab.file('x'), '');
   const report = check('--signal', 'TERM,script=reset');
   assert.equal(report.status, 125);
-  assert.match(report.stdout, /SIGTERM with default=none never stops this VM/);
+  assert.match(report.stdout, /SIGTERM with default=none never forces a guest that stays/);
 });
 
 test('--check shows the steps of a directory, and what is passed over in it', (t) => {

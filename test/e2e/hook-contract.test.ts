@@ -231,6 +231,22 @@ test('exit status 75: not now, the guest runs on, and the next signal asks again
   assert.equal(lab.said('pressed'), 1);
 });
 
+test('exit status 75 of one signal does not take another with it that came meanwhile and is to stop the VM', async (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGTERM', '#!/bin/sh\nuntil [ -e now ]; do sleep 0.1; done\nexit 75\n');
+  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks, '--timeout', '20'] });
+  trap.kill('SIGTERM');
+  await trap.event('hook-start');
+  trap.kill('SIGPWR');
+  await trap.event('stands');
+  const { writeFileSync } = await import('node:fs');
+  writeFileSync(lab.file('now'), '');
+  await trap.event('dropped');
+  assert.equal(await trap.status(), 0);
+  assert.equal(lab.said('bye'), 1);
+  assert.equal(trap.verdict['signal'], 'SIGPWR');
+});
+
 test('the qmp command: arguments, answers, errors, waits, and no state between calls', async (t) => {
   const lab = new Lab(t);
   // On a signal that ends nothing: QEMU is to stay when its guest has powered off, and the hook to have its time.

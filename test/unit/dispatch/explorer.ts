@@ -254,7 +254,7 @@ function keyOf({ state, now, hooks, asked, turns, isAsking, isStopping }: World)
     e.panicked,
     e.exitsOnPanic,
     s &&
-      `${ofChain(s)},${since(s.reserveAt)},${s.reserveCame},${since(s.seenAt)},${s.lostMs},${s.isPressed},${Math.min(s.presses, 3)},${s.isPressing},${since(s.nextPressAt)},${s.ctrlCAt === null ? 'n' : Math.min(1_000, now - s.ctrlCAt)},${[...s.noticed].sort()}`,
+      `${ofChain(s)},${since(s.reserveAt)},${s.reserveCame},${since(s.seenAt)},${s.lostMs},${s.isPressed},${Math.min(s.presses, 3)},${s.isPressing},${since(s.nextPressAt)},${s.ctrlCAt === null ? 'n' : Math.min(1_000, now - s.ctrlCAt)},${[...s.noticed].sort()},${[...s.waiting.keys()]}`,
     t && `${t.action},${t.cause},${since(t.killAt)},${t.killed},${since(t.abandonAt)}`,
     ...[...state.chains.values()].map(ofChain).sort(),
     '#',

@@ -430,3 +430,34 @@ test('a signal that comes while QEMU exits runs its hook if the guest comes back
   const runs: Input = { kind: 'run-state', runState: 'running' };
   assert.deepEqual(doneOn(running, off2, off, signal, resume, runs).done.slice(-2), [['ask-run-state'], ['run-hook']]);
 });
+
+test('a signal that came during a shutdown which its hook then calls off begins its own', () => {
+  const hooked = rule('SIGTERM', true, 'system_powerdown', 60_000, 'quit');
+  const power = rule('SIGPWR', false, 'system_powerdown', 60_000, 'quit');
+  const [signal, other]: [Input, Input] = [
+    { kind: 'signal', rule: hooked, times: 1, atTerminal: false },
+    { kind: 'signal', rule: power, times: 1, atTerminal: false },
+  ];
+  const notNow: Input = { kind: 'hook-end', signal: 'SIGTERM', outcome: { kind: 'not-now' } };
+  const { state, done } = doneOn(running, signal, other, notNow);
+  assert.deepEqual(done.slice(1), [['run-hook'], [], ['press']]);
+  assert.equal(state.shutdown?.rule.signal, 'SIGPWR');
+});
+
+test('a hook that presses under monitorcommand=none has its second press in the last quarter, and not at the deadline', () => {
+  const bare = rule('SIGTERM', true, null, 8_000, 'quit');
+  const signal: Input = { kind: 'signal', rule: bare, times: 1, atTerminal: false };
+  let state = step(initialState({ killAfterMs, pressGaps: [60_000] }), running, 0).state;
+  const at: string[] = [];
+  for (const [now, input] of [
+    [0, signal],
+    [100, { kind: 'powerdown' }],
+    ...Array.from({ length: 16 }, (_, i): [number, Input] => [(i + 1) * 500, { kind: 'tick' }]),
+  ] as [number, Input][]) {
+    const stepped = step(state, input, now);
+    state = stepped.state;
+    for (const effect of stepped.effects)
+      if (effect.do === 'press' || effect.do === 'quit') at.push(`${effect.do} ${now}`);
+  }
+  assert.deepEqual(at, ['press 6000', 'quit 8000']);
+});
