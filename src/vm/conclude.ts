@@ -18,6 +18,8 @@ export interface FinishedRun {
   readonly resumeFailure: string | null;
   /** Not even SIGKILL has ended QEMU: the kernel holds it. */
   readonly isStillThere: boolean;
+  /** When QEMU exited, on the clock of `performance.now()`. */
+  readonly exitedAt: number;
 }
 
 /** What is known of a run besides the state of the core. */
@@ -27,6 +29,7 @@ interface Circumstances {
   readonly started: boolean;
   readonly savedGuest: SavedGuest;
   readonly isStillThere: boolean;
+  readonly exitedAt: number;
 }
 
 /** How a run of QEMU ended. */
@@ -34,9 +37,11 @@ export function concludeRun(
   { config, stateFile }: RunContext,
   { qemu, saved }: RunningQemu,
   { shutdown, termination, evidence }: State,
-  { exit, started, savedGuest, isStillThere }: Circumstances,
+  { exit, started, savedGuest, isStillThere, exitedAt }: Circumstances,
 ): FinishedRun {
-  const action = termination?.killed && qemu.wasKilled ? 'kill' : (termination?.action ?? 'none');
+  // One that exited by itself just as it was killed was not killed.
+  const wasKilled = termination?.killed && qemu.wasKilled && (isStillThere || exit.code === null);
+  const action = wasKilled ? 'kill' : (termination?.action ?? 'none');
   const ending = endingOf({
     ...exit,
     // An incomplete state is of no use.
@@ -59,5 +64,6 @@ export function concludeRun(
     refusedState: savedGuest.isRefused || (savedGuest.isResuming && hasFailed),
     resumeFailure: savedGuest.resumeFailure,
     isStillThere,
+    exitedAt,
   };
 }

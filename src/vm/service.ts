@@ -45,6 +45,8 @@ export class Service {
   readonly #hooks: LifecycleHooks;
   #vm: Vm | null = null;
   #startedAt = performance.now();
+  /** When QEMU exited: what its hooks need after that is no part of the stop. */
+  #exitedAt: number | null = null;
 
   constructor(
     context: VmContext,
@@ -82,6 +84,7 @@ export class Service {
     const finished = await vm.untilGone();
     // One that not even SIGKILL has ended is still there for the next start to find.
     runDir.leaves = finished.isStillThere;
+    this.#exitedAt = finished.exitedAt;
     return finished;
   }
 
@@ -92,7 +95,7 @@ export class Service {
     const code = exitStatus(ending);
     const stop: Stop | null = this.#vm?.shutdown ?? ending.prevented?.stop ?? null;
     const signal = stop?.signal ?? null;
-    const ms = Math.round(performance.now() - (stop?.since ?? this.#startedAt));
+    const ms = Math.round((this.#exitedAt ?? performance.now()) - (stop?.since ?? this.#startedAt));
     const saved = ending.end === 'saved' ? (stateFile?.path ?? null) : null;
     const message = describeEnd(ending, { signal, ms, saved, status: code });
     const { end, cutOff, cause } = ending;

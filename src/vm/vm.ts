@@ -104,6 +104,7 @@ export class Vm {
     const { qemu } = this.running;
     const { observers } = this.context;
     const atFirst = await Promise.race([qemu.gone, this.#abandoned]);
+    const exitedAt = performance.now();
     // What it said last is there for certain, and may tell how it ended.
     if (qemu.control === null) this.#monitor.client.close();
     else readRest(qemu.control);
@@ -124,6 +125,7 @@ export class Vm {
       started: this.#started,
       savedGuest: this.#savedGuest,
       isStillThere,
+      exitedAt,
     });
   }
 
