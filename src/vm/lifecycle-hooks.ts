@@ -21,13 +21,14 @@ export class LifecycleHooks {
    * @returns why QEMU must not be started
    */
   async start(): Promise<Prevention | null> {
-    let stop: Prevention['stop'] = null;
+    const signals: NonNullable<Prevention['stop']>[] = [];
     const outcome = await this.#run('start', {}, (run, trapped) => {
       if (ruleFor(trapped.signal, this.context.book).defaultAction === 'none') return keep(trapped);
-      stop ??= { signal: trapped.signal, since: trapped.at };
+      signals.push({ signal: trapped.signal, since: trapped.at });
       run.stop('signal');
     });
-    if (stop !== null) return { words: 'the hook start was still running', stop };
+    const stop = signals[0] ?? null;
+    if (stop !== null) return { words: `${stop.signal} came during the hook start`, stop };
     if (outcome?.kind === 'failed') return { words: `the hook start ${outcome.why}`, stop };
     if (outcome?.kind === 'not-now') return { words: 'the hook start said "not now"', stop };
     return null;
