@@ -58,7 +58,7 @@ test('Ctrl-C, a rule that kills, a press that leaves the guest running: every se
   const { states, transitions } = explore(core, {
     rules,
     limits: { ...limits, pressGaps: [] },
-    depth: depth - 2,
+    depth: depth - 3,
     first: [up],
   });
   t.diagnostic(`${states} states, ${transitions} transitions`);
@@ -68,7 +68,7 @@ test('no button (monitorcommand=none), and one that is pressed in the middle of 
   const bare = rule('SIGTERM', ['hook'], 8, 'quit');
   const rules = [bare, now, rule('SIGINT', ['command', 'power-button'], 8, 'quit')];
   const term: Input = { kind: 'signal', rule: bare, times: 1, atTerminal: false };
-  const { states, transitions } = explore(core, { rules, limits, depth: depth - 2, first: [up, term] });
+  const { states, transitions } = explore(core, { rules, limits, depth: depth - 3, first: [up, term] });
   t.diagnostic(`${states} states, ${transitions} transitions`);
 });
 
