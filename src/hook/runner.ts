@@ -146,9 +146,12 @@ class Run implements RunningHook {
     const { connections } = job;
     const connection = connections && (connections.takeReady() ?? (await connections.take()));
     const hasAll = connections === null || connection !== null;
-    const output = hasAll ? (runner.pipes.takeReady() ?? (await runner.pipes.take())) : null;
-    if (this.#stopReason !== null || !job.isWanted()) {
-      if (output !== null) runner.pipes.putBack(output);
+    const isTooLate = (): boolean => this.#stopReason !== null || !job.isWanted();
+    // Not for one that is too late: pipes that are made after the last hook stay in the run directory.
+    const pipes = hasAll && !isTooLate() ? runner.pipes : null;
+    const output = pipes && (pipes.takeReady() ?? (await pipes.take()));
+    if (isTooLate()) {
+      if (output !== null) pipes?.putBack(output);
       if (connection !== null) connections?.putBack(connection);
       if (this.#stopReason !== 'signal') return null;
       return this.#end({ hook: file.path, outcome: { kind: 'failed', why: 'was not run' }, ms: null });
