@@ -34,9 +34,8 @@ interface Surroundings {
 
 /** The hooks of signals, one of each signal at a time: each with a monitor, its outcome for the core. */
 export class SignalHooks {
-  readonly #latest = new Map<SignalName, RunningHook>();
-  /** What identifies the latest run of a signal, before there is a {@link RunningHook}. */
-  readonly #turns = new Map<SignalName, object>();
+  /** The latest run of each signal; `null` while it is being started. */
+  readonly #turns = new Map<SignalName, { run: RunningHook | null }>();
   readonly #unfinished = new Set<RunningHook>();
   #connections: HookConnections | null = null;
 
@@ -73,7 +72,7 @@ export class SignalHooks {
     const { runner, dispatcher, survival } = this.around;
     const { qemu, monitors } = this.running;
     // A hook that was told to exit may take longer to do so than the next run of the same signal to begin.
-    const turn = {};
+    const turn: { run: RunningHook | null } = { run: null };
     this.#turns.set(signal, turn);
     const isSuperseded = (): boolean => dispatcher.isClosed || this.#turns.get(signal) !== turn;
     const run = runner.run({
@@ -91,7 +90,7 @@ export class SignalHooks {
       isWanted: () => !isSuperseded() && isAtHook(dispatcher.state, signal),
       onStepEnd: (end) => this.#onStepEnd(signal, deadline, end),
     });
-    this.#latest.set(signal, run);
+    turn.run = run;
     this.#unfinished.add(run);
     run.outcome
       .then((outcome) => {
@@ -104,12 +103,12 @@ export class SignalHooks {
 
   /** Stops the hook of `signal`, if it runs. */
   stop(signal: SignalName, why: StopReason): void {
-    this.#latest.get(signal)?.stop(why);
+    this.#turns.get(signal)?.run?.stop(why);
   }
 
   /** Stops all that is left of any hook, and removes what was made for them. */
   async close(): Promise<void> {
-    for (const run of this.#latest.values()) run.stop('qemu-exits');
+    for (const { run } of this.#turns.values()) run?.stop('qemu-exits');
     await Promise.all([...this.#unfinished].map((run) => run.leftoversGone()));
     this.#connections?.close();
     await this.around.runner.release();
