@@ -1,7 +1,7 @@
+import type { StopReason } from '../hook/log-lines.js';
 import type { EndCause } from '../outcome/end-cause.js';
 import { guestEnded } from '../outcome/evidence.js';
 import { uselessToWait } from '../outcome/run-state.js';
-import type { HookStopReason } from './messages.js';
 import { notice, noticeRepeats } from './notices.js';
 import type { Termination, Shutdown, Step } from './state.js';
 
@@ -76,7 +76,7 @@ export function onStay(s: Step): void {
 }
 
 /** No hook has anything to say to a QEMU that exits in a shutdown, or is about to be told to; that of the shutdown stops. */
-function endHookForGood(s: Step, { at, rule: { signal } }: Shutdown, why: HookStopReason): void {
+function endHookForGood(s: Step, { at, rule: { signal } }: Shutdown, why: StopReason): void {
   s.effects.push({ do: 'silence-hooks' });
   if (at === 'hook') s.effects.push({ do: 'stop-hook', signal, why });
 }

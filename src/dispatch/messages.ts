@@ -3,6 +3,7 @@ import type { QemuEvent } from '../outcome/evidence.js';
 import type { HookOutcome } from '../outcome/hook-outcome.js';
 import type { DefaultAction } from '../rules/builtin.js';
 import type { HookFile } from '../hook/find.js';
+import type { StopReason } from '../hook/log-lines.js';
 import type { MonitorStage, Rule } from '../rules/rule.js';
 import type { SignalName } from '../signals/names.js';
 
@@ -71,13 +72,10 @@ export type Notice =
   | { readonly event: 'exit-hangs'; readonly afterMs: number }
   | { readonly event: 'abandoned' };
 
-/** Why a hook is stopped before it exits. */
-export type HookStopReason = 'guest-off' | 'qemu-exits' | 'timeout';
-
 /** What is to be done. */
 export type Effect =
   | { readonly do: 'run-hook'; readonly signal: SignalName; readonly script: HookFile; readonly deadline: number }
-  | { readonly do: 'stop-hook'; readonly signal: SignalName; readonly why: HookStopReason }
+  | { readonly do: 'stop-hook'; readonly signal: SignalName; readonly why: StopReason }
   /** Ask QEMU for its run state, and give it in as `run-state`. */
   | { readonly do: 'ask-run-state' }
   /** No hook may write to its monitor any more. */
