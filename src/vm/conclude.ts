@@ -23,7 +23,7 @@ export interface FinishedRun {
 }
 
 /** What is known of a run besides the state of the core. */
-interface Circumstances {
+interface RunEnd {
   readonly exit: QemuExit;
   /** The monitor came up. */
   readonly started: boolean;
@@ -37,7 +37,7 @@ export function concludeRun(
   { config, stateFile }: RunContext,
   { qemu, saved }: RunningQemu,
   { shutdown, termination, evidence }: State,
-  { exit, started, savedGuest, isStillThere, exitedAt }: Circumstances,
+  { exit, started, savedGuest, isStillThere, exitedAt }: RunEnd,
 ): FinishedRun {
   // One that exited by itself just as it was killed was not killed.
   const wasKilled = termination?.killed && qemu.wasKilled && (isStillThere || exit.code === null);
