@@ -58,15 +58,15 @@ if [ ! -e node_modules/.package-lock.json ] || [ -n "$(find package-lock.json -n
 fi
 npm run --silent build
 bundle='node_modules/.bin/esbuild --bundle --platform=node --target=node18 --format=esm --packages=external --log-level=warning --out-extension:.js=.mjs'
+# bundle_tests BASE TO FOLDER...
 bundle_tests() {
+    base=$1 to=$2
+    shift 2
     # shellcheck disable=SC2046 # names without blanks
-    $bundle $(find "$@" -name '*.test.ts') --outbase=test --outdir=build/test
+    $bundle $(find "$@" -name '*.test.ts') --outbase="$base" --outdir="$to"
 }
 # Node runs files in the order of their names. One of these computes for a minute and more, and must not be the last.
-bundle_unit_tests() {
-    # shellcheck disable=SC2046 # names without blanks
-    $bundle $(find test/unit -name '*.test.ts') --outbase=test/unit --outdir=build/test/a-unit
-}
+bundle_unit_tests() { bundle_tests test/unit build/test/a-unit test/unit; }
 rm -rf build
 if [ "$1" = unit ]; then bundle_unit_tests; fi
 $bundle demo/main.ts --outdir=build/demo
@@ -75,7 +75,7 @@ if [ "$1" = test ]; then
     cc -O2 -shared -fPIC -o .cache/clock.so test/endurance/clock.c
     cc -O2 -shared -fPIC -o .cache/fail.so test/support/fail.c -ldl
     bundle_unit_tests
-    bundle_tests test/e2e test/endurance test/managers test/project
+    bundle_tests test build/test test/e2e test/endurance test/managers test/project
     # Every Node that qemu-trap is for, as the registry has them; Node's own architecture names.
     if [ ! -e .cache/nodes/node_modules/.package-lock.json ]; then
         nodes=''

@@ -157,37 +157,39 @@ const broken: readonly Breakage[] = [
   },
 ];
 
+const outOfTime = /the hook did not finish in time; pressing the power button instead/;
+
 /** What costs its time, until the reserve. */
 const hanging: readonly Breakage[] = [
   {
     what: 'hangs',
     break: write('#!/bin/sh\nwhile :; do sleep 1; done\n'),
-    says: /the hook did not finish in time; pressing the power button instead/,
+    says: outOfTime,
   },
   {
     what: 'stopped',
     break: write('#!/bin/sh\nkill -STOP $$\nqmp system_powerdown\n'),
-    says: /the hook did not finish in time; pressing the power button instead/,
+    says: outOfTime,
   },
   {
     what: 'ignores every signal',
     break: write("#!/bin/sh\ntrap '' TERM INT HUP\nwhile :; do sleep 1; done\n"),
-    says: /the hook did not finish in time; pressing the power button instead/,
+    says: outOfTime,
   },
   {
     what: 'a very slow start',
     break: write('#!/bin/sh\nsleep 30\nqmp system_powerdown\n'),
-    says: /the hook did not finish in time; pressing the power button instead/,
+    says: outOfTime,
   },
   {
     what: 'reads fd 3 for ever',
     break: write('#!/bin/sh\ncat <&3 >/dev/null\n'),
-    says: /the hook did not finish in time; pressing the power button instead/,
+    says: outOfTime,
   },
   {
     what: 'writes into the monitor for ever, and never reads',
     break: write('#!/bin/sh\nyes \'{"execute":"query-version"}\' >&3\n'),
-    says: /the hook did not finish in time; pressing the power button instead/,
+    says: outOfTime,
   },
   {
     what: 'ends well without having done a thing',

@@ -224,7 +224,6 @@ test('exit status 75: not now, the guest runs on, and the next signal asks again
   trap.kill('SIGTERM');
   await trap.event('dropped');
   assert.equal(lab.said('pressed'), 0);
-  const { writeFileSync } = await import('node:fs');
   writeFileSync(lab.file('now'), '');
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
@@ -239,7 +238,6 @@ test('exit status 75 of one signal does not take another with it that came meanw
   await trap.event('hook-start');
   trap.kill('SIGPWR');
   await trap.event('stands');
-  const { writeFileSync } = await import('node:fs');
   writeFileSync(lab.file('now'), '');
   await trap.event('dropped');
   assert.equal(await trap.status(), 0);
