@@ -5,43 +5,17 @@ import { basename, join, resolve } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
-import type { Input } from '../../../src/dispatch/messages.js';
-import type { DefaultAction } from '../../../src/rules/builtin.js';
-import type { Rule, Stage } from '../../../src/rules/rule.js';
-import type { SignalName } from '../../../src/signals/names.js';
 import * as core from './core.js';
 import { type Core, explore } from './explorer.js';
+import { ruleOf, signal, up } from './play.js';
 
 /** How many inputs a sequence has at most. */
 const depth = Number(process.env['QEMU_TRAP_TEST_DEPTH'] ?? 8);
 const limits = { killAfterMs: 5_000, pressGaps: [2_000] };
 
-const stages: Readonly<Record<Stage['kind'], Stage>> = {
-  hook: { kind: 'hook', script: { path: '/hook', ours: false } },
-  command: { kind: 'command', line: 'command' },
-  'power-button': { kind: 'power-button' },
-};
-
-function rule(
-  signal: SignalName,
-  kinds: readonly Stage['kind'][],
-  seconds: number,
-  defaultAction: DefaultAction,
-): Rule {
-  return {
-    signal,
-    source: 'option',
-    stages: kinds.map((kind) => stages[kind]),
-    timeoutMs: seconds * 1_000,
-    defaultAction,
-  };
-}
-
-const stop = rule('SIGTERM', ['hook', 'command', 'power-button'], 8, 'quit');
-const beside = rule('SIGHUP', ['hook', 'command'], 6, 'none');
-const now = rule('SIGQUIT', [], 0, 'quit');
-
-const up: Input = { kind: 'monitor-up', runState: 'running' };
+const stop = ruleOf('SIGTERM', ['hook', 'command', 'power-button'], 8, 'quit');
+const beside = ruleOf('SIGHUP', ['hook', 'command'], 6, 'none');
+const now = ruleOf('SIGQUIT', [], 0, 'quit');
 
 test('every stage, a signal beside it, and one that forces: every sequence from the start on', (t) => {
   const { states, transitions, byDepth } = explore(core, { rules: [stop, beside, now], limits, depth });
@@ -51,24 +25,23 @@ test('every stage, a signal beside it, and one that forces: every sequence from 
 
 test('Ctrl-C, a rule that kills, a press that leaves the guest running: every sequence of a guest that runs', (t) => {
   const rules = [
-    rule('SIGINT', ['power-button'], 8, 'kill'),
-    rule('SIGTERM', ['hook', 'power-button'], 4, 'quit'),
-    rule('SIGUSR1', ['power-button'], 6, 'none'),
+    ruleOf('SIGINT', ['power-button'], 8, 'kill'),
+    ruleOf('SIGTERM', ['hook', 'power-button'], 4, 'quit'),
+    ruleOf('SIGUSR1', ['power-button'], 6, 'none'),
   ];
   const { states, transitions } = explore(core, {
     rules,
     limits: { ...limits, pressGaps: [] },
     depth: depth - 3,
-    first: [up],
+    first: [up()],
   });
   t.diagnostic(`${states} states, ${transitions} transitions`);
 });
 
 test('no button (monitorcommand=none), and one that is pressed in the middle of a shutdown', (t) => {
-  const bare = rule('SIGTERM', ['hook'], 8, 'quit');
-  const rules = [bare, now, rule('SIGINT', ['command', 'power-button'], 8, 'quit')];
-  const term: Input = { kind: 'signal', rule: bare, times: 1, atTerminal: false };
-  const { states, transitions } = explore(core, { rules, limits, depth: depth - 3, first: [up, term] });
+  const bare = ruleOf('SIGTERM', ['hook'], 8, 'quit');
+  const rules = [bare, now, ruleOf('SIGINT', ['command', 'power-button'], 8, 'quit')];
+  const { states, transitions } = explore(core, { rules, limits, depth: depth - 3, first: [up(), signal(bare)] });
   t.diagnostic(`${states} states, ${transitions} transitions`);
 });
 

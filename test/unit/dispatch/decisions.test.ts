@@ -1,0 +1,1178 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { nextTick, isAtHook } from '../../../src/dispatch/state.js';
+import {
+  type Script,
+  answers,
+  ends,
+  event,
+  exits,
+  is,
+  play,
+  poweredOff,
+  powerdown,
+  reset,
+  ruleOf,
+  signal,
+  typed,
+  up,
+  windowClosed,
+} from './play.js';
+
+/*
+ * What the core decides, and tells, word for word: `SECONDS EFFECT` and `SECONDS - NOTICE`, with a time to kill of 5 s,
+ * and a press every 10 s.
+ */
+
+function decides(what: string, script: Script, options: Parameters<typeof play>[1], expected: string): void {
+  test(what, () => {
+    const lines = expected.trim().split('\n');
+    assert.deepEqual(play(script, options).lines, expected === '' ? [] : lines.map((line) => line.trim()));
+  });
+}
+
+const hooked = ruleOf('SIGTERM', ['hook', 'power-button'], 60);
+const button = ruleOf('SIGTERM', ['power-button'], 60);
+const every = ruleOf('SIGTERM', ['hook', 'command', 'power-button'], 60);
+const noButton = ruleOf('SIGTERM', ['hook'], 20);
+const kills = ruleOf('SIGTERM', ['power-button'], 8, 'kill');
+const beside = ruleOf('SIGHUP', ['hook', 'command'], 20, 'none');
+const besideHook = ruleOf('SIGUSR1', ['hook'], 20, 'none');
+const besidePress = ruleOf('SIGUSR1', ['power-button'], 20, 'none');
+const ignored = ruleOf('SIGUSR2', [], 0, 'none');
+const int = ruleOf('SIGINT', ['hook', 'power-button'], 60);
+const force = ruleOf('SIGQUIT', [], 0);
+const power = ruleOf('SIGPWR', ['power-button'], 60);
+const once = { pressGaps: [] };
+const stop = event({ event: 'STOP' });
+const resume = event({ event: 'RESUME' });
+
+// The stages of a shutdown, and its end.
+
+decides(
+  'a hook that hangs is stopped 15 s before a long deadline, and QEMU that heeds nothing is given up on',
+  [
+    [0, up()],
+    [0, signal(ruleOf('SIGTERM', ['hook', 'power-button'], 120))],
+  ],
+  { untilS: 200 },
+  `
+    0 run-hook SIGTERM /hook 120000
+    0 - shutdown SIGTERM 120000 quit false
+    105 stop-hook SIGTERM timeout
+    105 press SIGTERM true
+    105 - next-link SIGTERM power-button hook-timeout
+    115 press SIGTERM true
+    120 silence-hooks
+    120 quit
+    120 - default-action SIGTERM quit deadline
+    125 kill
+    125 - kill deadline
+    155 abandon
+    155 - abandoned
+  `,
+);
+decides(
+  'a hook that fails hands over to the button at once',
+  [
+    [0, up()],
+    [0, signal(hooked)],
+    [1, exits('SIGTERM')],
+    [1, ends('SIGTERM', 'failed')],
+    [1.1, powerdown],
+  ],
+  { untilS: 61 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    1 press SIGTERM true
+    1 - next-link SIGTERM power-button hook-failed
+    11 press SIGTERM true
+    21 press SIGTERM true
+    31 press SIGTERM true
+    41 press SIGTERM true
+    45 press SIGTERM true
+    55 press SIGTERM true
+    60 silence-hooks
+    60 quit
+    60 - default-action SIGTERM quit deadline
+  `,
+);
+decides(
+  'a hook that ends well, and presses nothing, has the button pressed in the last quarter',
+  [
+    [0, up()],
+    [0, signal(hooked)],
+    [1, exits('SIGTERM')],
+    [1, ends('SIGTERM', 'done')],
+  ],
+  { untilS: 56 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    45 press SIGTERM true
+    45 - next-link SIGTERM power-button reserve
+    55 press SIGTERM true
+  `,
+);
+decides(
+  'a hook that ends well has the command and the button in the last quarter, one right after the other',
+  [
+    [0, up()],
+    [0, signal(every)],
+    [1, exits('SIGTERM')],
+    [1, ends('SIGTERM', 'done')],
+  ],
+  { untilS: 46 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    45 command SIGTERM savevm nightly
+    45 press SIGTERM true
+    45 - next-link SIGTERM command reserve
+    45 - next-link SIGTERM power-button little-time
+  `,
+);
+decides(
+  'a command that succeeds has the button after it in the last quarter',
+  [
+    [0, up()],
+    [0, signal(every)],
+    [1, ends('SIGTERM', 'failed')],
+    [2, answers('SIGTERM', true)],
+  ],
+  { untilS: 46 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    1 command SIGTERM savevm nightly
+    1 - next-link SIGTERM command hook-failed
+    45 press SIGTERM true
+    45 - next-link SIGTERM power-button command-done
+  `,
+);
+decides(
+  'a command that fails has the button after it at once',
+  [
+    [0, up()],
+    [0, signal(every)],
+    [1, ends('SIGTERM', 'failed')],
+    [2, answers('SIGTERM', false)],
+  ],
+  { untilS: 2 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    1 command SIGTERM savevm nightly
+    1 - next-link SIGTERM command hook-failed
+    2 press SIGTERM true
+    2 - next-link SIGTERM power-button command-failed
+  `,
+);
+decides(
+  'a command that is not answered has the button after it in the last quarter, and its late answer changes nothing',
+  [
+    [0, up()],
+    [0, signal(every)],
+    [1, ends('SIGTERM', 'failed')],
+    [46, answers('SIGTERM', false)],
+  ],
+  { untilS: 46 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    1 command SIGTERM savevm nightly
+    1 - next-link SIGTERM command hook-failed
+    45 press SIGTERM true
+    45 - next-link SIGTERM power-button little-time
+  `,
+);
+decides(
+  'monitorcommand=none: a hook that fails is followed by nothing but the default action',
+  [
+    [0, up()],
+    [0, signal(noButton)],
+    [1, ends('SIGTERM', 'failed')],
+  ],
+  { untilS: 21 },
+  `
+    0 run-hook SIGTERM /hook 20000
+    0 - shutdown SIGTERM 20000 quit false
+    20 silence-hooks
+    20 quit
+    20 - default-action SIGTERM quit deadline
+  `,
+);
+decides(
+  'default=kill: SIGKILL at the deadline, and nothing else is told of it',
+  [
+    [0, up()],
+    [0, signal(kills)],
+    [0.1, powerdown],
+  ],
+  { untilS: 39 },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 8000 kill false
+    6 press SIGTERM true
+    8 silence-hooks
+    8 kill
+    8 - default-action SIGTERM kill deadline
+    38 abandon
+    38 - abandoned
+  `,
+);
+decides(
+  'default=kill: a guest that has powered off is no reason to kill',
+  [
+    [0, up()],
+    [0, signal(kills)],
+    [1, is('shutdown')],
+  ],
+  {},
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 8000 kill false
+    1 silence-hooks
+    1 quit
+  `,
+);
+decides(
+  'a guest that panics and stays is not waited for',
+  [
+    [0, up()],
+    [0, signal(hooked)],
+    [1, event({ event: 'GUEST_PANICKED', action: 'pause' })],
+    [1, stop],
+    [1, is('guest-panicked')],
+  ],
+  { untilS: 6 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    1 silence-hooks
+    1 stop-hook SIGTERM qemu-exits
+    1 quit
+    1 - default-action SIGTERM quit panicked
+    6 kill
+    6 - kill panicked
+  `,
+);
+decides(
+  'a guest that had panicked before is not asked anything',
+  [
+    [0, up('guest-panicked')],
+    [0, signal(hooked)],
+    [0, is('guest-panicked')],
+  ],
+  {},
+  `
+    0 ask-run-state
+    0 - shutdown SIGTERM 60000 quit false
+    0 silence-hooks
+    0 quit
+    0 - default-action SIGTERM quit panicked
+  `,
+);
+decides(
+  'a guest that has powered off under its hook, in a QEMU that stays',
+  [
+    [0, up()],
+    [0, signal(hooked)],
+    [1, is('shutdown')],
+  ],
+  {},
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    1 silence-hooks
+    1 stop-hook SIGTERM guest-off
+    1 quit
+  `,
+);
+decides(
+  'what is known before the monitor answers is no reason to quit yet',
+  [
+    [0, signal(button)],
+    [1, is('shutdown')],
+    [2, up('shutdown')],
+  ],
+  {},
+  `
+    0 - shutdown SIGTERM 60000 quit true
+    2 silence-hooks
+    2 quit
+  `,
+);
+
+// The power button.
+
+decides(
+  'whoever presses first, qemu-trap goes on from there; its own POWERDOWN counts once',
+  [
+    [0, up()],
+    [0, signal(hooked)],
+    [1, powerdown],
+    [1.5, ends('SIGTERM', 'done')],
+    [5, powerdown],
+    [15.1, powerdown],
+    [16, powerdown],
+  ],
+  { untilS: 46 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    15 press SIGTERM true
+    26 press SIGTERM true
+    36 press SIGTERM true
+    45 press SIGTERM true
+  `,
+);
+decides(
+  'a hook that presses and stays is left alone in the last quarter; the button is pressed once more there',
+  [
+    [0, up()],
+    [0, signal(hooked)],
+    [1, powerdown],
+  ],
+  { untilS: 60 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    11 press SIGTERM true
+    21 press SIGTERM true
+    31 press SIGTERM true
+    41 press SIGTERM true
+    45 press SIGTERM true
+    55 press SIGTERM true
+    60 silence-hooks
+    60 stop-hook SIGTERM timeout
+    60 quit
+    60 - default-action SIGTERM quit deadline
+  `,
+);
+decides(
+  '--press once: no second press, whoever made the first',
+  [
+    [0, up()],
+    [0, signal(hooked)],
+    [1, powerdown],
+  ],
+  { untilS: 60, limits: once },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    60 silence-hooks
+    60 stop-hook SIGTERM timeout
+    60 quit
+    60 - default-action SIGTERM quit deadline
+  `,
+);
+decides(
+  'a paused guest is let go on at its first press, and whenever it is found so afterwards',
+  [
+    [0, up('paused')],
+    [0, signal(hooked)],
+    [0, is('paused')],
+    [0.1, powerdown],
+    [0.2, powerdown],
+    [1, is('paused')],
+    [2, is('running')],
+  ],
+  { untilS: 2 },
+  `
+    0 ask-run-state
+    0 - shutdown SIGTERM 60000 quit false
+    0 run-hook SIGTERM /hook 60000
+    0.1 let-go-on SIGTERM
+    1 let-go-on SIGTERM
+  `,
+);
+decides(
+  'a guest that is found paused is not let go on before its first press, nor when QEMU exits',
+  [
+    [0, up()],
+    [0, signal(hooked)],
+    [1, is('paused')],
+    [2, powerdown],
+    [3, poweredOff],
+    [4, is('paused')],
+  ],
+  {},
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    2 let-go-on SIGTERM
+    3 silence-hooks
+    3 stop-hook SIGTERM guest-off
+  `,
+);
+decides(
+  'a reset forgets the press: the next one comes when it is due',
+  [
+    [0, up()],
+    [0, signal(button)],
+    [0.1, powerdown],
+    [3, reset()],
+  ],
+  { untilS: 14 },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    10 press SIGTERM true
+  `,
+);
+decides(
+  'a reset with less time left than a gap: the next press comes at once',
+  [
+    [0, up()],
+    [0, signal(button)],
+    [0.1, powerdown],
+    [52, reset()],
+  ],
+  { untilS: 59 },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    10 press SIGTERM true
+    20 press SIGTERM true
+    30 press SIGTERM true
+    40 press SIGTERM true
+    45 press SIGTERM true
+    52 press SIGTERM true
+  `,
+);
+decides(
+  'a reset brings a far press nearer, to the last of the gaps',
+  [
+    [0, up()],
+    [0, signal(button)],
+    [0.1, powerdown],
+    [3, reset()],
+  ],
+  { untilS: 9, limits: { pressGaps: [30_000, 5_000] } },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    8 press SIGTERM true
+  `,
+);
+decides(
+  '--press once: the guest that comes up after a reset has its one press',
+  [
+    [0, up()],
+    [0, signal(button)],
+    [0.1, powerdown],
+    [3, reset()],
+    [18.1, powerdown],
+  ],
+  { untilS: 59, limits: once },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    18 press SIGTERM true
+  `,
+);
+decides(
+  '--press once: an event that is no reset brings no press',
+  [
+    [0, up()],
+    [0, signal(button)],
+    [0.1, powerdown],
+    [3, stop],
+  ],
+  { untilS: 59, limits: once },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+  `,
+);
+decides(
+  'after a reset a POWERDOWN is no answer to the press before it',
+  [
+    [0, up()],
+    [0, signal(button)],
+    [3, reset()],
+    [5, powerdown],
+  ],
+  { untilS: 15 },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    15 press SIGTERM true
+  `,
+);
+decides(
+  'a guest that resets by itself instead of powering off has its button pressed',
+  [
+    [0, up()],
+    [0, signal(hooked)],
+    [1, ends('SIGTERM', 'done')],
+    [2, reset()],
+  ],
+  { untilS: 2 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    2 press SIGTERM true
+    2 - next-link SIGTERM power-button guest-reset
+  `,
+);
+decides(
+  'a guest that was reset from outside has not answered the shutdown',
+  [
+    [0, up()],
+    [0, signal(hooked)],
+    [1, ends('SIGTERM', 'done')],
+    [2, reset(false)],
+  ],
+  { untilS: 13 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+  `,
+);
+
+// A hook that says "not now".
+
+decides(
+  '"not now" before a press calls the shutdown off',
+  [
+    [0, up()],
+    [0, signal(hooked)],
+    [1, signal(hooked)],
+    [2, exits('SIGTERM')],
+    [2, ends('SIGTERM', 'not-now')],
+  ],
+  { untilS: 61 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    2 - dropped SIGTERM
+    2 - coalesced SIGTERM 1
+  `,
+);
+decides(
+  '"not now" after a press is too late',
+  [
+    [0, up()],
+    [0, signal(hooked)],
+    [1, powerdown],
+    [2, exits('SIGTERM')],
+    [2, ends('SIGTERM', 'not-now')],
+  ],
+  { untilS: 11 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    2 - too-late SIGTERM
+    11 press SIGTERM true
+  `,
+);
+decides(
+  '"not now" has the first of those that waited take its turn, and the others wait for that one',
+  [
+    [0, up()],
+    [0, signal(hooked)],
+    [1, signal(int)],
+    [2, signal(power)],
+    [3, ends('SIGTERM', 'not-now')],
+    [4, ends('SIGINT', 'not-now')],
+  ],
+  {},
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    1 - stands SIGINT SIGTERM
+    2 - stands SIGPWR SIGTERM
+    3 run-hook SIGINT /hook 63000
+    3 - dropped SIGTERM
+    3 - shutdown SIGINT 60000 quit false
+    4 press SIGPWR true
+    4 - dropped SIGINT
+    4 - shutdown SIGPWR 60000 quit false
+  `,
+);
+decides(
+  'a hook of another signal that ends is nothing that a signal waits for',
+  [
+    [0, up()],
+    [0, signal(beside)],
+    [1, signal(hooked)],
+    [2, signal(power)],
+    [3, ends('SIGHUP', 'done')],
+  ],
+  {},
+  `
+    0 run-hook SIGHUP /hook 20000
+    1 run-hook SIGTERM /hook 61000
+    1 - shutdown SIGTERM 60000 quit false
+    2 - stands SIGPWR SIGTERM
+  `,
+);
+
+// Signals that leave the guest running.
+
+decides(
+  'one run stands for those that come while it runs, and they are counted',
+  [
+    [0, up()],
+    [0, signal(besideHook)],
+    [1, signal(besideHook, 2)],
+    [2, exits('SIGUSR1')],
+    [2, ends('SIGUSR1', 'done')],
+  ],
+  { untilS: 30 },
+  `
+    0 run-hook SIGUSR1 /hook 20000
+    2 - coalesced SIGUSR1 2
+  `,
+);
+decides(
+  'a signal that comes when its hook has exited has a run of its own',
+  [
+    [0, up()],
+    [0, signal(besideHook)],
+    [2, exits('SIGUSR1')],
+    [2.1, signal(besideHook)],
+    [2.2, ends('SIGUSR1', 'not-now')],
+  ],
+  {},
+  `
+    0 run-hook SIGUSR1 /hook 20000
+    2.2 run-hook SIGUSR1 /hook 22200
+    2.2 - dropped SIGUSR1
+  `,
+);
+decides(
+  'a hook that fails, with nothing after it; the next signal runs it again',
+  [
+    [0, up()],
+    [0, signal(besideHook)],
+    [2, ends('SIGUSR1', 'failed')],
+    [3, signal(besideHook)],
+  ],
+  {},
+  `
+    0 run-hook SIGUSR1 /hook 20000
+    2 - failed SIGUSR1
+    3 run-hook SIGUSR1 /hook 23000
+  `,
+);
+decides(
+  'a hook that fails, and the command that fails after it; a signal in between is counted',
+  [
+    [0, up()],
+    [0, signal(beside)],
+    [2, exits('SIGHUP')],
+    [2, ends('SIGHUP', 'failed')],
+    [2.5, signal(beside, 2)],
+    [3, answers('SIGHUP', false)],
+    [4, signal(beside)],
+  ],
+  { untilS: 4 },
+  `
+    0 run-hook SIGHUP /hook 20000
+    2 command SIGHUP savevm nightly
+    2 - next-link SIGHUP command hook-failed
+    3 - failed SIGHUP
+    3 - coalesced SIGHUP 2
+    4 run-hook SIGHUP /hook 24000
+  `,
+);
+decides(
+  'a hook that fails, and the command that succeeds after it',
+  [
+    [0, up()],
+    [0, signal(beside)],
+    [2, ends('SIGHUP', 'failed')],
+    [3, answers('SIGHUP', true)],
+  ],
+  { untilS: 40 },
+  `
+    0 run-hook SIGHUP /hook 20000
+    2 command SIGHUP savevm nightly
+    2 - next-link SIGHUP command hook-failed
+  `,
+);
+decides(
+  'a hook that hangs, and the command that is not answered after it',
+  [
+    [0, up()],
+    [0, signal(beside)],
+  ],
+  { untilS: 40 },
+  `
+    0 run-hook SIGHUP /hook 20000
+    20 stop-hook SIGHUP timeout
+    20 command SIGHUP savevm nightly
+    20 - next-link SIGHUP command hook-timeout
+    25 - command-timeout SIGHUP
+  `,
+);
+decides(
+  'a hook that hangs, with nothing after it',
+  [
+    [0, up()],
+    [0, signal(besideHook)],
+  ],
+  { untilS: 40 },
+  `
+    0 run-hook SIGUSR1 /hook 20000
+    20 stop-hook SIGUSR1 timeout
+    20 - failed SIGUSR1
+  `,
+);
+decides(
+  'a press that leaves the guest running is one press; QEMU may refuse it',
+  [
+    [0, up('paused')],
+    [0, signal(besidePress)],
+    [1, answers('SIGUSR1', true, true)],
+    [2, signal(besidePress)],
+    [3, answers('SIGUSR1', false, true)],
+  ],
+  { untilS: 40 },
+  `
+    0 press SIGUSR1 false
+    2 press SIGUSR1 false
+    3 - failed SIGUSR1
+  `,
+);
+decides(
+  'a hook that fails beside a shutdown is followed by nothing',
+  [
+    [0, up()],
+    [0, signal(beside)],
+    [1, signal(button)],
+    [2, ends('SIGHUP', 'failed')],
+  ],
+  { untilS: 2 },
+  `
+    0 run-hook SIGHUP /hook 20000
+    1 press SIGTERM true
+    1 - shutdown SIGTERM 60000 quit false
+    2 - failed SIGHUP
+  `,
+);
+decides(
+  'a hook that hangs beside a shutdown is followed by nothing',
+  [
+    [0, up()],
+    [0, signal(beside)],
+    [1, signal(button)],
+  ],
+  { untilS: 20 },
+  `
+    0 run-hook SIGHUP /hook 20000
+    1 press SIGTERM true
+    1 - shutdown SIGTERM 60000 quit false
+    11 press SIGTERM true
+    20 stop-hook SIGHUP timeout
+    20 - failed SIGHUP
+  `,
+);
+decides(
+  'a hook that hangs, or ends, while QEMU is told to quit',
+  [
+    [0, up()],
+    [0, signal(beside)],
+    [0, signal(besideHook)],
+    [18, signal(force)],
+    [19, ends('SIGUSR1', 'failed')],
+  ],
+  { untilS: 21 },
+  `
+    0 run-hook SIGHUP /hook 20000
+    0 run-hook SIGUSR1 /hook 20000
+    18 silence-hooks
+    18 quit
+    18 - default-action SIGQUIT quit asked
+    20 stop-hook SIGHUP timeout
+    20 - failed SIGHUP
+  `,
+);
+
+// Signals that come together.
+
+decides(
+  'a signal that repeats is counted, and told of at the deadline',
+  [
+    [0, up()],
+    [0, signal(hooked)],
+    [1, signal(hooked, 3)],
+    [2, signal(hooked)],
+  ],
+  { untilS: 60 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    45 stop-hook SIGTERM timeout
+    45 press SIGTERM true
+    45 - next-link SIGTERM power-button hook-timeout
+    55 press SIGTERM true
+    60 silence-hooks
+    60 quit
+    60 - coalesced SIGTERM 4
+    60 - default-action SIGTERM quit deadline
+  `,
+);
+decides(
+  'a signal that repeats is counted, and told of when QEMU exits; one that comes then is not told of',
+  [
+    [0, up()],
+    [0, signal(hooked)],
+    [1, signal(hooked, 3)],
+    [2, poweredOff],
+    [3, signal(hooked)],
+  ],
+  { untilS: 7 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    2 silence-hooks
+    2 stop-hook SIGTERM guest-off
+    2 - coalesced SIGTERM 3
+    7 kill
+    7 - exit-hangs 5000
+  `,
+);
+decides(
+  'what was counted is told once when QEMU has gone',
+  [
+    [0, up()],
+    [0, signal(besideHook)],
+    [0.1, signal(besideHook)],
+    [0.2, signal(hooked)],
+    [0.5, signal(ignored, 4)],
+    [0.6, signal(ignored, 5)],
+    [0.7, signal(hooked, 3)],
+    [0.8, { kind: 'gone' }],
+    [0.9, { kind: 'gone' }],
+  ],
+  {},
+  `
+    0 run-hook SIGUSR1 /hook 20000
+    0.2 run-hook SIGTERM /hook 60200
+    0.2 - shutdown SIGTERM 60000 quit false
+    0.5 - ignored SIGUSR2 4
+    0.8 - coalesced SIGTERM 3
+    0.8 - coalesced SIGUSR1 1
+    0.8 - ignored SIGUSR2 5
+  `,
+);
+decides(
+  'a signal that does nothing is told of once a second',
+  [
+    [0, up()],
+    [0, signal(ignored)],
+    [0.2, signal(ignored, 2)],
+    [0.9, signal(ignored)],
+    [1.5, signal(ignored)],
+    [1.6, signal(ruleOf('SIGCONT', [], 0, 'none'))],
+    [1.7, signal(ruleOf('SIGWINCH', [], 0, 'none'))],
+  ],
+  { untilS: 5 },
+  `
+    0 - ignored SIGUSR2 1
+    1 - ignored SIGUSR2 3
+    1.5 - ignored SIGUSR2 1
+  `,
+);
+decides(
+  'the first signal keeps its shutdown; each other one is told of once',
+  [
+    [0, up()],
+    [0, signal(hooked)],
+    [1, signal(power)],
+    [2, signal(power)],
+    [3, signal(beside)],
+    [4, signal(beside)],
+  ],
+  { untilS: 4 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    1 - stands SIGPWR SIGTERM
+    3 - refused SIGHUP SIGTERM
+  `,
+);
+decides(
+  'Ctrl-C: the second forces, if it comes a second after the first',
+  [
+    [0, up()],
+    [0, typed(int)],
+    [0.999, typed(int)],
+    [1, typed(int)],
+    [1.5, typed(int)],
+  ],
+  { untilS: 6 },
+  `
+    0 run-hook SIGINT /hook 60000
+    0 - shutdown SIGINT 60000 quit false
+    0 - again-to-force
+    1 silence-hooks
+    1 stop-hook SIGINT qemu-exits
+    1 quit
+    1 - coalesced SIGINT 1
+    1 - default-action SIGINT quit cut
+    6 kill
+    6 - kill cut
+  `,
+);
+decides(
+  'Ctrl-C in a shutdown that another signal began: the second forces; SIGINT from elsewhere never does',
+  [
+    [0, up()],
+    [0, signal(hooked)],
+    [5, signal(int)],
+    [10, typed(int)],
+    [10.5, typed(int)],
+    [11.2, signal(int)],
+    [11.3, typed(hooked)],
+    [11.4, typed(int)],
+  ],
+  { untilS: 11 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    5 - stands SIGINT SIGTERM
+    10 - again-to-force
+    11.4 silence-hooks
+    11.4 stop-hook SIGTERM qemu-exits
+    11.4 quit
+    11.4 - coalesced SIGTERM 1
+    11.4 - default-action SIGTERM quit cut
+  `,
+);
+decides(
+  'SIGQUIT forces a shutdown, whatever its own rule; without one its rule counts',
+  [
+    [0, up()],
+    [0, signal(ruleOf('SIGQUIT', ['hook'], 20, 'none'))],
+    [1, ends('SIGQUIT', 'done')],
+    [2, signal(hooked)],
+    [3, signal(ruleOf('SIGQUIT', ['hook'], 20, 'none'))],
+    [4, signal(force)],
+    [5, signal(hooked)],
+    [6, signal(power)],
+  ],
+  {},
+  `
+    0 run-hook SIGQUIT /hook 20000
+    2 run-hook SIGTERM /hook 62000
+    2 - shutdown SIGTERM 60000 quit false
+    3 silence-hooks
+    3 stop-hook SIGTERM qemu-exits
+    3 quit
+    3 - default-action SIGTERM quit cut
+    4 - stands SIGQUIT SIGTERM
+    6 - stands SIGPWR SIGTERM
+  `,
+);
+decides(
+  'before the monitor answers: what leaves the guest running is refused by a shutdown, which waits',
+  [
+    [0, signal(beside)],
+    [1, signal(hooked)],
+    [2, up()],
+  ],
+  {},
+  `
+    1 - refused SIGHUP SIGTERM
+    1 - shutdown SIGTERM 60000 quit true
+    2 run-hook SIGTERM /hook 61000
+  `,
+);
+decides(
+  'before the monitor answers: SIGQUIT does not wait',
+  [[0, signal(force)]],
+  { untilS: 5 },
+  `
+    0 silence-hooks
+    0 quit
+    0 - default-action SIGQUIT quit asked
+    5 kill
+    5 - kill asked
+  `,
+);
+decides(
+  'a monitor that never answers: the deadline holds',
+  [[0, signal(button)]],
+  { untilS: 65 },
+  `
+    0 - shutdown SIGTERM 60000 quit true
+    60 silence-hooks
+    60 quit
+    60 - default-action SIGTERM quit deadline
+    65 kill
+    65 - kill deadline
+  `,
+);
+
+// QEMU's own exit.
+
+decides(
+  'a QEMU that exits by itself is killed when its time is over, and given up on 30 s later and not before',
+  [
+    [0, up()],
+    [1, windowClosed],
+    [6.5, signal(ignored)],
+    [6.6, signal(ignored)],
+  ],
+  { untilS: 40 },
+  `
+    6 kill
+    6 - exit-hangs 5000
+    6.5 - ignored SIGUSR2 1
+    7.5 - ignored SIGUSR2 1
+    36 abandon
+    36 - abandoned
+  `,
+);
+decides(
+  'a QEMU that exits in a shutdown has its hook stopped, and its button left alone',
+  [
+    [0, up()],
+    [0, signal(hooked)],
+    [0.5, powerdown],
+    [1, windowClosed],
+  ],
+  { untilS: 6 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    1 silence-hooks
+    1 stop-hook SIGTERM qemu-exits
+    6 kill
+    6 - exit-hangs 5000
+  `,
+);
+decides(
+  'a QEMU that stays after its guest is told to quit, and killed if it does not',
+  [
+    [0, up()],
+    [0, signal(hooked)],
+    [1, poweredOff],
+    [2, stop],
+  ],
+  { untilS: 7 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    1 silence-hooks
+    1 stop-hook SIGTERM guest-off
+    2 quit
+    7 kill
+    7 - kill powered-off
+  `,
+);
+decides(
+  'a guest that comes back has its button pressed again, and again',
+  [
+    [0, up()],
+    [0, signal(button)],
+    [0.1, powerdown],
+    [1, poweredOff],
+    [2, reset(false)],
+    [3, poweredOff],
+    [4, resume],
+  ],
+  { untilS: 14 },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    1 silence-hooks
+    2 press SIGTERM true
+    2 - next-link SIGTERM power-button guest-reset
+    3 silence-hooks
+    4 press SIGTERM true
+    4 - next-link SIGTERM power-button guest-reset
+    14 press SIGTERM true
+  `,
+);
+decides(
+  'a guest that comes back when QEMU is being killed has come too late',
+  [
+    [0, up()],
+    [0, signal(hooked)],
+    [1, poweredOff],
+    [7, reset(false)],
+  ],
+  { untilS: 7 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    1 silence-hooks
+    1 stop-hook SIGTERM guest-off
+    6 kill
+    6 - exit-hangs 5000
+  `,
+);
+
+test('a QEMU that is told to quit after its guest keeps that end, whatever a hook does to it in between', () => {
+  for (const later of [reset(false), resume]) {
+    const { state } = play([
+      [0, up()],
+      [0, signal(hooked)],
+      [1, poweredOff],
+      [2, stop],
+      [3, later],
+    ]);
+    assert.equal(state.evidence.shutdown?.reason, 'guest-shutdown');
+  }
+});
+
+// Time.
+
+/** Without a tick in between: this process stood still. */
+function standsStill(times: readonly number[]): string[] {
+  return play(
+    [
+      [0, up()],
+      [0, signal(ruleOf('SIGTERM', ['power-button'], 8))],
+      ...times.map((at) => [at, { kind: 'tick' }] as const),
+    ],
+    {
+      isFrozen: true,
+    },
+  ).lines.slice(2);
+}
+
+test('two seconds without a tick are a busy host, more is lost time: at most the timeout in all', () => {
+  assert.deepEqual(standsStill([2]), []);
+  assert.deepEqual(standsStill([2.001]), ['2.001 - lost-time SIGTERM 2001']);
+  assert.deepEqual(standsStill([5, 10, 15]), [
+    '5 - lost-time SIGTERM 5000',
+    '10 press SIGTERM true',
+    '10 - lost-time SIGTERM 3000',
+  ]);
+  assert.deepEqual(standsStill([7.999, 12.999, 17.999]), [
+    '7.999 - lost-time SIGTERM 7999',
+    '12.999 press SIGTERM true',
+    '12.999 - lost-time SIGTERM 1',
+    '17.999 silence-hooks',
+    '17.999 quit',
+    '17.999 - default-action SIGTERM quit deadline',
+  ]);
+});
+
+test('a shutdown is looked at every second', () => {
+  assert.equal(
+    nextTick(
+      play([
+        [0, up()],
+        [0, signal(hooked)],
+      ]).state,
+    ),
+    1_000,
+  );
+});
+
+test('a hook is wanted as long as its signal is at it, and QEMU is not on its way out', () => {
+  const at = (...more: Script): boolean => isAtHook(play([[0, up()], [0, signal(hooked)], ...more]).state, 'SIGTERM');
+  assert.ok(at());
+  assert.ok(!at([1, ends('SIGTERM', 'done')]));
+  assert.ok(!at([1, poweredOff]));
+  assert.ok(!isAtHook(play([[0, up()]]).state, 'SIGTERM'));
+});

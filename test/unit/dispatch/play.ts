@@ -1,0 +1,102 @@
+import type { Effect, Input, Notice } from '../../../src/dispatch/messages.js';
+import { type Limits, type State, initialState, nextTick } from '../../../src/dispatch/state.js';
+import { step } from '../../../src/dispatch/step.js';
+import type { QemuEvent } from '../../../src/outcome/evidence.js';
+import type { HookOutcome } from '../../../src/outcome/hook-outcome.js';
+import type { DefaultAction } from '../../../src/rules/builtin.js';
+import type { Rule, Stage } from '../../../src/rules/rule.js';
+import type { SignalName } from '../../../src/signals/names.js';
+
+/*
+ * The core, played: inputs at their seconds, and what is decided on them, in lines that can be read.
+ */
+
+const stages: Readonly<Record<Stage['kind'], Stage>> = {
+  hook: { kind: 'hook', script: { path: '/hook', ours: false } },
+  command: { kind: 'command', line: 'savevm nightly' },
+  'power-button': { kind: 'power-button' },
+};
+
+export function ruleOf(
+  signal: SignalName,
+  kinds: readonly Stage['kind'][],
+  seconds: number,
+  defaultAction: DefaultAction = 'quit',
+): Rule {
+  return {
+    signal,
+    source: 'option',
+    stages: kinds.map((kind) => stages[kind]),
+    timeoutMs: seconds * 1_000,
+    defaultAction,
+  };
+}
+
+export const up = (runState = 'running'): Input => ({ kind: 'monitor-up', runState });
+export const is = (runState: string): Input => ({ kind: 'run-state', runState });
+export const signal = (rule: Rule, times = 1): Input => ({ kind: 'signal', rule, times, atTerminal: false });
+export const typed = (rule: Rule): Input => ({ kind: 'signal', rule, times: 1, atTerminal: true });
+export const powerdown: Input = { kind: 'powerdown' };
+export const exits = (name: SignalName): Input => ({ kind: 'hook-exit', signal: name });
+export const ends = (name: SignalName, kind: HookOutcome['kind']): Input => ({
+  kind: 'hook-end',
+  signal: name,
+  outcome: kind === 'failed' ? { kind, why: 'so' } : { kind },
+});
+export const answers = (name: SignalName, ok: boolean, isPress = false): Input => ({
+  kind: 'command-end',
+  signal: name,
+  ok,
+  isPress,
+});
+export const event = (told: QemuEvent): Input => ({ kind: 'qemu', event: told });
+export const reset = (byGuest = true): Input => event({ event: 'RESET', byGuest });
+export const poweredOff = event({ event: 'SHUTDOWN', reason: 'guest-shutdown', byGuest: true });
+export const windowClosed = event({ event: 'SHUTDOWN', reason: 'host-ui', byGuest: false });
+
+const shown = (value: unknown): string =>
+  typeof value === 'object' && value !== null && 'kind' in value
+    ? String(value.kind)
+    : typeof value === 'object' && value !== null && 'path' in value
+      ? String(value.path)
+      : String(value);
+
+const line = (what: Effect | Notice): string => Object.values(what).map(shown).join(' ');
+
+export type Script = readonly (readonly [seconds: number, input: Input])[];
+
+/**
+ * What is decided on the inputs of `script`, and until `untilS` on the ticks that the core wants in between: effects as
+ * `SECONDS WORDS`, notices as `SECONDS - WORDS`.
+ */
+export function play(
+  script: Script,
+  {
+    untilS = 0,
+    limits = {},
+    isFrozen = false,
+  }: {
+    readonly untilS?: number;
+    readonly limits?: Partial<Limits>;
+    /** No tick comes that is not in the script. */
+    readonly isFrozen?: boolean;
+  } = {},
+): { readonly lines: string[]; readonly state: State } {
+  let state = initialState({ killAfterMs: 5_000, pressGaps: [10_000], ...limits });
+  const lines: string[] = [];
+  const take = (input: Input, now: number): void => {
+    const stepped = step(state, input, now);
+    state = stepped.state;
+    for (const effect of stepped.effects) lines.push(`${now / 1_000} ${line(effect)}`);
+    for (const notice of stepped.notices) lines.push(`${now / 1_000} - ${line(notice)}`);
+  };
+  const passTo = (ms: number): void => {
+    for (let next = nextTick(state); !isFrozen && next <= ms; next = nextTick(state)) take({ kind: 'tick' }, next);
+  };
+  for (const [seconds, input] of script) {
+    passTo(seconds * 1_000 - 1);
+    take(input, seconds * 1_000);
+  }
+  passTo(untilS * 1_000);
+  return { lines, state };
+}
