@@ -113,7 +113,6 @@ export function onHookEnd(s: Step, signal: SignalName, outcome: HookOutcome): vo
       finishChain(s, chain);
       return;
     case 'failed':
-      if (chain === shutdown && endIfWaitingIsUseless(s)) return;
       // A chain that would shut the guest down on a failure does not run beside a shutdown.
       if (chain !== shutdown && (shutdown !== null || nextMonitorStage(s, chain) === null)) {
         notice(s, { event: 'failed', signal });
@@ -126,10 +125,8 @@ export function onHookEnd(s: Step, signal: SignalName, outcome: HookOutcome): vo
 }
 
 function onHookDone(s: Step, chain: Chain): void {
-  const { shutdown } = s.state;
   chain.at = 'guest';
-  if (chain !== shutdown) finishChain(s, chain);
-  else if (!endIfWaitingIsUseless(s) && shutdown.reserveCame) startReserve(s, shutdown);
+  if (chain !== s.state.shutdown) finishChain(s, chain);
 }
 
 /** @param isPress QEMU has answered a press of the power button, and not a command of the rule */
@@ -144,7 +141,6 @@ export function onCommandEnd(s: Step, signal: SignalName, ok: boolean, isPress: 
     // Whatever it was meant to do, the guest is still there.
     shutdown.at = 'guest';
     if (!ok) startNextStage(s, shutdown, 'command-failed');
-    else if (shutdown.reserveCame && !shutdown.isPressed) startNextStage(s, shutdown, 'command-done');
   }
 }
 
@@ -170,9 +166,7 @@ export function onReset(s: Step, byGuest: boolean): void {
     // Once it is back, or now if the deadline would come before that.
     const whenBack = s.now + (limits.pressGaps.at(-1) ?? longestReserveMs);
     shutdown.nextPressAt = Math.min(shutdown.nextPressAt, whenBack < shutdown.deadline ? whenBack : s.now);
-  } else if (shutdown.at === 'hook' && shutdown.reserveCame) {
-    startReserve(s, shutdown);
-  } else if (shutdown.at === 'guest' && (byGuest || shutdown.reserveCame) && isButtonAhead(shutdown)) {
+  } else if (shutdown.at === 'guest' && byGuest && isButtonAhead(shutdown)) {
     startNextStage(s, shutdown, 'guest-reset');
   }
 }

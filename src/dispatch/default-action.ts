@@ -20,11 +20,10 @@ export function endIfWaitingIsUseless(s: Step): boolean {
 export function takeDefaultAction(s: Step, cause: EndCause): void {
   const { state } = s;
   const { shutdown } = state;
-  if (shutdown === null || state.termination !== null) return;
+  if (shutdown === null) return;
   const isOff = cause === 'powered-off';
   const action = !isOff && shutdown.rule.defaultAction === 'kill' ? 'kill' : 'quit';
   endHookForGood(s, shutdown, isOff ? 'guest-off' : cause === 'deadline' ? 'timeout' : 'qemu-exits');
-  shutdown.nextPressAt = Infinity;
   noticeRepeats(s, shutdown);
   const termination = newTermination(s, action, cause);
   state.termination = termination;
@@ -54,7 +53,6 @@ export function onExit(s: Step): void {
   const { state } = s;
   const { shutdown } = state;
   if (shutdown !== null) {
-    shutdown.nextPressAt = Infinity;
     endHookForGood(s, shutdown, guestEnded(state.evidence) ? 'guest-off' : 'qemu-exits');
     noticeRepeats(s, shutdown);
   }

@@ -94,7 +94,7 @@ function newShutdown(rule: Rule, now: number, waiting: Map<SignalName, Rule>): S
 /** A shutdown was called off by its hook. A signal that came meanwhile, and is to stop the VM as well, has its turn. */
 export function beginWaiting(s: Step, waiting: ReadonlyMap<SignalName, Rule>): void {
   const [first, ...others] = waiting;
-  if (first === undefined || s.state.shutdown !== null || s.state.termination !== null) return;
+  if (first === undefined || s.state.shutdown !== null) return;
   beginShutdown(s, first[1], new Map(others));
 }
 

@@ -112,27 +112,21 @@ function onQemuEvent(s: Step, event: QemuEvent): void {
   state.evidence = withEvent(before, event);
   const [exited, exits] = [isExiting(before), isExiting(state.evidence)];
   if (!exited && exits) onExit(s);
-  let wasBroughtBack = false;
   if (exited && !exits) {
     if (event.event === 'STOP') onStay(s);
-    else wasBroughtBack = onReturn(s);
-  }
-  if (event.event === 'RESET' && !wasBroughtBack) onReset(s, event.byGuest);
+    else onReturn(s);
+  } else if (event.event === 'RESET') onReset(s, event.byGuest);
 }
 
-/**
- * The guest runs again, after a reboot within the same QEMU, say.
- * @returns false if QEMU ends all the same
- */
-function onReturn(s: Step): boolean {
+/** The guest runs again, after a reboot within the same QEMU, say; unless QEMU ends all the same. */
+function onReturn(s: Step): void {
   const { state } = s;
-  if (state.termination?.action !== 'none' || state.termination.killed) return false;
+  if (state.termination?.action !== 'none' || state.termination.killed) return;
   state.termination = null;
   const { shutdown } = state;
   if (shutdown?.at === 'start') askThenStart(s, shutdown);
   // What brought it back is not what the shutdown asked for.
   else if (shutdown !== null) startNextStage(s, shutdown, 'guest-reset');
-  return true;
 }
 
 /** Time in which nothing of this process ran is not the guest's: the deadline moves by it, and the reserve with it. */
