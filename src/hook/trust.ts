@@ -33,11 +33,14 @@ function missing(path: string): Fault {
   return { what: 'there is no such file', fix: `cp HOOK ${shellQuote(path)}` };
 }
 
-/** Why access(2) says that it cannot be executed. */
-function notExecutable(path: string, stats: Stats): Fault {
-  if ((stats.mode & 0o111) === 0) return { what: 'it is not executable', fix: `chmod 755 ${shellQuote(path)}` };
-  const isForUs = stats.uid === process.geteuid?.() ? stats.mode & 0o100 : stats.mode & 0o011;
-  if (process.geteuid?.() === 0 || isForUs !== 0)
+/**
+ * Why access(2) says to the user `euid` that it cannot be executed.
+ * @param stats its owner and mode
+ */
+export function notExecutable(path: string, { uid, mode }: Pick<Stats, 'uid' | 'mode'>, euid: number): Fault {
+  if ((mode & 0o111) === 0) return { what: 'it is not executable', fix: `chmod 755 ${shellQuote(path)}` };
+  const isForUs = uid === euid ? mode & 0o100 : mode & 0o011;
+  if (euid === 0 || isForUs !== 0)
     return {
       what: 'it is on a file system that is mounted noexec',
       fix: `mount -o remount,exec "$(findmnt -n -o TARGET -T ${shellQuote(path)})"`,
@@ -92,7 +95,7 @@ export function checkTrust(path: string, ours: boolean): TrustResult {
     try {
       accessSync(path, constants.X_OK);
     } catch {
-      return distrust(notExecutable(path, stats));
+      return distrust(notExecutable(path, stats, process.geteuid?.() ?? -1));
     }
     if (!ours) {
       const real = realpathSync.native(path);
