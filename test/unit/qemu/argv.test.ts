@@ -1,6 +1,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { changesUser, daemonizes, vmName, waitsForConnection } from '../../../src/qemu/argv.js';
+import {
+  changesUser,
+  daemonizes,
+  isNamed,
+  guestSource,
+  isSameCommand,
+  startsPaused,
+  unfinishedOption,
+  usesTerminal,
+  vmName,
+  waitsForConnection,
+  wasToResume,
+} from '../../../src/qemu/argv.js';
 
 const qemu = (...options: string[]): string[] => ['qemu-system-x86_64', ...options];
 
@@ -44,4 +56,65 @@ test('a QEMU that waits for a client before it starts', () => {
     ['-name', 'a,server', false],
   ] as const)
     assert.equal(waitsForConnection(qemu(word, value)), waits ? `${word} ${value}` : null, value);
+});
+
+test('a guest or a monitor on the terminal that qemu-trap has too', () => {
+  for (const [words, does] of [
+    [['-nographic'], true],
+    [['-curses'], true],
+    [['-serial', 'stdio'], true],
+    [['-serial', 'mon:stdio'], true],
+    [['--monitor', 'stdio'], true],
+    [['-display', 'curses,charset=CP850'], true],
+    [['-chardev', 'stdio,id=c'], true],
+    [['-serial', 'file:stdio'], false],
+    [['-serial', 'none', '-name', 'stdio'], false],
+    [['-name', 'stdio'], false],
+    [['-serial'], false],
+  ] as const)
+    assert.equal(usesTerminal(qemu(...words)), does, words.join(' '));
+});
+
+test('where the guest comes from, and whether it is to wait', () => {
+  assert.equal(guestSource(qemu('-incoming', 'defer')), '-incoming');
+  assert.equal(guestSource(qemu('-loadvm', 'x', '-incoming', 'defer')), '-incoming');
+  assert.equal(guestSource(qemu('--loadvm', 'x')), '-loadvm');
+  assert.equal(guestSource(qemu()), null);
+  assert.ok(startsPaused(qemu('-S')) && !startsPaused(qemu('-s')));
+  assert.ok(isNamed(qemu('-name', 'web')) && !isNamed(qemu('-name', '')) && !isNamed(qemu()));
+});
+
+test('whether a process runs a command line of QEMU, with the words of qemu-trap after it, and a wrapper in front of it', () => {
+  const words = ['qemu', '-m', '16'];
+  for (const [running, is] of [
+    [['qemu', '-m', '16', '-readconfig', '/dev/fd/9'], true],
+    // Of the command line, a wrapper has executed the end.
+    [['-m', '16', '-readconfig', '/dev/fd/9'], true],
+    [['qemu', '-m', '17', '-readconfig', '/dev/fd/9'], false],
+    [['other', 'qemu', '-m', '16', '-readconfig', '/dev/fd/9'], false],
+    [['qemu', '-m', '16'], false],
+    [['-readconfig', '/dev/fd/9'], false],
+    [[], false],
+    // A configuration of the user's own is one of the words.
+    [['qemu', '-m', '16', '-readconfig', 'own', '-readconfig', '/dev/fd/9'], false],
+  ] as const)
+    assert.equal(isSameCommand(words, running), is, running.join(' '));
+  assert.ok(isSameCommand(['qemu', '-readconfig', 'own'], ['qemu', '-readconfig', 'own', '-readconfig', '/dev/fd/9']));
+  assert.ok(wasToResume(['qemu', '-readconfig', '/dev/fd/9', '-incoming', 'fd:8']));
+  assert.ok(!wasToResume(['qemu', '-incoming', 'defer', '-readconfig', '/dev/fd/9']));
+});
+
+test('a last option whose value is missing', () => {
+  for (const [words, option] of [
+    [['-pidfile'], '-pidfile'],
+    [['-m', '16', '--pidfile'], '--pidfile'],
+    [['-pidfile', 'x'], null],
+    [['-nographic'], null],
+    [['-append', '-pidfile'], null],
+    [['-nographic', '-pidfile'], '-pidfile'],
+    [[], null],
+  ] as const)
+    assert.equal(unfinishedOption(qemu(...words)), option, words.join(' '));
+  // A program of that name is no option.
+  assert.equal(unfinishedOption(['-pidfile']), null);
 });
