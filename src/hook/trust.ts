@@ -37,7 +37,7 @@ function missing(path: string): Fault {
  * Why access(2) says to the user `euid` that it cannot be executed.
  * @param stats its owner and mode
  */
-export function notExecutable(path: string, { uid, mode }: Pick<Stats, 'uid' | 'mode'>, euid: number): Fault {
+export function notExecutable(path: string, { uid, mode }: Pick<Stats, 'uid' | 'mode'>, euid: number | undefined): Fault {
   if ((mode & 0o111) === 0) return { what: 'it is not executable', fix: `chmod 755 ${shellQuote(path)}` };
   const isForUs = uid === euid ? mode & 0o100 : mode & 0o011;
   if (euid === 0 || isForUs !== 0)
@@ -95,7 +95,7 @@ export function checkTrust(path: string, ours: boolean): TrustResult {
     try {
       accessSync(path, constants.X_OK);
     } catch {
-      return distrust(notExecutable(path, stats, process.geteuid?.() ?? -1));
+      return distrust(notExecutable(path, stats, process.geteuid?.()));
     }
     if (!ours) {
       const real = realpathSync.native(path);

@@ -90,9 +90,11 @@ test('whether a process runs a command line of QEMU, with the words of qemu-trap
     [['qemu', '-m', '16', '-readconfig', '/dev/fd/9'], true],
     // Of the command line, a wrapper has executed the end.
     [['-m', '16', '-readconfig', '/dev/fd/9'], true],
+    [['16', '-readconfig', '/dev/fd/9'], true],
     [['qemu', '-m', '17', '-readconfig', '/dev/fd/9'], false],
     [['other', 'qemu', '-m', '16', '-readconfig', '/dev/fd/9'], false],
     [['qemu', '-m', '16'], false],
+    [['16'], false],
     [['-readconfig', '/dev/fd/9'], false],
     [[], false],
     // A configuration of the user's own is one of the words.
