@@ -36,7 +36,7 @@ const atOnce = 2;
 
 function passes(test: string): Promise<boolean> {
   return new Promise((settle) => {
-    const child = spawn(process.execPath, ['--test', test], {
+    const child = spawn(process.execPath, [test], {
       stdio: 'ignore',
       env: { ...process.env, QEMU_TRAP_TEST_DEPTH: '5' },
     });

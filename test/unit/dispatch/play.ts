@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import type { Effect, Input, Notice } from '../../../src/dispatch/messages.js';
 import { type Limits, type State, initialState, nextTick } from '../../../src/dispatch/state.js';
 import { step } from '../../../src/dispatch/step.js';
@@ -91,7 +92,10 @@ export function play(
     for (const notice of stepped.notices) lines.push(`${now / 1_000} - ${line(notice)}`);
   };
   const passTo = (ms: number): void => {
-    for (let next = nextTick(state); !isFrozen && next <= ms; next = nextTick(state)) take({ kind: 'tick' }, next);
+    for (let next = nextTick(state); !isFrozen && next <= ms; next = nextTick(state)) {
+      take({ kind: 'tick' }, next);
+      assert.ok(nextTick(state) > next, 'a tick moves the next one on');
+    }
   };
   for (const [seconds, input] of script) {
     passTo(seconds * 1_000 - 1);
