@@ -173,13 +173,9 @@ export function onReset(s: Step, byGuest: boolean): void {
 
 /** The last quarter of the time: it belongs to the power button. */
 export function startReserve(s: Step, shutdown: Shutdown): void {
-  const isFirst = !shutdown.reserveCame;
   shutdown.reserveCame = true;
-  if (shutdown.isPressed) {
-    // The hook that pressed it may still be at work, until the deadline. One press more, if more than one is asked for.
-    if (isFirst && s.state.limits.pressGaps.length > 0) press(s, shutdown);
-    return;
-  }
+  // The hook that pressed it may still be at work, until the deadline.
+  if (shutdown.isPressed) return press(s, shutdown);
   if (!isButtonAhead(shutdown)) return;
   const { signal, stages } = shutdown.rule;
   const timedOut = shutdown.at === 'hook';

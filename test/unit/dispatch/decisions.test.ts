@@ -152,6 +152,21 @@ decides(
   `,
 );
 decides(
+  'a command without a hook before it, that succeeds, has the button after it in the last quarter',
+  [
+    [0, up()],
+    [0, signal(ruleOf('SIGTERM', ['command', 'power-button'], 60))],
+    [2, answers('SIGTERM', true)],
+  ],
+  { untilS: 46 },
+  `
+    0 command SIGTERM savevm nightly
+    0 - shutdown SIGTERM 60000 quit false
+    45 press SIGTERM true
+    45 - next-link SIGTERM power-button command-done
+  `,
+);
+decides(
   'a command that fails has the button after it at once',
   [
     [0, up()],
@@ -845,7 +860,7 @@ decides(
     [0.1, signal(besideHook)],
     [0.2, signal(hooked)],
     [0.5, signal(ignored, 4)],
-    [0.6, signal(ignored, 5)],
+    [0.6, signal(ignored)],
     [0.7, signal(hooked, 3)],
     [0.8, { kind: 'gone' }],
     [0.9, { kind: 'gone' }],
@@ -858,7 +873,7 @@ decides(
     0.5 - ignored SIGUSR2 4
     0.8 - coalesced SIGTERM 3
     0.8 - coalesced SIGUSR1 1
-    0.8 - ignored SIGUSR2 5
+    0.8 - ignored SIGUSR2 1
   `,
 );
 decides(
