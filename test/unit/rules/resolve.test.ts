@@ -50,6 +50,12 @@ test('what leaves its guest running is followed by no button, by its name in a h
   assert.deepEqual(ruleOf(book, 'SIGINT'), [null, 'system_reset', 'none', 'option']);
 });
 
+test('a default action of the option decides over what the hook is known to do; what is left to try stays', (t) => {
+  const book = bookOf(t, ['other'], 'TERM,script=reset,default=quit', 'INT,script=other,default=none');
+  assert.deepEqual(ruleOf(book, 'SIGTERM'), ['reset', 'system_powerdown', 'quit', 'option']);
+  assert.deepEqual(ruleOf(book, 'SIGINT'), ['other', 'system_powerdown', 'none', 'option']);
+});
+
 test('a rule that asks nothing has nothing to wait for', (t) => {
   const book = bookOf(t, [], 'TERM,timeout=5');
   assert.equal(ruleFor('SIGQUIT', book).timeoutMs, 0);
