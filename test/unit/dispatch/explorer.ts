@@ -245,6 +245,8 @@ function keyOf({ state, now, hooks, asked, turns, isAsking, isStopping }: World)
   const ofChain = (chain: Chain): string =>
     `${chain.rule.signal},${chain.at},${chain.begun},${chain.repeats > 0},${chain.hasExited},${chain.isWantedAgain},${since(chain.deadline)}`;
   const { shutdown: s, termination: t, evidence: e } = state;
+  // Nobody comes back from there, and the times and presses of the shutdown are over.
+  const isFinal = t !== null && (t.action !== 'none' || t.killed);
   const parts = [
     state.monitorUp,
     e.runState,
@@ -254,7 +256,9 @@ function keyOf({ state, now, hooks, asked, turns, isAsking, isStopping }: World)
     e.panicked,
     e.exitsOnPanic,
     s &&
-      `${ofChain(s)},${since(s.reserveAt)},${s.reserveCame},${since(s.seenAt)},${s.lostMs},${s.isPressed},${Math.min(s.presses, 3)},${s.isPressing},${since(s.nextPressAt)},${s.ctrlCAt === null ? 'n' : Math.min(1_000, now - s.ctrlCAt)},${[...s.noticed].sort()},${[...s.waiting.keys()]}`,
+      (isFinal
+        ? `${s.rule.signal},${s.at},${s.repeats > 0},${[...s.noticed].sort()}`
+        : `${ofChain(s)},${since(s.reserveAt)},${s.reserveCame},${since(s.seenAt)},${s.lostMs},${s.isPressed},${Math.min(s.presses, 3)},${s.isPressing},${since(s.nextPressAt)},${s.ctrlCAt === null ? 'n' : Math.min(1_000, now - s.ctrlCAt)},${[...s.noticed].sort()},${[...s.waiting.keys()]}`),
     t && `${t.action},${t.cause},${since(t.killAt)},${t.killed},${since(t.abandonAt)}`,
     ...[...state.chains.values()].map(ofChain).sort(),
     '#',
