@@ -53,6 +53,7 @@ export function onExit(s: Step): void {
   const { state } = s;
   const { shutdown } = state;
   if (shutdown !== null) {
+    shutdown.nextPressAt = Infinity;
     endHookForGood(s, shutdown, guestEnded(state.evidence) ? 'guest-off' : 'qemu-exits');
     noticeRepeats(s, shutdown);
   }

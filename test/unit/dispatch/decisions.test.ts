@@ -1107,6 +1107,23 @@ decides(
   `,
 );
 decides(
+  'a press that was due when QEMU said that it exits is due no more if the guest comes back',
+  [
+    [0, up()],
+    [0, signal(noButton)],
+    [1, powerdown],
+    [2, poweredOff],
+    [3, resume],
+  ],
+  { untilS: 14 },
+  `
+    0 run-hook SIGTERM /hook 20000
+    0 - shutdown SIGTERM 20000 quit false
+    2 silence-hooks
+    2 stop-hook SIGTERM guest-off
+  `,
+);
+decides(
   'a guest that comes back when QEMU is being killed has come too late',
   [
     [0, up()],
