@@ -37,7 +37,11 @@ function missing(path: string): Fault {
  * Why access(2) says to the user `euid` that it cannot be executed.
  * @param stats its owner and mode
  */
-export function notExecutable(path: string, { uid, mode }: Pick<Stats, 'uid' | 'mode'>, euid: number | undefined): Fault {
+export function notExecutable(
+  path: string,
+  { uid, mode }: Pick<Stats, 'uid' | 'mode'>,
+  euid: number | undefined,
+): Fault {
   if ((mode & 0o111) === 0) return { what: 'it is not executable', fix: `chmod 755 ${shellQuote(path)}` };
   const isForUs = uid === euid ? mode & 0o100 : mode & 0o011;
   if (euid === 0 || isForUs !== 0)
