@@ -3,7 +3,7 @@ import type { EndCause } from '../outcome/end-cause.js';
 import { guestEnded } from '../outcome/evidence.js';
 import { uselessToWait } from '../outcome/run-state.js';
 import { notice, noticeRepeats } from './notices.js';
-import type { Termination, Shutdown, Step } from './state.js';
+import { type Termination, type Shutdown, type Step, isFinal } from './state.js';
 
 /** How long a killed process may need to go (its memory is given back, its disks are closed). */
 const abandonAfterMs = 30_000;
@@ -64,7 +64,7 @@ export function onExit(s: Step): void {
 export function onStay(s: Step): void {
   const { state, now } = s;
   const { shutdown, termination } = state;
-  if (termination?.action !== 'none' || termination.killed) return;
+  if (termination === null || isFinal(termination)) return;
   if (shutdown === null) {
     state.termination = null;
     return;

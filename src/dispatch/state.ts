@@ -60,6 +60,11 @@ export interface Termination {
   abandonAt: number;
 }
 
+/** True if QEMU was told to quit, or was killed: no guest that comes back takes that back. */
+export function isFinal({ action, killed }: Termination): boolean {
+  return action !== 'none' || killed;
+}
+
 /** An ignored signal that was logged, and how often it has come since. */
 interface IgnoredCount {
   readonly until: number;

@@ -15,7 +15,7 @@ import type { Effect, Input, Notice } from './messages.js';
 import { notice, noticeCounts } from './notices.js';
 import { beginWaiting, onSignal } from './on-signal.js';
 import { press, onPressed, letGuestGoOn } from './power-button.js';
-import { type Shutdown, type State, type Step, type Termination, chainOf } from './state.js';
+import { type Shutdown, type State, type Step, type Termination, chainOf, isFinal } from './state.js';
 
 /*
  * What each signal does in each state, and what follows from it. Pure: inputs come in with their time, decisions go out
@@ -121,7 +121,7 @@ function onQemuEvent(s: Step, event: QemuEvent): void {
 /** The guest runs again, after a reboot within the same QEMU, say; unless QEMU ends all the same. */
 function onReturn(s: Step): void {
   const { state } = s;
-  if (state.termination?.action !== 'none' || state.termination.killed) return;
+  if (state.termination === null || isFinal(state.termination)) return;
   state.termination = null;
   const { shutdown } = state;
   if (shutdown?.at === 'start') askThenStart(s, shutdown);

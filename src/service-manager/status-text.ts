@@ -1,6 +1,6 @@
 import { describeCause } from '../outcome/end-cause.js';
 import { describeRunState } from '../outcome/run-state.js';
-import type { State } from '../dispatch/state.js';
+import { type State, isFinal } from '../dispatch/state.js';
 
 /**
  * What `systemctl status` is to show: how the VM is, in words for people.
@@ -26,6 +26,6 @@ export function describeState({ shutdown, termination, evidence }: State, now: n
  */
 export function isUnderWay({ shutdown, termination }: State): boolean {
   // A QEMU that exits by itself may still be brought back.
-  if (termination !== null) return termination.action !== 'none' || termination.killed;
+  if (termination !== null) return isFinal(termination);
   return shutdown !== null && (shutdown.presses > 0 || (shutdown.at !== 'start' && shutdown.at !== 'hook'));
 }

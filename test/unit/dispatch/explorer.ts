@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Effect, Input, Notice } from '../../../src/dispatch/messages.js';
-import type { Chain, Limits, State } from '../../../src/dispatch/state.js';
+import { type Chain, type Limits, type Shutdown, type State, isFinal } from '../../../src/dispatch/state.js';
 import { isExiting, type QemuEvent } from '../../../src/outcome/evidence.js';
 import type { HookOutcome } from '../../../src/outcome/hook-outcome.js';
 import { uselessToWait } from '../../../src/outcome/run-state.js';
@@ -239,14 +239,38 @@ function holdTurns({ shutdown, monitorUp }: State, turns: ReadonlySet<Stage['kin
   }
 }
 
-/** With times relative to now, and without what has no part in what comes. */
-function keyOf({ state, now, hooks, asked, turns, isAsking, isStopping }: World): string {
-  const since = (time: number): string => (time === Infinity ? 'i' : String(Math.round(time - now)));
-  const ofChain = (chain: Chain): string =>
-    `${chain.rule.signal},${chain.at},${chain.begun},${chain.repeats > 0},${chain.hasExited},${chain.isWantedAgain},${since(chain.deadline)}`;
-  const { shutdown: s, termination: t, evidence: e } = state;
+/** Of a shutdown: what has a part in what comes. */
+function shutdownKey(s: Shutdown, { state: { termination }, now }: World): string {
+  const noticed = [...s.noticed].sort();
   // Nobody comes back from there, and the times and presses of the shutdown are over.
-  const isFinal = t !== null && (t.action !== 'none' || t.killed);
+  if (termination !== null && isFinal(termination)) return [s.rule.signal, s.at, s.repeats > 0, noticed].join();
+  return [
+    chainKey(s, now),
+    since(s.reserveAt, now),
+    s.reserveCame,
+    since(s.seenAt, now),
+    s.lostMs,
+    s.isPressed,
+    Math.min(s.presses, 3),
+    s.isPressing,
+    since(s.nextPressAt, now),
+    s.ctrlCAt === null ? 'n' : Math.min(1_000, now - s.ctrlCAt),
+    noticed,
+    '#',
+    [...s.waiting.keys()],
+  ].join();
+}
+
+const since = (time: number, now: number): string => (time === Infinity ? 'i' : String(Math.round(time - now)));
+
+function chainKey({ rule, at, begun, repeats, hasExited, isWantedAgain, deadline }: Chain, now: number): string {
+  return [rule.signal, at, begun, repeats > 0, hasExited, isWantedAgain, since(deadline, now)].join();
+}
+
+/** With times relative to now, and without what has no part in what comes. */
+function keyOf(world: World): string {
+  const { state, now, hooks, asked, turns, isAsking, isStopping } = world;
+  const { shutdown: s, termination: t, evidence: e } = state;
   const parts = [
     state.monitorUp,
     e.runState,
@@ -255,14 +279,11 @@ function keyOf({ state, now, hooks, asked, turns, isAsking, isStopping }: World)
     e.stays,
     e.panicked,
     e.exitsOnPanic,
-    s &&
-      (isFinal
-        ? `${s.rule.signal},${s.at},${s.repeats > 0},${[...s.noticed].sort()}`
-        : `${ofChain(s)},${since(s.reserveAt)},${s.reserveCame},${since(s.seenAt)},${s.lostMs},${s.isPressed},${Math.min(s.presses, 3)},${s.isPressing},${since(s.nextPressAt)},${s.ctrlCAt === null ? 'n' : Math.min(1_000, now - s.ctrlCAt)},${[...s.noticed].sort()},${[...s.waiting.keys()]}`),
-    t && `${t.action},${t.cause},${since(t.killAt)},${t.killed},${since(t.abandonAt)}`,
-    ...[...state.chains.values()].map(ofChain).sort(),
+    s && shutdownKey(s, world),
+    t && `${t.action},${t.cause},${since(t.killAt, now)},${t.killed},${since(t.abandonAt, now)}`,
+    ...[...state.chains.values()].map((chain) => chainKey(chain, now)).sort(),
     '#',
-    ...[...state.ignored].map(([signal, { until, more }]) => `${signal}${since(until)}${more > 0}`).sort(),
+    ...[...state.ignored].map(([signal, { until, more }]) => `${signal}${since(until, now)}${more > 0}`).sort(),
     '#',
     ...[...hooks].map((each) => each.join()).sort(),
     '#',
