@@ -4,6 +4,7 @@ import { nextTick, isAtHook } from '../../../src/dispatch/state.js';
 import {
   type Script,
   answers,
+  begun,
   ends,
   event,
   exits,
@@ -12,8 +13,10 @@ import {
   poweredOff,
   powerdown,
   reset,
+  resumed,
   ruleOf,
   signal,
+  stopped,
   typed,
   up,
   windowClosed,
@@ -27,7 +30,10 @@ import {
 function decides(what: string, script: Script, options: Parameters<typeof play>[1], expected: string): void {
   test(what, () => {
     const lines = expected.trim().split('\n');
-    assert.deepEqual(play(script, options).lines, expected === '' ? [] : lines.map((line) => line.trim()));
+    assert.deepEqual(
+      play(script, options).lines,
+      lines.map((line) => line.trim()),
+    );
   });
 }
 
@@ -44,17 +50,12 @@ const int = ruleOf('SIGINT', ['hook', 'power-button'], 60);
 const force = ruleOf('SIGQUIT', [], 0);
 const power = ruleOf('SIGPWR', ['power-button'], 60);
 const once = { pressGaps: [] };
-const stop = event({ event: 'STOP' });
-const resume = event({ event: 'RESUME' });
 
 // The stages of a shutdown, and its end.
 
 decides(
   'a hook that hangs is stopped 15 s before a long deadline, and QEMU that heeds nothing is given up on',
-  [
-    [0, up()],
-    [0, signal(ruleOf('SIGTERM', ['hook', 'power-button'], 120))],
-  ],
+  begun(ruleOf('SIGTERM', ['hook', 'power-button'], 120)),
   { untilS: 200 },
   `
     0 run-hook SIGTERM /hook 120000
@@ -74,13 +75,7 @@ decides(
 );
 decides(
   'a hook that fails hands over to the button at once',
-  [
-    [0, up()],
-    [0, signal(hooked)],
-    [1, exits('SIGTERM')],
-    [1, ends('SIGTERM', 'failed')],
-    [1.1, powerdown],
-  ],
+  [...begun(hooked), [1, exits('SIGTERM')], [1, ends('SIGTERM', 'failed')], [1.1, powerdown]],
   { untilS: 61 },
   `
     0 run-hook SIGTERM /hook 60000
@@ -100,12 +95,7 @@ decides(
 );
 decides(
   'a hook that ends well, and presses nothing, has the button pressed in the last quarter',
-  [
-    [0, up()],
-    [0, signal(hooked)],
-    [1, exits('SIGTERM')],
-    [1, ends('SIGTERM', 'done')],
-  ],
+  [...begun(hooked), [1, exits('SIGTERM')], [1, ends('SIGTERM', 'done')]],
   { untilS: 56 },
   `
     0 run-hook SIGTERM /hook 60000
@@ -117,12 +107,7 @@ decides(
 );
 decides(
   'a hook that ends well has the command and the button in the last quarter, one right after the other',
-  [
-    [0, up()],
-    [0, signal(every)],
-    [1, exits('SIGTERM')],
-    [1, ends('SIGTERM', 'done')],
-  ],
+  [...begun(every), [1, exits('SIGTERM')], [1, ends('SIGTERM', 'done')]],
   { untilS: 46 },
   `
     0 run-hook SIGTERM /hook 60000
@@ -135,12 +120,7 @@ decides(
 );
 decides(
   'a command that succeeds has the button after it in the last quarter',
-  [
-    [0, up()],
-    [0, signal(every)],
-    [1, ends('SIGTERM', 'failed')],
-    [2, answers('SIGTERM', true)],
-  ],
+  [...begun(every), [1, ends('SIGTERM', 'failed')], [2, answers('SIGTERM', true)]],
   { untilS: 46 },
   `
     0 run-hook SIGTERM /hook 60000
@@ -153,11 +133,7 @@ decides(
 );
 decides(
   'a command without a hook before it, that succeeds, has the button after it in the last quarter',
-  [
-    [0, up()],
-    [0, signal(ruleOf('SIGTERM', ['command', 'power-button'], 60))],
-    [2, answers('SIGTERM', true)],
-  ],
+  [...begun(ruleOf('SIGTERM', ['command', 'power-button'], 60)), [2, answers('SIGTERM', true)]],
   { untilS: 46 },
   `
     0 command SIGTERM savevm nightly
@@ -168,12 +144,7 @@ decides(
 );
 decides(
   'a command that fails has the button after it at once',
-  [
-    [0, up()],
-    [0, signal(every)],
-    [1, ends('SIGTERM', 'failed')],
-    [2, answers('SIGTERM', false)],
-  ],
+  [...begun(every), [1, ends('SIGTERM', 'failed')], [2, answers('SIGTERM', false)]],
   { untilS: 2 },
   `
     0 run-hook SIGTERM /hook 60000
@@ -186,12 +157,7 @@ decides(
 );
 decides(
   'a command that is not answered has the button after it in the last quarter, and its late answer changes nothing',
-  [
-    [0, up()],
-    [0, signal(every)],
-    [1, ends('SIGTERM', 'failed')],
-    [46, answers('SIGTERM', false)],
-  ],
+  [...begun(every), [1, ends('SIGTERM', 'failed')], [46, answers('SIGTERM', false)]],
   { untilS: 46 },
   `
     0 run-hook SIGTERM /hook 60000
@@ -204,11 +170,7 @@ decides(
 );
 decides(
   'monitorcommand=none: a hook that fails is followed by nothing but the default action',
-  [
-    [0, up()],
-    [0, signal(noButton)],
-    [1, ends('SIGTERM', 'failed')],
-  ],
+  [...begun(noButton), [1, ends('SIGTERM', 'failed')]],
   { untilS: 21 },
   `
     0 run-hook SIGTERM /hook 20000
@@ -220,11 +182,7 @@ decides(
 );
 decides(
   'default=kill: SIGKILL at the deadline, and nothing else is told of it',
-  [
-    [0, up()],
-    [0, signal(kills)],
-    [0.1, powerdown],
-  ],
+  [...begun(kills), [0.1, powerdown]],
   { untilS: 39 },
   `
     0 press SIGTERM true
@@ -239,11 +197,7 @@ decides(
 );
 decides(
   'default=kill: a guest that has powered off is no reason to kill',
-  [
-    [0, up()],
-    [0, signal(kills)],
-    [1, is('shutdown')],
-  ],
+  [...begun(kills), [1, is('shutdown')]],
   {},
   `
     0 press SIGTERM true
@@ -254,13 +208,7 @@ decides(
 );
 decides(
   'a guest that panics and stays is not waited for',
-  [
-    [0, up()],
-    [0, signal(hooked)],
-    [1, event({ event: 'GUEST_PANICKED', action: 'pause' })],
-    [1, stop],
-    [1, is('guest-panicked')],
-  ],
+  [...begun(hooked), [1, event({ event: 'GUEST_PANICKED', action: 'pause' })], [1, stopped], [1, is('guest-panicked')]],
   { untilS: 6 },
   `
     0 run-hook SIGTERM /hook 60000
@@ -291,11 +239,7 @@ decides(
 );
 decides(
   'a guest that has powered off under its hook, in a QEMU that stays',
-  [
-    [0, up()],
-    [0, signal(hooked)],
-    [1, is('shutdown')],
-  ],
+  [...begun(hooked), [1, is('shutdown')]],
   {},
   `
     0 run-hook SIGTERM /hook 60000
@@ -325,8 +269,7 @@ decides(
 decides(
   'whoever presses first, qemu-trap goes on from there; its own POWERDOWN counts once',
   [
-    [0, up()],
-    [0, signal(hooked)],
+    ...begun(hooked),
     [1, powerdown],
     [1.5, ends('SIGTERM', 'done')],
     [5, powerdown],
@@ -345,11 +288,7 @@ decides(
 );
 decides(
   'a hook that presses and stays is left alone in the last quarter; the button is pressed once more there',
-  [
-    [0, up()],
-    [0, signal(hooked)],
-    [1, powerdown],
-  ],
+  [...begun(hooked), [1, powerdown]],
   { untilS: 60 },
   `
     0 run-hook SIGTERM /hook 60000
@@ -368,11 +307,7 @@ decides(
 );
 decides(
   '--press once: no second press, whoever made the first',
-  [
-    [0, up()],
-    [0, signal(hooked)],
-    [1, powerdown],
-  ],
+  [...begun(hooked), [1, powerdown]],
   { untilS: 60, limits: once },
   `
     0 run-hook SIGTERM /hook 60000
@@ -405,14 +340,7 @@ decides(
 );
 decides(
   'a guest that is found paused is not let go on before its first press, nor when QEMU exits',
-  [
-    [0, up()],
-    [0, signal(hooked)],
-    [1, is('paused')],
-    [2, powerdown],
-    [3, poweredOff],
-    [4, is('paused')],
-  ],
+  [...begun(hooked), [1, is('paused')], [2, powerdown], [3, poweredOff], [4, is('paused')]],
   {},
   `
     0 run-hook SIGTERM /hook 60000
@@ -424,12 +352,7 @@ decides(
 );
 decides(
   'a reset forgets the press: the next one comes when it is due',
-  [
-    [0, up()],
-    [0, signal(button)],
-    [0.1, powerdown],
-    [3, reset()],
-  ],
+  [...begun(button), [0.1, powerdown], [3, reset()]],
   { untilS: 14 },
   `
     0 press SIGTERM true
@@ -439,12 +362,7 @@ decides(
 );
 decides(
   'a reset with less time left than a gap: the next press comes at once',
-  [
-    [0, up()],
-    [0, signal(button)],
-    [0.1, powerdown],
-    [52, reset()],
-  ],
+  [...begun(button), [0.1, powerdown], [52, reset()]],
   { untilS: 59 },
   `
     0 press SIGTERM true
@@ -459,12 +377,7 @@ decides(
 );
 decides(
   'a reset brings a far press nearer, to the last of the gaps',
-  [
-    [0, up()],
-    [0, signal(button)],
-    [0.1, powerdown],
-    [3, reset()],
-  ],
+  [...begun(button), [0.1, powerdown], [3, reset()]],
   { untilS: 9, limits: { pressGaps: [30_000, 5_000] } },
   `
     0 press SIGTERM true
@@ -474,13 +387,7 @@ decides(
 );
 decides(
   '--press once: the guest that comes up after a reset has its one press',
-  [
-    [0, up()],
-    [0, signal(button)],
-    [0.1, powerdown],
-    [3, reset()],
-    [18.1, powerdown],
-  ],
+  [...begun(button), [0.1, powerdown], [3, reset()], [18.1, powerdown]],
   { untilS: 59, limits: once },
   `
     0 press SIGTERM true
@@ -490,12 +397,7 @@ decides(
 );
 decides(
   '--press once: an event that is no reset brings no press',
-  [
-    [0, up()],
-    [0, signal(button)],
-    [0.1, powerdown],
-    [3, stop],
-  ],
+  [...begun(button), [0.1, powerdown], [3, stopped]],
   { untilS: 59, limits: once },
   `
     0 press SIGTERM true
@@ -504,12 +406,7 @@ decides(
 );
 decides(
   'after a reset a POWERDOWN is no answer to the press before it',
-  [
-    [0, up()],
-    [0, signal(button)],
-    [3, reset()],
-    [5, powerdown],
-  ],
+  [...begun(button), [3, reset()], [5, powerdown]],
   { untilS: 15 },
   `
     0 press SIGTERM true
@@ -519,12 +416,7 @@ decides(
 );
 decides(
   'a guest that resets by itself instead of powering off has its button pressed',
-  [
-    [0, up()],
-    [0, signal(hooked)],
-    [1, ends('SIGTERM', 'done')],
-    [2, reset()],
-  ],
+  [...begun(hooked), [1, ends('SIGTERM', 'done')], [2, reset()]],
   { untilS: 2 },
   `
     0 run-hook SIGTERM /hook 60000
@@ -535,12 +427,7 @@ decides(
 );
 decides(
   'a guest that was reset from outside has not answered the shutdown',
-  [
-    [0, up()],
-    [0, signal(hooked)],
-    [1, ends('SIGTERM', 'done')],
-    [2, reset(false)],
-  ],
+  [...begun(hooked), [1, ends('SIGTERM', 'done')], [2, reset(false)]],
   { untilS: 13 },
   `
     0 run-hook SIGTERM /hook 60000
@@ -552,13 +439,7 @@ decides(
 
 decides(
   '"not now" before a press calls the shutdown off',
-  [
-    [0, up()],
-    [0, signal(hooked)],
-    [1, signal(hooked)],
-    [2, exits('SIGTERM')],
-    [2, ends('SIGTERM', 'not-now')],
-  ],
+  [...begun(hooked), [1, signal(hooked)], [2, exits('SIGTERM')], [2, ends('SIGTERM', 'not-now')]],
   { untilS: 61 },
   `
     0 run-hook SIGTERM /hook 60000
@@ -569,13 +450,7 @@ decides(
 );
 decides(
   '"not now" after a press is too late',
-  [
-    [0, up()],
-    [0, signal(hooked)],
-    [1, powerdown],
-    [2, exits('SIGTERM')],
-    [2, ends('SIGTERM', 'not-now')],
-  ],
+  [...begun(hooked), [1, powerdown], [2, exits('SIGTERM')], [2, ends('SIGTERM', 'not-now')]],
   { untilS: 11 },
   `
     0 run-hook SIGTERM /hook 60000
@@ -587,8 +462,7 @@ decides(
 decides(
   '"not now" has the first of those that waited take its turn, and the others wait for that one',
   [
-    [0, up()],
-    [0, signal(hooked)],
+    ...begun(hooked),
     [1, signal(int)],
     [2, signal(power)],
     [3, ends('SIGTERM', 'not-now')],
@@ -610,13 +484,7 @@ decides(
 );
 decides(
   'a hook of another signal that ends is nothing that a signal waits for',
-  [
-    [0, up()],
-    [0, signal(beside)],
-    [1, signal(hooked)],
-    [2, signal(power)],
-    [3, ends('SIGHUP', 'done')],
-  ],
+  [...begun(beside), [1, signal(hooked)], [2, signal(power)], [3, ends('SIGHUP', 'done')]],
   {},
   `
     0 run-hook SIGHUP /hook 20000
@@ -630,13 +498,7 @@ decides(
 
 decides(
   'one run stands for those that come while it runs, and they are counted',
-  [
-    [0, up()],
-    [0, signal(besideHook)],
-    [1, signal(besideHook, 2)],
-    [2, exits('SIGUSR1')],
-    [2, ends('SIGUSR1', 'done')],
-  ],
+  [...begun(besideHook), [1, signal(besideHook, 2)], [2, exits('SIGUSR1')], [2, ends('SIGUSR1', 'done')]],
   { untilS: 30 },
   `
     0 run-hook SIGUSR1 /hook 20000
@@ -645,13 +507,7 @@ decides(
 );
 decides(
   'a signal that comes when its hook has exited has a run of its own',
-  [
-    [0, up()],
-    [0, signal(besideHook)],
-    [2, exits('SIGUSR1')],
-    [2.1, signal(besideHook)],
-    [2.2, ends('SIGUSR1', 'not-now')],
-  ],
+  [...begun(besideHook), [2, exits('SIGUSR1')], [2.1, signal(besideHook)], [2.2, ends('SIGUSR1', 'not-now')]],
   {},
   `
     0 run-hook SIGUSR1 /hook 20000
@@ -661,12 +517,7 @@ decides(
 );
 decides(
   'a hook that fails, with nothing after it; the next signal runs it again',
-  [
-    [0, up()],
-    [0, signal(besideHook)],
-    [2, ends('SIGUSR1', 'failed')],
-    [3, signal(besideHook)],
-  ],
+  [...begun(besideHook), [2, ends('SIGUSR1', 'failed')], [3, signal(besideHook)]],
   {},
   `
     0 run-hook SIGUSR1 /hook 20000
@@ -677,8 +528,7 @@ decides(
 decides(
   'a hook that fails, and the command that fails after it; a signal in between is counted',
   [
-    [0, up()],
-    [0, signal(beside)],
+    ...begun(beside),
     [2, exits('SIGHUP')],
     [2, ends('SIGHUP', 'failed')],
     [2.5, signal(beside, 2)],
@@ -697,12 +547,7 @@ decides(
 );
 decides(
   'a hook that fails, and the command that succeeds after it',
-  [
-    [0, up()],
-    [0, signal(beside)],
-    [2, ends('SIGHUP', 'failed')],
-    [3, answers('SIGHUP', true)],
-  ],
+  [...begun(beside), [2, ends('SIGHUP', 'failed')], [3, answers('SIGHUP', true)]],
   { untilS: 40 },
   `
     0 run-hook SIGHUP /hook 20000
@@ -712,10 +557,7 @@ decides(
 );
 decides(
   'a hook that hangs, and the command that is not answered after it',
-  [
-    [0, up()],
-    [0, signal(beside)],
-  ],
+  begun(beside),
   { untilS: 40 },
   `
     0 run-hook SIGHUP /hook 20000
@@ -727,10 +569,7 @@ decides(
 );
 decides(
   'a hook that hangs, with nothing after it',
-  [
-    [0, up()],
-    [0, signal(besideHook)],
-  ],
+  begun(besideHook),
   { untilS: 40 },
   `
     0 run-hook SIGUSR1 /hook 20000
@@ -756,12 +595,7 @@ decides(
 );
 decides(
   'a hook that fails beside a shutdown is followed by nothing',
-  [
-    [0, up()],
-    [0, signal(beside)],
-    [1, signal(button)],
-    [2, ends('SIGHUP', 'failed')],
-  ],
+  [...begun(beside), [1, signal(button)], [2, ends('SIGHUP', 'failed')]],
   { untilS: 2 },
   `
     0 run-hook SIGHUP /hook 20000
@@ -772,11 +606,7 @@ decides(
 );
 decides(
   'a hook that hangs beside a shutdown is followed by nothing',
-  [
-    [0, up()],
-    [0, signal(beside)],
-    [1, signal(button)],
-  ],
+  [...begun(beside), [1, signal(button)]],
   { untilS: 20 },
   `
     0 run-hook SIGHUP /hook 20000
@@ -789,13 +619,7 @@ decides(
 );
 decides(
   'a hook that hangs, or ends, while QEMU is told to quit',
-  [
-    [0, up()],
-    [0, signal(beside)],
-    [0, signal(besideHook)],
-    [18, signal(force)],
-    [19, ends('SIGUSR1', 'failed')],
-  ],
+  [...begun(beside), [0, signal(besideHook)], [18, signal(force)], [19, ends('SIGUSR1', 'failed')]],
   { untilS: 21 },
   `
     0 run-hook SIGHUP /hook 20000
@@ -812,12 +636,7 @@ decides(
 
 decides(
   'a signal that repeats is counted, and told of at the deadline',
-  [
-    [0, up()],
-    [0, signal(hooked)],
-    [1, signal(hooked, 3)],
-    [2, signal(hooked)],
-  ],
+  [...begun(hooked), [1, signal(hooked, 3)], [2, signal(hooked)]],
   { untilS: 60 },
   `
     0 run-hook SIGTERM /hook 60000
@@ -834,13 +653,7 @@ decides(
 );
 decides(
   'a signal that repeats is counted, and told of when QEMU exits; one that comes then is not told of',
-  [
-    [0, up()],
-    [0, signal(hooked)],
-    [1, signal(hooked, 3)],
-    [2, poweredOff],
-    [3, signal(hooked)],
-  ],
+  [...begun(hooked), [1, signal(hooked, 3)], [2, poweredOff], [3, signal(hooked)]],
   { untilS: 7 },
   `
     0 run-hook SIGTERM /hook 60000
@@ -855,8 +668,7 @@ decides(
 decides(
   'what was counted is told once when QEMU has gone',
   [
-    [0, up()],
-    [0, signal(besideHook)],
+    ...begun(besideHook),
     [0.1, signal(besideHook)],
     [0.2, signal(hooked)],
     [0.5, signal(ignored, 4)],
@@ -879,8 +691,7 @@ decides(
 decides(
   'a signal that does nothing is told of once a second',
   [
-    [0, up()],
-    [0, signal(ignored)],
+    ...begun(ignored),
     [0.2, signal(ignored, 2)],
     [0.9, signal(ignored)],
     [1.5, signal(ignored)],
@@ -896,14 +707,7 @@ decides(
 );
 decides(
   'the first signal keeps its shutdown; each other one is told of once',
-  [
-    [0, up()],
-    [0, signal(hooked)],
-    [1, signal(power)],
-    [2, signal(power)],
-    [3, signal(beside)],
-    [4, signal(beside)],
-  ],
+  [...begun(hooked), [1, signal(power)], [2, signal(power)], [3, signal(beside)], [4, signal(beside)]],
   { untilS: 4 },
   `
     0 run-hook SIGTERM /hook 60000
@@ -938,8 +742,7 @@ decides(
 decides(
   'Ctrl-C in a shutdown that another signal began: the second forces; SIGINT from elsewhere never does',
   [
-    [0, up()],
-    [0, signal(hooked)],
+    ...begun(hooked),
     [5, signal(int)],
     [10, typed(int)],
     [10.5, typed(int)],
@@ -963,8 +766,7 @@ decides(
 decides(
   'SIGQUIT forces a shutdown, whatever its own rule; without one its rule counts',
   [
-    [0, up()],
-    [0, signal(ruleOf('SIGQUIT', ['hook'], 20, 'none'))],
+    ...begun(ruleOf('SIGQUIT', ['hook'], 20, 'none')),
     [1, ends('SIGQUIT', 'done')],
     [2, signal(hooked)],
     [3, signal(ruleOf('SIGQUIT', ['hook'], 20, 'none'))],
@@ -1047,12 +849,7 @@ decides(
 );
 decides(
   'a QEMU that exits in a shutdown has its hook stopped, and its button left alone',
-  [
-    [0, up()],
-    [0, signal(hooked)],
-    [0.5, powerdown],
-    [1, windowClosed],
-  ],
+  [...begun(hooked), [0.5, powerdown], [1, windowClosed]],
   { untilS: 6 },
   `
     0 run-hook SIGTERM /hook 60000
@@ -1065,12 +862,7 @@ decides(
 );
 decides(
   'a QEMU that stays after its guest is told to quit, and killed if it does not',
-  [
-    [0, up()],
-    [0, signal(hooked)],
-    [1, poweredOff],
-    [2, stop],
-  ],
+  [...begun(hooked), [1, poweredOff], [2, stopped]],
   { untilS: 7 },
   `
     0 run-hook SIGTERM /hook 60000
@@ -1084,15 +876,7 @@ decides(
 );
 decides(
   'a guest that comes back has its button pressed again, and again',
-  [
-    [0, up()],
-    [0, signal(button)],
-    [0.1, powerdown],
-    [1, poweredOff],
-    [2, reset(false)],
-    [3, poweredOff],
-    [4, resume],
-  ],
+  [...begun(button), [0.1, powerdown], [1, poweredOff], [2, reset(false)], [3, poweredOff], [4, resumed]],
   { untilS: 14 },
   `
     0 press SIGTERM true
@@ -1108,13 +892,7 @@ decides(
 );
 decides(
   'a press that was due when QEMU said that it exits is due no more if the guest comes back',
-  [
-    [0, up()],
-    [0, signal(noButton)],
-    [1, powerdown],
-    [2, poweredOff],
-    [3, resume],
-  ],
+  [...begun(noButton), [1, powerdown], [2, poweredOff], [3, resumed]],
   { untilS: 14 },
   `
     0 run-hook SIGTERM /hook 20000
@@ -1125,12 +903,7 @@ decides(
 );
 decides(
   'a guest that comes back when QEMU is being killed has come too late',
-  [
-    [0, up()],
-    [0, signal(hooked)],
-    [1, poweredOff],
-    [7, reset(false)],
-  ],
+  [...begun(hooked), [1, poweredOff], [7, reset(false)]],
   { untilS: 7 },
   `
     0 run-hook SIGTERM /hook 60000
@@ -1143,14 +916,8 @@ decides(
 );
 
 test('a QEMU that is told to quit after its guest keeps that end, whatever a hook does to it in between', () => {
-  for (const later of [reset(false), resume]) {
-    const { state } = play([
-      [0, up()],
-      [0, signal(hooked)],
-      [1, poweredOff],
-      [2, stop],
-      [3, later],
-    ]);
+  for (const later of [reset(false), resumed]) {
+    const { state } = play([...begun(hooked), [1, poweredOff], [2, stopped], [3, later]]);
     assert.equal(state.evidence.shutdown?.reason, 'guest-shutdown');
   }
 });
@@ -1160,11 +927,7 @@ test('a QEMU that is told to quit after its guest keeps that end, whatever a hoo
 /** Without a tick in between: this process stood still. */
 function standsStill(times: readonly number[]): string[] {
   return play(
-    [
-      [0, up()],
-      [0, signal(ruleOf('SIGTERM', ['power-button'], 8))],
-      ...times.map((at) => [at, { kind: 'tick' }] as const),
-    ],
+    [...begun(ruleOf('SIGTERM', ['power-button'], 8)), ...times.map((at) => [at, { kind: 'tick' }] as const)],
     {
       isFrozen: true,
     },
@@ -1190,19 +953,11 @@ test('two seconds without a tick are a busy host, more is lost time: at most the
 });
 
 test('a shutdown is looked at every second', () => {
-  assert.equal(
-    nextTick(
-      play([
-        [0, up()],
-        [0, signal(hooked)],
-      ]).state,
-    ),
-    1_000,
-  );
+  assert.equal(nextTick(play(begun(hooked)).state), 1_000);
 });
 
 test('a hook is wanted as long as its signal is at it, and QEMU is not on its way out', () => {
-  const at = (...more: Script): boolean => isAtHook(play([[0, up()], [0, signal(hooked)], ...more]).state, 'SIGTERM');
+  const at = (...more: Script): boolean => isAtHook(play([...begun(hooked), ...more]).state, 'SIGTERM');
   assert.ok(at());
   assert.ok(!at([1, ends('SIGTERM', 'done')]));
   assert.ok(!at([1, poweredOff]));

@@ -53,16 +53,23 @@ export const answers = (name: SignalName, ok: boolean, isPress = false): Input =
 export const event = (told: QemuEvent): Input => ({ kind: 'qemu', event: told });
 export const reset = (byGuest = true): Input => event({ event: 'RESET', byGuest });
 export const poweredOff = event({ event: 'SHUTDOWN', reason: 'guest-shutdown', byGuest: true });
+export const stopped = event({ event: 'STOP' });
+export const resumed = event({ event: 'RESUME' });
 export const windowClosed = event({ event: 'SHUTDOWN', reason: 'host-ui', byGuest: false });
 
-const shown = (value: unknown): string =>
-  typeof value === 'object' && value !== null && 'kind' in value
-    ? String(value.kind)
-    : typeof value === 'object' && value !== null && 'path' in value
-      ? String(value.path)
-      : String(value);
+/** A stage by its kind, a hook by its path. */
+function shown(value: unknown): string {
+  const { kind, path } = Object(value) as { readonly kind?: unknown; readonly path?: unknown };
+  return String(kind ?? path ?? value);
+}
 
 const line = (what: Effect | Notice): string => Object.values(what).map(shown).join(' ');
+
+/** A guest that runs, and the signal of `rule`. */
+export const begun = (rule: Rule): Script => [
+  [0, up()],
+  [0, signal(rule)],
+];
 
 export type Script = readonly (readonly [seconds: number, input: Input])[];
 
