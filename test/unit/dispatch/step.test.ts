@@ -11,6 +11,7 @@ import type { DefaultAction } from '../../../src/rules/builtin.js';
 import { type Rule, type Stage, monitorCommandOf } from '../../../src/rules/rule.js';
 import type { Effect, Input } from '../../../src/dispatch/messages.js';
 import { type State, initialState, nextTick } from '../../../src/dispatch/state.js';
+import { answers, ends, exits, is, poweredOff, powerdown, reset, resumed, signal, stopped, up } from './play.js';
 
 /*
  * The core alone: random days of signals, hooks, guests and clocks, and what must hold on each of them.
@@ -274,10 +275,8 @@ test('a repeated SIGTERM never brings the end nearer', () => {
   );
 });
 
-const off: Input = { kind: 'qemu', event: { event: 'SHUTDOWN', reason: 'guest-shutdown', byGuest: true } };
-const stays: Input = { kind: 'qemu', event: { event: 'STOP' } };
 const term = rule('SIGTERM', false, 'system_powerdown', 60_000, 'quit');
-const running: Input = { kind: 'monitor-up', runState: 'running' };
+const running = up();
 
 /** What is done on each of these inputs, one a second from 1 s on. */
 function doneOn(...inputs: readonly Input[]): { state: State; done: string[][] } {
@@ -291,9 +290,8 @@ function doneOn(...inputs: readonly Input[]): { state: State; done: string[][] }
 }
 
 test('a QEMU that says it exits is left alone, and killed when the time to kill is over, with a signal or without one', () => {
-  const press: Input = { kind: 'signal', rule: term, times: 1, atTerminal: false };
-  for (const before of [[running], [running, press]]) {
-    const { state, done } = doneOn(...before, off);
+  for (const before of [[running], [running, signal(term)]]) {
+    const { state, done } = doneOn(...before, poweredOff);
     assert.deepEqual(done.at(-1), before.length === 1 ? [] : ['silence-hooks']);
     const exitsAt = (before.length + 1) * 1_000;
     assert.equal(nextTick(state), exitsAt + killAfterMs);
@@ -305,33 +303,22 @@ test('a QEMU that says it exits is left alone, and killed when the time to kill 
 });
 
 test('a QEMU that stays after its guest is told to quit in a shutdown, and left as it is without one', () => {
-  const signal = (name: SignalName): Input => ({
-    kind: 'signal',
-    rule: name === 'SIGTERM' ? term : rule(name, false, null, 0, 'quit'),
-    times: 1,
-    atTerminal: false,
-  });
-  assert.deepEqual(doneOn(running, signal('SIGTERM'), off, stays).done.at(-1), ['quit']);
-  const left = doneOn(running, off, stays);
+  assert.deepEqual(doneOn(running, signal(term), poweredOff, stopped).done.at(-1), ['quit']);
+  const left = doneOn(running, poweredOff, stopped);
   assert.deepEqual(left.done.at(-1), []);
   assert.equal(nextTick(left.state), Infinity);
   // A signal between the two must not be lost.
-  for (const name of ['SIGTERM', 'SIGQUIT'] as const) {
-    const { done } = doneOn(running, off, signal(name), stays);
-    assert.deepEqual(done.slice(-2), [[], ['quit']], name);
+  for (const each of [term, rule('SIGQUIT', false, null, 0, 'quit')]) {
+    const { done } = doneOn(running, poweredOff, signal(each), stopped);
+    assert.deepEqual(done.slice(-2), [[], ['quit']], each.signal);
   }
 });
 
 test('the button follows a monitor command that fails, and in the reserve one that succeeded', () => {
   const saves = rule('SIGTERM', false, 'savevm nightly', 20_000, 'quit');
-  const [signal, fails, succeeds]: Input[] = [
-    { kind: 'signal', rule: saves, times: 1, atTerminal: false },
-    { kind: 'command-end', signal: 'SIGTERM', ok: false, isPress: false },
-    { kind: 'command-end', signal: 'SIGTERM', ok: true, isPress: false },
-  ];
-  assert.deepEqual(doneOn(running, signal as Input, fails as Input).done.slice(1), [['command'], ['press']]);
+  assert.deepEqual(doneOn(running, signal(saves), answers('SIGTERM', false)).done.slice(1), [['command'], ['press']]);
   const later: Input[] = Array.from({ length: 14 }, () => ({ kind: 'tick' }));
-  const { done } = doneOn(running, signal as Input, succeeds as Input, ...later);
+  const { done } = doneOn(running, signal(saves), answers('SIGTERM', true), ...later);
   assert.deepEqual(done.slice(1, 3), [['command'], []]);
   // Two seconds in, with 20 to go: the reserve begins 5 seconds before the end.
   assert.deepEqual(
@@ -340,9 +327,8 @@ test('the button follows a monitor command that fails, and in the reserve one th
   );
   // monitorcommand=none has neither.
   const none = rule('SIGTERM', true, null, 20_000, 'quit');
-  const failed: Input = { kind: 'hook-end', signal: 'SIGTERM', outcome: { kind: 'failed', why: 'so' } };
   assert.deepEqual(
-    doneOn(running, { kind: 'signal', rule: none, times: 1, atTerminal: false }, failed, ...later, ...later)
+    doneOn(running, signal(none), ends('SIGTERM', 'failed'), ...later, ...later)
       .done.flat()
       .filter((each) => each === 'press' || each === 'command'),
     [],
@@ -352,7 +338,7 @@ test('the button follows a monitor command that fails, and in the reserve one th
 test("time in which qemu-trap stood still is not the guest's, and the button has its whole reserve", () => {
   const fourSeconds = rule('SIGTERM', true, 'system_powerdown', 4_000, 'quit');
   let state = step(initialState({ killAfterMs, pressGaps: [10_000] }), running, 0).state;
-  state = step(state, { kind: 'signal', rule: fourSeconds, times: 1, atTerminal: false }, 0).state;
+  state = step(state, signal(fourSeconds), 0).state;
   const done: [number, string[]][] = [];
   // Frozen from 1 s to 5 s.
   for (let now = 1_000; now < 20_000; now = now === 1_000 ? 5_000 : now + 500) {
@@ -371,13 +357,7 @@ test("time in which qemu-trap stood still is not the guest's, and the button has
 });
 
 test('a guest that is started again after its power-off (the hook reboot) is no shutdown', () => {
-  const again = doneOn(
-    running,
-    off,
-    stays,
-    { kind: 'qemu', event: { event: 'RESET', byGuest: false } },
-    { kind: 'qemu', event: { event: 'RESUME' } },
-  );
+  const again = doneOn(running, poweredOff, stopped, reset(false), resumed);
   assert.deepEqual(again.done.flat(), []);
   assert.equal(again.state.evidence.shutdown, null);
   assert.equal(nextTick(again.state), Infinity);
@@ -385,11 +365,8 @@ test('a guest that is started again after its power-off (the hook reboot) is no 
 
 test('a signal that comes when its hook has exited runs the hook again: none stood for it', () => {
   const pause = rule('SIGUSR1', true, null, 60_000, 'none');
-  const usr1: Input = { kind: 'signal', rule: pause, times: 1, atTerminal: false };
-  const [exit, end]: [Input, Input] = [
-    { kind: 'hook-exit', signal: 'SIGUSR1' },
-    { kind: 'hook-end', signal: 'SIGUSR1', outcome: { kind: 'done' } },
-  ];
+  const usr1 = signal(pause);
+  const [exit, end] = [exits('SIGUSR1'), ends('SIGUSR1', 'done')];
   assert.deepEqual(
     doneOn(running, usr1, usr1, exit, end).done.flat(),
     ['run-hook'],
@@ -400,58 +377,49 @@ test('a signal that comes when its hook has exited runs the hook again: none sto
 
 test('in the reserve the button does not wait for the answer to a command', () => {
   const both = rule('SIGTERM', true, 'savevm nightly', 8_000, 'quit');
-  const signal: Input = { kind: 'signal', rule: both, times: 1, atTerminal: false };
-  const done: Input = { kind: 'hook-end', signal: 'SIGTERM', outcome: { kind: 'done' } };
   const ticks: Input[] = Array.from({ length: 6 }, () => ({ kind: 'tick' }));
-  assert.deepEqual(doneOn(running, signal, done, ...ticks).done.flat(), ['run-hook', 'command', 'press']);
-  const failed: Input = { kind: 'hook-end', signal: 'SIGTERM', outcome: { kind: 'failed', why: 'so' } };
-  const late = doneOn(running, signal, failed, ...ticks);
+  assert.deepEqual(doneOn(running, signal(both), ends('SIGTERM', 'done'), ...ticks).done.flat(), [
+    'run-hook',
+    'command',
+    'press',
+  ]);
+  const late = doneOn(running, signal(both), ends('SIGTERM', 'failed'), ...ticks);
   assert.deepEqual(late.done.flat(), ['run-hook', 'command', 'press']);
   assert.deepEqual(late.done[2], ['command']);
 });
 
 test('"not now" calls a shutdown off before the first press, and not after it, though the guest has reset since', () => {
   const hooked = rule('SIGTERM', true, 'system_powerdown', 60_000, 'quit');
-  const signal: Input = { kind: 'signal', rule: hooked, times: 1, atTerminal: false };
-  const notNow: Input = { kind: 'hook-end', signal: 'SIGTERM', outcome: { kind: 'not-now' } };
-  const pressed: Input = { kind: 'powerdown' };
-  const reset: Input = { kind: 'qemu', event: { event: 'RESET', byGuest: true } };
-  assert.equal(doneOn(running, signal, notNow).state.shutdown, null);
-  assert.notEqual(doneOn(running, signal, pressed, notNow).state.shutdown, null);
-  assert.notEqual(doneOn(running, signal, pressed, reset, notNow).state.shutdown, null);
+  const [term, notNow] = [signal(hooked), ends('SIGTERM', 'not-now')];
+  assert.equal(doneOn(running, term, notNow).state.shutdown, null);
+  assert.notEqual(doneOn(running, term, powerdown, notNow).state.shutdown, null);
+  assert.notEqual(doneOn(running, term, powerdown, reset(), notNow).state.shutdown, null);
 });
 
 test('a signal that comes while QEMU exits runs its hook if the guest comes back, as soon as QEMU says how it is', () => {
   const hooked = rule('SIGTERM', true, 'system_powerdown', 60_000, 'quit');
-  const signal: Input = { kind: 'signal', rule: hooked, times: 1, atTerminal: false };
-  const resume: Input = { kind: 'qemu', event: { event: 'RESUME' } };
-  assert.deepEqual(doneOn(running, off, signal, resume).done.flat(), ['run-hook']);
-  const off2: Input = { kind: 'run-state', runState: 'shutdown' };
-  const runs: Input = { kind: 'run-state', runState: 'running' };
-  assert.deepEqual(doneOn(running, off2, off, signal, resume, runs).done.slice(-2), [['ask-run-state'], ['run-hook']]);
+  assert.deepEqual(doneOn(running, poweredOff, signal(hooked), resumed).done.flat(), ['run-hook']);
+  assert.deepEqual(doneOn(running, is('shutdown'), poweredOff, signal(hooked), resumed, is('running')).done.slice(-2), [
+    ['ask-run-state'],
+    ['run-hook'],
+  ]);
 });
 
 test('a signal that came during a shutdown which its hook then calls off begins its own', () => {
   const hooked = rule('SIGTERM', true, 'system_powerdown', 60_000, 'quit');
   const power = rule('SIGPWR', false, 'system_powerdown', 60_000, 'quit');
-  const [signal, other]: [Input, Input] = [
-    { kind: 'signal', rule: hooked, times: 1, atTerminal: false },
-    { kind: 'signal', rule: power, times: 1, atTerminal: false },
-  ];
-  const notNow: Input = { kind: 'hook-end', signal: 'SIGTERM', outcome: { kind: 'not-now' } };
-  const { state, done } = doneOn(running, signal, other, notNow);
+  const { state, done } = doneOn(running, signal(hooked), signal(power), ends('SIGTERM', 'not-now'));
   assert.deepEqual(done.slice(1), [['run-hook'], [], ['press']]);
   assert.equal(state.shutdown?.rule.signal, 'SIGPWR');
 });
 
 test('a hook that presses under monitorcommand=none has its second press in the last quarter, and not at the deadline', () => {
   const bare = rule('SIGTERM', true, null, 8_000, 'quit');
-  const signal: Input = { kind: 'signal', rule: bare, times: 1, atTerminal: false };
   let state = step(initialState({ killAfterMs, pressGaps: [60_000] }), running, 0).state;
   const at: string[] = [];
   for (const [now, input] of [
-    [0, signal],
-    [100, { kind: 'powerdown' }],
+    [0, signal(bare)],
+    [100, powerdown],
     ...Array.from({ length: 16 }, (_, i): [number, Input] => [(i + 1) * 500, { kind: 'tick' }]),
   ] as [number, Input][]) {
     const stepped = step(state, input, now);
