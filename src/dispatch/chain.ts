@@ -125,8 +125,15 @@ export function onHookEnd(s: Step, signal: SignalName, outcome: HookOutcome): vo
 }
 
 function onHookDone(s: Step, chain: Chain): void {
+  const { shutdown } = s.state;
   chain.at = 'guest';
-  if (chain !== s.state.shutdown) finishChain(s, chain);
+  if (chain !== shutdown) finishChain(s, chain);
+  else if (wantsPressAnew(shutdown)) startReserve(s, shutdown);
+}
+
+/** In the last quarter, and the press that came is forgotten: the guest has reset since. */
+function wantsPressAnew({ reserveCame, isPressed }: Shutdown): boolean {
+  return reserveCame && !isPressed;
 }
 
 /** @param isPress QEMU has answered a press of the power button, and not a command of the rule */
@@ -141,6 +148,7 @@ export function onCommandEnd(s: Step, signal: SignalName, ok: boolean, isPress: 
     // Whatever it was meant to do, the guest is still there.
     shutdown.at = 'guest';
     if (!ok) startNextStage(s, shutdown, 'command-failed');
+    else if (wantsPressAnew(shutdown)) startNextStage(s, shutdown, 'command-done');
   }
 }
 

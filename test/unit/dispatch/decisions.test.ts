@@ -426,6 +426,58 @@ decides(
   `,
 );
 decides(
+  'a guest that resets in the last quarter under a hook that had pressed: the press comes when the hook ends, not later',
+  [...begun(hooked), [0.5, powerdown], [48, reset()], [49, exits('SIGTERM')], [49, ends('SIGTERM', 'done')]],
+  { untilS: 50, limits: { pressGaps: [5_000] } },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    5.5 press SIGTERM true
+    10.5 press SIGTERM true
+    15.5 press SIGTERM true
+    20.5 press SIGTERM true
+    25.5 press SIGTERM true
+    30.5 press SIGTERM true
+    35.5 press SIGTERM true
+    40.5 press SIGTERM true
+    45 press SIGTERM true
+    49 press SIGTERM true
+    49 - next-link SIGTERM power-button reserve
+  `,
+);
+decides(
+  'a guest that resets in the last quarter under a command: the press comes when QEMU has answered, not later',
+  [...begun(every), [0.5, ends('SIGTERM', 'failed')], [0.6, powerdown], [48, reset()], [49, answers('SIGTERM', true)]],
+  { untilS: 50, limits: { pressGaps: [5_000] } },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    0.5 command SIGTERM savevm nightly
+    0.5 - next-link SIGTERM command hook-failed
+    5.6 press SIGTERM true
+    10.6 press SIGTERM true
+    15.6 press SIGTERM true
+    20.6 press SIGTERM true
+    25.6 press SIGTERM true
+    30.6 press SIGTERM true
+    35.6 press SIGTERM true
+    40.6 press SIGTERM true
+    45 press SIGTERM true
+    49 press SIGTERM true
+    49 - next-link SIGTERM power-button command-done
+  `,
+);
+decides(
+  'a hook that ends in the last quarter, and whose press has been repeated there, is followed by nothing at once',
+  [...begun(hooked), [0.5, powerdown], [49, exits('SIGTERM')], [49, ends('SIGTERM', 'done')]],
+  { untilS: 50, limits: { pressGaps: [50_000] } },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    45 press SIGTERM true
+  `,
+);
+decides(
   'a guest that was reset from outside has not answered the shutdown',
   [...begun(hooked), [1, ends('SIGTERM', 'done')], [2, reset(false)]],
   { untilS: 13 },
