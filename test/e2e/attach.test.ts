@@ -6,7 +6,7 @@ import { basename } from 'node:path';
 import { test } from 'node:test';
 import { shellQuote } from '../../src/system/permissions.js';
 import type { PowerButtonBehaviour } from '../../src/commands/try/guest.js';
-import { execute, isAlive, Lab, monitor, read, until, type Trap } from '../support/lab.js';
+import { execute, isAlive, kill, Lab, monitor, read, until, type Trap } from '../support/lab.js';
 
 /** A QEMU that somebody else started, with one QMP monitor. */
 async function bareQemu(lab: Lab, temper: PowerButtonBehaviour = 'obedient', ...more: string[]): Promise<ChildProcess> {
@@ -211,7 +211,7 @@ test('a QEMU that qemu-trap has started is not attached to, but taken over', asy
       /^qemu-trap: --attach \S+: \S+ holds the sockets of a QEMU that qemu-trap started: [^\n]+\n$/,
     );
   }
-  other.kill('SIGKILL');
+  await kill(other);
   const next = lab.start({ options: ['--on-death', 'keep'] });
   assert.equal((await next.event('takeover'))['pid'], first.qemuPid);
   next.kill('SIGTERM');

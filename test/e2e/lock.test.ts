@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
-import { isAlive, Lab, read, until } from '../support/lab.js';
+import { isAlive, kill, Lab, read, until } from '../support/lab.js';
 
 /*
  * One qemu-trap at a time serves a VM, whatever namespace the next one is started in, and whoever was killed.
@@ -208,7 +208,7 @@ test(
       assert.ok(existsSync(join(lab.dir, directory, 'web.lock')), `the lock is in ${directory}`);
       // A wrapper in front of QEMU keeps it alive; its directory has a name that nobody could guess.
       const qemu = lab.left().find((pid) => read(`/proc/${pid}/comm`).startsWith('qemu-system')) as number;
-      first.child.kill('SIGKILL');
+      await kill(first.child);
       const third = start();
       await until('the third serves the same QEMU', () => third.stderr().includes('"event":"takeover"')).catch(
         (error) => assert.fail(`${error.message}: ${third.stderr()}`),

@@ -247,7 +247,7 @@ test('qemu-trap killed with SIGKILL: QEMU goes with it, and the next start finds
   const lab = new Lab(t);
   const trap = await lab.startGuest();
   const { qemuPid } = trap;
-  trap.kill('SIGKILL');
+  await trap.die();
   await until('QEMU is dead', () => !isAlive(qemuPid));
   const next = await lab.startGuest();
   next.kill('SIGTERM');

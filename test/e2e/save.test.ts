@@ -14,7 +14,7 @@ import {
 import { test, type TestContext } from 'node:test';
 import {
   execute,
-  isAlive,
+  kill,
   Lab,
   monitor,
   openFiles,
@@ -291,8 +291,7 @@ test(
     assert.equal(early.events('resumed').length, 0);
     assert.equal(statSync(lab.state).size, size);
     assert.deepEqual(savedIn(lab.stateDir), ['web.state']);
-    other.kill('SIGKILL');
-    await until('the disk is free', () => !isAlive(other.pid as number));
+    await kill(other);
     const before = lab.uptimes.length;
     const trap = lab.startLinux();
     await trap.event('resumed');

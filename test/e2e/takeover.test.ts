@@ -36,7 +36,7 @@ test('--on-death keep: the guest runs on, the next qemu-trap takes it over, and 
 test('negative control: with --on-death kill nothing is taken over', async (t) => {
   const lab = new Lab(t);
   const first = await lab.startGuest();
-  first.kill('SIGKILL');
+  await first.die();
   const next = await lab.startGuest();
   assert.equal(next.events('takeover').length, 0);
   assert.equal(next.events('start').length, 1);
@@ -108,7 +108,7 @@ test('a second start beside a living qemu-trap takes nothing over', async (t) =>
 test('a guest left by keep is taken over whatever the next one says, and another command line is told of', async (t) => {
   const lab = new Lab(t);
   const first = await lab.startGuest({ options: keep });
-  first.kill('SIGKILL');
+  await first.die();
   const next = lab.start({ qemu: ['-boot', 'c'] });
   await next.ready();
   assert.equal(next.events('takeover')[0]?.['other_command'], true);
@@ -155,7 +155,7 @@ test('killed while QEMU starts, at every moment: the next start never runs a sec
     const first = lab.start({ options: keep });
     const until0 = performance.now() + moment * 20;
     await until('the moment has come', () => performance.now() >= until0);
-    first.child.kill('SIGKILL');
+    await first.die();
     const next = lab.start({ options: keep });
     await next.ready();
     await lab.guestSaid('up');

@@ -78,6 +78,15 @@ export function isAlive(pid: number): boolean {
   return stat !== '' && !/^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2));
 }
 
+/**
+ * Ends a child by SIGKILL, and reaps it: a process is a zombie by its first thread while its others still hold its
+ * descriptors, and so its locks.
+ */
+export async function kill(child: ChildProcess): Promise<void> {
+  child.kill('SIGKILL');
+  await until('it is reaped', () => child.exitCode !== null || child.signalCode !== null);
+}
+
 export interface LogLine {
   readonly event: string;
   readonly level: string;
@@ -317,10 +326,8 @@ export class Trap {
     process.kill(this.pid, signal);
   }
 
-  /** Killed by SIGKILL, and dead. */
   async die(): Promise<void> {
-    this.kill('SIGKILL');
-    await until('qemu-trap is dead', () => !isAlive(this.pid));
+    await kill(this.child);
   }
 
   /** Ended within the time that a test has, with its status. */
