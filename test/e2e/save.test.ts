@@ -12,17 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { test, type TestContext } from 'node:test';
-import {
-  execute,
-  kill,
-  Lab,
-  monitor,
-  openFiles,
-  read,
-  until,
-  type StartOptions,
-  type Trap,
-} from '../support/lab.js';
+import { execute, kill, Lab, monitor, openFiles, read, until, type StartOptions, type Trap } from '../support/lab.js';
 import { Linux, needsLinux, says, type LinuxOptions } from '../support/linux.js';
 
 /*
