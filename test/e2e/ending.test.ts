@@ -392,9 +392,14 @@ test('a closed window: quit, cut off, 0', {
   skip: hasWindow ? false : 'needs Xvfb and the SDL window of QEMU (qemu-system-gui)',
 }, async (t) => {
   const lab = new Lab(t);
-  const display = `:${100 + (process.pid % 900)}`;
-  const xvfb = lab.spawn(['Xvfb', display, '-screen', '0', '640x480x24'], { stdio: 'ignore' });
-  await until('the display is there', () => existsSync(`/tmp/.X11-unix/X${display.slice(1)}`));
+  // It takes a number that is free, and says which as soon as it listens.
+  const xvfb = lab.spawn(['Xvfb', '-displayfd', '1', '-screen', '0', '640x480x24'], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  let said = '';
+  xvfb.stdout?.on('data', (chunk) => (said += chunk));
+  await until('the display is there', () => said.endsWith('\n'));
+  const display = `:${said.trim()}`;
   await holds(t, {
     start: { qemu: ['-display', 'sdl'], env: { DISPLAY: display } },
     act: (_, trap) =>
