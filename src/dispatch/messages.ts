@@ -1,3 +1,4 @@
+import type { ButtonPlace, ButtonReading, ButtonState } from '../outcome/button-evidence.js';
 import type { EndCause } from '../outcome/end-cause.js';
 import type { QemuEvent } from '../outcome/evidence.js';
 import type { HookOutcome } from '../outcome/hook-outcome.js';
@@ -14,6 +15,11 @@ export type Input =
   | { readonly kind: 'monitor-up'; readonly runState: string }
   | { readonly kind: 'run-state'; readonly runState: string }
   | { readonly kind: 'powerdown' }
+  /** What `look-up-button` has found, or `read-button`; `null` if QEMU has not answered in time. */
+  | { readonly kind: 'button-place'; readonly place: ButtonPlace | null }
+  | { readonly kind: 'button'; readonly reading: ButtonReading | null }
+  /** The guest was woken from its sleep. */
+  | { readonly kind: 'wakeup' }
   | { readonly kind: 'qemu'; readonly event: QemuEvent }
   /** The hook has been reaped; what came of it follows with `hook-end`. */
   | { readonly kind: 'hook-exit'; readonly signal: SignalName }
@@ -59,6 +65,10 @@ export type Notice =
       readonly stage: MonitorStage;
       readonly because: NextStageReason;
     }
+  /** What is known of the last press. */
+  | { readonly event: 'button'; readonly signal: SignalName; readonly state: ButtonState }
+  /** A guest that did not hear the last press listens now, and is pressed. */
+  | { readonly event: 'listening'; readonly signal: SignalName }
   | { readonly event: 'failed'; readonly signal: SignalName }
   | { readonly event: 'command-timeout'; readonly signal: SignalName }
   | {
@@ -86,6 +96,10 @@ export type Effect =
   | { readonly do: 'press'; readonly signal: SignalName; readonly isRunning: boolean }
   /** Let a guest go on that stands still though its button was pressed. */
   | { readonly do: 'let-go-on'; readonly signal: SignalName }
+  /** Find the registers of the power button, and give in as `button-place` whether they are there. */
+  | { readonly do: 'look-up-button' }
+  /** Read them, and give in what they say as `button`. */
+  | { readonly do: 'read-button' }
   | { readonly do: 'quit' }
   | { readonly do: 'kill' }
   /** Not even SIGKILL ended QEMU in time: stop waiting for it. */

@@ -1,6 +1,23 @@
+import {
+  type ButtonPlace,
+  type ButtonReading,
+  buttonStateOf,
+  hasBegunToListen,
+  isUselessToPress,
+  withNewGuest,
+  withPlace,
+  withPress,
+  withReading,
+} from '../outcome/button-evidence.js';
 import { goesOnBy, isRunning } from '../outcome/run-state.js';
+import { notice } from './notices.js';
 import { gapAfter } from './press-gaps.js';
-import type { Shutdown, Step } from './state.js';
+import { type ButtonWatch, type Shutdown, type Step, mayReadButton } from './state.js';
+
+/** From one reading of the registers to the next. */
+const readEveryMs = 100;
+/** The least from one press to the next of a guest that has begun to listen. */
+const shortestGapMs = 1_000;
 
 export function press(s: Step, shutdown: Shutdown): void {
   const { pressGaps } = s.state.limits;
@@ -11,7 +28,25 @@ export function press(s: Step, shutdown: Shutdown): void {
     shutdown.isPressing = true;
   }
   shutdown.presses++;
-  shutdown.nextPressAt = s.now + gapAfter(pressGaps, shutdown.presses);
+  shutdown.nextPressAt = s.now + nextGap(s, shutdown);
+}
+
+/** A kernel listens for some time before the service that acts on the button does: one that boots is pressed sooner. */
+function nextGap({ state, now }: Step, { presses }: Shutdown): number {
+  const { listensSince } = state.button;
+  const gap = gapAfter(state.limits.pressGaps, presses);
+  return listensSince === null ? gap : Math.min(gap, Math.max(shortestGapMs, now - listensSince));
+}
+
+/** Presses once more, unless that would change nothing: a guest that does not listen is pressed as soon as it does. */
+export function pressAgain(s: Step, shutdown: Shutdown): void {
+  if (s.state.limits.keepsGaps || !isUselessToPress(s.state.button.evidence)) press(s, shutdown);
+  else shutdown.nextPressAt = s.now + nextGap(s, shutdown);
+}
+
+/** Presses once more for a guest that is still there, unless it is known to have taken the last press. */
+export function pressInReserve(s: Step, shutdown: Shutdown): void {
+  if (s.state.limits.keepsGaps || buttonStateOf(s.state.button.evidence) !== 'taken') press(s, shutdown);
 }
 
 /** POWERDOWN came: from the first press on, whoever made it, qemu-trap presses again when it is time. */
@@ -20,13 +55,80 @@ export function onPressed(s: Step, shutdown: Shutdown): void {
   shutdown.isPressed = true;
   if (!shutdown.isPressing) {
     shutdown.presses++;
-    shutdown.nextPressAt = s.now + gapAfter(s.state.limits.pressGaps, shutdown.presses);
+    shutdown.nextPressAt = s.now + nextGap(s, shutdown);
   }
   shutdown.isPressing = false;
+  const { button } = s.state;
+  const isOvertaken = button.isOvertaken || button.asked === 'registers';
+  s.state.button = { ...button, evidence: withPress(button.evidence), isOvertaken };
   if (isFirst) letGuestGoOn(s, shutdown);
+}
+
+/** RESET, or WAKEUP: what was known of the button was of the guest before it. */
+export function forgetButton(button: ButtonWatch): ButtonWatch {
+  const evidence = withNewGuest(button.evidence);
+  return { ...button, evidence, isPlaced: false, isOvertaken: true, listensSince: null, told: null };
 }
 
 /** A guest that stands still does not hear its button. */
 export function letGuestGoOn(s: Step, shutdown: Shutdown): void {
   if (goesOnBy(s.state.evidence.runState) !== null) s.effects.push({ do: 'let-go-on', signal: shutdown.rule.signal });
+}
+
+/** Has the registers looked up, or read, if it is time. */
+export function readButton(s: Step): void {
+  const { shutdown, button } = s.state;
+  if (shutdown === null || !mayReadButton(s.state)) return;
+  if (s.now < button.nextReadAt || s.now >= shutdown.nextPressAt) return;
+  const { isPlaced } = button;
+  s.effects.push({ do: isPlaced ? 'read-button' : 'look-up-button' });
+  s.state.button = {
+    ...button,
+    asked: isPlaced ? 'registers' : 'place',
+    isOvertaken: false,
+    nextReadAt: s.now + readEveryMs,
+    wasRead: button.wasRead || isPlaced,
+  };
+}
+
+/** The registers were looked up, or do not lie any more where they did. */
+export function onPlace(s: Step, place: ButtonPlace | null): void {
+  const { state } = s;
+  const { button, shutdown } = state;
+  state.button = { ...button, asked: 'nothing' };
+  if (shutdown === null || button.isOvertaken || place === null) return;
+  const isPlaced = place === 'placed';
+  state.button = {
+    ...state.button,
+    evidence: withPlace(button.evidence, place),
+    isPlaced,
+    nextReadAt: isPlaced ? s.now : button.nextReadAt,
+    wasRead: button.wasRead || !isPlaced,
+  };
+  noticeNews(s, shutdown);
+}
+
+/** The registers were read: a guest that listens at last is pressed at once. */
+export function onReading(s: Step, reading: ButtonReading | null): void {
+  const { state } = s;
+  const { button, shutdown } = state;
+  state.button = { ...button, asked: 'nothing' };
+  if (shutdown === null || button.isOvertaken || reading === null) return;
+  const evidence = withReading(button.evidence, reading);
+  state.button = { ...state.button, evidence };
+  noticeNews(s, shutdown);
+  if (state.termination !== null || shutdown.isPressing || state.limits.keepsGaps) return;
+  if (!hasBegunToListen(button.evidence, evidence)) return;
+  state.button = { ...state.button, listensSince: s.now };
+  notice(s, { event: 'listening', signal: shutdown.rule.signal });
+  press(s, shutdown);
+}
+
+/** A press takes the guest a moment: that it has not taken it yet is told at the end. */
+function noticeNews(s: Step, { rule }: Shutdown): void {
+  const { button } = s.state;
+  const state = buttonStateOf(button.evidence);
+  if (state === button.told || state === null || state === 'not-taken' || state === 'unknown') return;
+  s.state.button = { ...button, told: state };
+  notice(s, { event: 'button', signal: rule.signal, state });
 }

@@ -1,3 +1,4 @@
+import { type ButtonEvidence, type ButtonState, noButtonEvidence } from '../outcome/button-evidence.js';
 import type { EndCause } from '../outcome/end-cause.js';
 import { type Evidence, noEvidence } from '../outcome/evidence.js';
 import type { Rule, Stage } from '../rules/rule.js';
@@ -50,6 +51,36 @@ export interface Shutdown extends Chain {
   readonly waiting: Map<SignalName, Rule>;
 }
 
+/** The power button of the guest in this shutdown, or in the last one, as its registers show it. */
+export interface ButtonWatch {
+  readonly evidence: ButtonEvidence;
+  /** The registers were found: they are read. */
+  readonly isPlaced: boolean;
+  /** What is under way. */
+  readonly asked: 'nothing' | 'place' | 'registers';
+  /** Something has happened since it was asked, of which the answer says nothing. */
+  readonly isOvertaken: boolean;
+  /** When the next thing may be asked. */
+  readonly nextReadAt: number;
+  /** They were read since the signal, or are not there to be read. */
+  readonly wasRead: boolean;
+  /** When the guest began to listen, if it was seen to; `null` if not since it began anew. */
+  readonly listensSince: number | null;
+  /** What the log has told last. */
+  readonly told: ButtonState | null;
+}
+
+const unreadButton: ButtonWatch = {
+  evidence: noButtonEvidence,
+  isPlaced: false,
+  asked: 'nothing',
+  isOvertaken: false,
+  nextReadAt: -Infinity,
+  wasRead: false,
+  listensSince: null,
+  told: null,
+};
+
 /** QEMU is on its way out, and has until `killAt`. */
 export interface Termination {
   /** `none`: QEMU has said that it exits (SHUTDOWN), and is left alone. */
@@ -76,6 +107,7 @@ export interface State {
   monitorUp: boolean;
   evidence: Evidence;
   shutdown: Shutdown | null;
+  button: ButtonWatch;
   termination: Termination | null;
   /** Of the signals that leave the guest running. */
   readonly chains: Map<SignalName, Chain>;
@@ -87,6 +119,8 @@ export interface Limits {
   /** From the default action to SIGKILL, in milliseconds. */
   readonly killAfterMs: number;
   readonly pressGaps: PressGaps;
+  /** The user has given the gaps: they are kept, whatever is known of the button. */
+  readonly keepsGaps: boolean;
 }
 
 /** How often an input comes in a shutdown, be it only the time. */
@@ -98,19 +132,38 @@ export function initialState(limits: Limits): State {
     monitorUp: false,
     evidence: noEvidence,
     shutdown: null,
+    button: unreadButton,
     termination: null,
     chains: new Map(),
     ignored: new Map(),
   };
 }
 
+/** The watch of a shutdown that begins. What the last one asked may be under way. */
+export function renewed({ asked, nextReadAt }: ButtonWatch): ButtonWatch {
+  return { ...unreadButton, asked, isOvertaken: true, nextReadAt };
+}
+
+/**
+ * The registers may be read: from the first press on, whoever made it, and once before that while a hook is at work. Not
+ * while a press is due.
+ */
+export function mayReadButton({ shutdown, button, termination, monitorUp }: State): boolean {
+  if (shutdown === null || termination !== null || !monitorUp || shutdown.isPressing) return false;
+  const { evidence, asked, wasRead } = button;
+  if (evidence.machine !== 'acpi' || asked !== 'nothing') return false;
+  return shutdown.presses > 0 || (shutdown.at === 'hook' && !wasRead);
+}
+
 /** When {@link step} wants a `tick`, on the same clock as its `now`; Infinity if it waits for nothing. */
-export function nextTick({ shutdown, termination, chains, ignored, monitorUp }: State): number {
+export function nextTick(state: State): number {
+  const { shutdown, termination, chains, ignored, monitorUp } = state;
   const times: number[] = [];
   if (termination !== null) times.push(termination.killed ? termination.abandonAt : termination.killAt);
   else if (shutdown !== null) {
     times.push(shutdown.deadline, shutdown.nextPressAt, shutdown.seenAt + heartbeatMs);
     if (!shutdown.reserveCame && monitorUp) times.push(shutdown.reserveAt);
+    if (mayReadButton(state)) times.push(state.button.nextReadAt);
   }
   for (const chain of chains.values()) times.push(chain.deadline);
   for (const { until } of ignored.values()) times.push(until);

@@ -14,7 +14,7 @@ import { endIfWaitingIsUseless, takeDefaultAction, killQemu, onExit, onStay } fr
 import type { Effect, Input, Notice } from './messages.js';
 import { notice, noticeCounts } from './notices.js';
 import { beginWaiting, onSignal } from './on-signal.js';
-import { press, onPressed, letGuestGoOn } from './power-button.js';
+import { forgetButton, letGuestGoOn, onPlace, onPressed, onReading, pressAgain, readButton } from './power-button.js';
 import { type Shutdown, type State, type Step, type Termination, chainOf, isFinal } from './state.js';
 
 /*
@@ -47,6 +47,7 @@ export function step(
   };
   const s: Step = { state, effects: [], notices: [], now };
   take(s, input);
+  readButton(s);
   return s;
 }
 
@@ -62,6 +63,15 @@ function take(s: Step, input: Input): void {
       return onRunState(s, input.runState);
     case 'powerdown':
       if (state.shutdown !== null && state.termination === null) onPressed(s, state.shutdown);
+      return;
+    case 'button':
+      onReading(s, input.reading);
+      return;
+    case 'button-place':
+      onPlace(s, input.place);
+      return;
+    case 'wakeup':
+      state.button = forgetButton(state.button);
       return;
     case 'qemu':
       return onQemuEvent(s, input.event);
@@ -153,7 +163,7 @@ function onTick(s: Step): void {
     // In this order: a tick that comes late still gives the last stage its turn.
     if (now >= shutdown.reserveAt && !shutdown.reserveCame && state.monitorUp) startReserve(s, shutdown);
     if (now >= shutdown.deadline) takeDefaultAction(s, 'deadline');
-    else if (now >= shutdown.nextPressAt) press(s, shutdown);
+    else if (now >= shutdown.nextPressAt) pressAgain(s, shutdown);
   }
   for (const chain of [...state.chains.values()]) if (now >= chain.deadline) endOverdue(s, chain);
   for (const [signal, ignored] of state.ignored) {

@@ -16,6 +16,8 @@ export interface Config {
   /** As the user wrote it, for the hooks' environment. */
   readonly press: string;
   readonly pressGaps: PressGaps;
+  /** The user has given them: they are kept, whatever is known of the button. */
+  readonly keepsPressGaps: boolean;
   readonly shield: boolean;
   /** What happens to QEMU when qemu-trap is killed. */
   readonly onDeath: 'kill' | 'keep';

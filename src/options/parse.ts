@@ -167,6 +167,7 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Comm
     log: oneOf('log', last('log') ?? 'text', ['text', 'json']),
     press,
     pressGaps: parsePress(press),
+    keepsPressGaps: last('press') !== undefined,
     shield: !parsed['no-shield'],
     stateDir: last('state-dir') ?? null,
     onDeath: oneOf('on-death', last('on-death') ?? 'kill', ['kill', 'keep']),

@@ -1,6 +1,7 @@
 import { isExiting, readEvent } from '../outcome/evidence.js';
 import { unknownRunState } from '../outcome/run-state.js';
 import { describeShutdown } from '../outcome/words.js';
+import { ButtonReader } from '../qemu/button-reader.js';
 import { letGoOn, pressPowerButton, queryRunState } from '../qemu/power-button.js';
 import { QmpClient } from '../qmp/client.js';
 import { MonitorClosed, QmpError, type QmpEvent } from '../qmp/messages.js';
@@ -27,6 +28,7 @@ type RunStateReading = (runState: string) => string;
 /** The monitor that qemu-trap itself speaks on. What QEMU says there becomes facts for the core here, and nowhere else. */
 export class ControlMonitor {
   readonly client: QmpClient;
+  readonly #button: ButtonReader;
   /** Monitors of qemu-trap's own; `null` if QEMU has enough of them. */
   #server: QmpServer | null = null;
 
@@ -46,6 +48,7 @@ export class ControlMonitor {
         void this.#reap();
       },
     });
+    this.#button = new ButtonReader(this.client);
     if (qemu.control === null) void qemu.reached.then((control) => this.client.open(control));
   }
 
@@ -105,6 +108,27 @@ export class ControlMonitor {
     return this.#command(signal, 'cont', () => letGoOn(this.client), true);
   }
 
+  /** Looks the registers of the power button up, for the core. Never rejected. */
+  async lookUpButton(): Promise<void> {
+    try {
+      this.dispatcher.feed({ kind: 'button-place', place: await this.#button.lookUp() });
+    } catch {
+      // QEMU has gone.
+    }
+  }
+
+  /** Reads what they say, for the core. Never rejected. */
+  async readButton(): Promise<void> {
+    try {
+      const reading = await this.#button.read();
+      this.dispatcher.feed(
+        typeof reading === 'string' ? { kind: 'button-place', place: reading } : { kind: 'button', reading },
+      );
+    } catch {
+      // QEMU has gone.
+    }
+  }
+
   /** Runs the monitor command of a rule. */
   run(signal: SignalName, line: string): Promise<void> {
     return this.#command(signal, line, () => runMonitorCommand(this.client, line), false);
@@ -151,6 +175,7 @@ export class ControlMonitor {
       this.dispatcher.feed({ kind: 'powerdown' });
       return;
     }
+    if (event === 'WAKEUP') this.dispatcher.feed({ kind: 'wakeup' });
     const told = readEvent(happened);
     if (told === null) {
       if (runStateEvents.includes(event)) void this.refreshRunState();

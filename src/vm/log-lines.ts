@@ -1,5 +1,6 @@
 import type { LogEvent } from '../log/log.js';
 import { describeCause, endCauses } from '../outcome/end-cause.js';
+import { describeButton } from '../outcome/button-words.js';
 import { shownCommand } from '../qmp/monitor-command.js';
 import { formatSeconds } from '../system/duration.js';
 import type { Notice } from '../dispatch/messages.js';
@@ -101,6 +102,20 @@ export function describeNotice(notice: Notice): LogEvent {
         level: 'warning',
         facts: { signal: notice.signal, command: shownStage(notice.stage), because: notice.because },
         message: `${notice.signal}: ${describeNextStage(notice)}`,
+      };
+    case 'button':
+      return {
+        event,
+        level: notice.state === 'no-acpi' ? 'warning' : 'info',
+        facts: { signal: notice.signal, button: notice.state },
+        message: `${notice.signal}: ${describeButton(notice.state)}`,
+      };
+    case 'listening':
+      return {
+        event,
+        level: 'info',
+        facts: { signal: notice.signal },
+        message: `${notice.signal}: the guest listens to its power button now; pressing it`,
       };
     case 'failed':
       return {

@@ -1,8 +1,9 @@
 import type { Effect } from '../dispatch/messages.js';
-import { type State, chainOf } from '../dispatch/state.js';
+import { type Limits, type State, chainOf } from '../dispatch/state.js';
 import { FreezeGuard } from '../guest-agent/freeze-guard.js';
 import type { HookRunner } from '../hook/runner.js';
 import { markHooksToCome } from '../hook/process-mark.js';
+import type { Config } from '../options/command.js';
 import { isUp } from '../outcome/run-state.js';
 import { queryRunState } from '../qemu/power-button.js';
 import { MonitorClosed, QmpError } from '../qmp/messages.js';
@@ -29,6 +30,10 @@ import { tellReady } from './tell-ready.js';
 import { monitorWithinMs, warnOfNoMonitor, warnOfUnknownCommands, warnOfWrapperThatStays } from './warnings.js';
 import type { QemuExit } from '../qemu/qemu.js';
 import { keepSpareDescriptor } from '../system/spare-descriptor.js';
+
+function limitsOf({ killAfterMs, pressGaps, keepsPressGaps }: Config): Limits {
+  return { killAfterMs, pressGaps, keepsGaps: keepsPressGaps };
+}
 
 /** One run of QEMU: wires the parts together. */
 export class Vm {
@@ -62,9 +67,8 @@ export class Vm {
     this.#waker = new Waker(running.qemu, log, this.survival);
     this.#savedGuest = new SavedGuest(context, running, this.survival);
     this.#freezeGuard = new FreezeGuard(config.agent, running.runDir.file(runFiles.frozen), log);
-    const limits = { killAfterMs: config.killAfterMs, pressGaps: config.pressGaps };
     this.#dispatcher = new Dispatcher(
-      limits,
+      limitsOf(config),
       {
         prepare: ({ termination }) => this.#hooks.hold(termination !== null),
         perform: (effect) => this.#perform(effect),
@@ -199,6 +203,10 @@ export class Vm {
       case 'press':
         this.#waker.wake();
         return void this.#monitor.press(effect.signal, effect.isRunning);
+      case 'read-button':
+        return void this.#monitor.readButton();
+      case 'look-up-button':
+        return void this.#monitor.lookUpButton();
       case 'let-go-on':
         return void this.#monitor.letGoOn(effect.signal);
       case 'command':
@@ -240,7 +248,7 @@ export class Vm {
     if (this.#isReady || !isUp(this.#dispatcher.state.evidence.runState)) return;
     this.#isReady = true;
     tellReady(this.context);
-    const { killAfterMs, pressGaps } = this.context.config;
-    setImmediate(() => this.survival.attempt(() => warmUp(this.context.book, { killAfterMs, pressGaps })));
+    const { book, config } = this.context;
+    setImmediate(() => this.survival.attempt(() => warmUp(book, limitsOf(config))));
   }
 }

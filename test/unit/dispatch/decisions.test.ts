@@ -8,6 +8,7 @@ import {
   ends,
   event,
   exits,
+  found,
   is,
   play,
   poweredOff,
@@ -15,10 +16,12 @@ import {
   reset,
   resumed,
   ruleOf,
+  shows,
   signal,
   stopped,
   typed,
   up,
+  wakeup,
   windowClosed,
 } from './play.js';
 
@@ -1015,3 +1018,288 @@ test('a hook is wanted as long as its signal is at it, and QEMU is not on its wa
   assert.ok(!at([1, poweredOff]));
   assert.ok(!isAtHook(play([[0, up()]]).state, 'SIGTERM'));
 });
+
+// The power button, as its registers show it.
+
+decides(
+  'a guest in firmware: pressed once for it, read until it listens, and pressed then; sooner than usual after that',
+  [
+    ...begun(button),
+    [0.1, powerdown],
+    [0.2, found('not-placed')],
+    [0.29, found('placed')],
+    [0.3, shows('deaf')],
+    [0.4, shows('no answer')],
+    [0.5, shows('clear')],
+    [0.5, powerdown],
+    [0.7, shows('clear')],
+  ],
+  { untilS: 30, tellsReads: true },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    0.1 look-up-button
+    0.2 look-up-button
+    0.2 - button SIGTERM not-listening
+    0.29 read-button
+    0.39 read-button
+    0.49 read-button
+    0.5 press SIGTERM true
+    0.5 - listening SIGTERM
+    0.59 read-button
+    0.7 read-button
+    0.7 - button SIGTERM taken
+    1.5 press SIGTERM true
+    2.5 press SIGTERM true
+    4.5 press SIGTERM true
+    8.5 press SIGTERM true
+    16.5 press SIGTERM true
+    26.5 press SIGTERM true
+  `,
+);
+decides(
+  'without --press a guest that does not listen is not pressed in vain, but once in the last quarter',
+  [...begun(button), [0, powerdown], [0.01, found('placed')], [0.01, shows('deaf')]],
+  { untilS: 61 },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    0.01 - button SIGTERM not-listening
+    45 press SIGTERM true
+    60 silence-hooks
+    60 quit
+    60 - default-action SIGTERM quit deadline
+  `,
+);
+decides(
+  'with --press it is pressed as that says, whatever is known of it',
+  [...begun(button), [0, powerdown], [0.01, found('placed')], [0.01, shows('deaf')], [0.3, shows('clear')]],
+  { untilS: 31, limits: { keepsGaps: true } },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    0.01 - button SIGTERM not-listening
+    10 press SIGTERM true
+    20 press SIGTERM true
+    30 press SIGTERM true
+  `,
+);
+decides(
+  'a press that is not taken is not repeated before the last quarter',
+  [...begun(button), [0, powerdown], [0.01, found('placed')], [0.01, shows('pending')], [0.2, shows('pending')]],
+  { untilS: 60 },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    45 press SIGTERM true
+    60 silence-hooks
+    60 quit
+    60 - default-action SIGTERM quit deadline
+  `,
+);
+decides(
+  'a press that is taken is told once, and repeated when it is time',
+  [
+    ...begun(button),
+    [0, powerdown],
+    [0.01, found('placed')],
+    [0.01, shows('pending')],
+    [0.2, shows('clear')],
+    [10, powerdown],
+    [10.2, shows('clear')],
+  ],
+  { untilS: 21 },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    0.2 - button SIGTERM taken
+    20 press SIGTERM true
+  `,
+);
+decides(
+  'a guest that has taken its press is not pressed again in the last quarter',
+  [...begun(kills), [0, powerdown], [0.01, found('placed')], [0.01, shows('pending')], [0.2, shows('clear')]],
+  { untilS: 8 },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 8000 kill false
+    0.2 - button SIGTERM taken
+    8 silence-hooks
+    8 kill
+    8 - default-action SIGTERM kill deadline
+  `,
+);
+decides(
+  'with --press it is, all the same',
+  [...begun(kills), [0, powerdown], [0.01, found('placed')], [0.01, shows('pending')], [0.2, shows('clear')]],
+  { untilS: 7, limits: { keepsGaps: true } },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 8000 kill false
+    0.2 - button SIGTERM taken
+    6 press SIGTERM true
+  `,
+);
+decides(
+  'a hook: the button is read once before it, and from its press on',
+  [
+    ...begun(hooked),
+    [0.02, found('placed')],
+    [0.02, shows('clear')],
+    [5, powerdown],
+    [5.3, shows('clear')],
+    [5.4, exits('SIGTERM')],
+  ],
+  { untilS: 5.5, tellsReads: true },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 look-up-button
+    0 - shutdown SIGTERM 60000 quit false
+    0.02 read-button
+    5 read-button
+    5.3 read-button
+    5.3 - button SIGTERM taken
+  `,
+);
+decides(
+  'a hook that fails after its press: not pressed again before the guest takes it',
+  [
+    ...begun(hooked),
+    [0.02, found('placed')],
+    [0.02, shows('clear')],
+    [1, powerdown],
+    [1.01, shows('pending')],
+    [2, exits('SIGTERM')],
+    [2, ends('SIGTERM', 'failed')],
+  ],
+  { untilS: 3 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    2 - next-link SIGTERM power-button hook-failed
+  `,
+);
+decides(
+  'a reading that a press, a reset or a wake has overtaken says nothing',
+  [
+    ...begun(hooked),
+    [0.01, found('placed')],
+    [0.1, powerdown],
+    [0.2, shows('pending')],
+    [0.3, reset()],
+    [0.35, shows('clear')],
+    [0.4, wakeup],
+    [0.45, found('placed')],
+    [0.6, found('placed')],
+    [0.7, shows('deaf')],
+    [0.8, shows('clear')],
+  ],
+  { untilS: 0.85, tellsReads: true },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 look-up-button
+    0 - shutdown SIGTERM 60000 quit false
+    0.01 read-button
+    0.2 read-button
+    0.35 look-up-button
+    0.45 look-up-button
+    0.6 read-button
+    0.7 read-button
+    0.7 - button SIGTERM not-listening
+    0.8 press SIGTERM true
+    0.8 - listening SIGTERM
+  `,
+);
+decides(
+  'a guest that resets is read anew, and pressed when it listens again',
+  [
+    ...begun(button),
+    [0, powerdown],
+    [0.01, found('placed')],
+    [0.05, shows('clear')],
+    [1, reset()],
+    [1.1, found('not-placed')],
+    [1.9, found('placed')],
+    [2, shows('deaf')],
+    [3, shows('clear')],
+    [3, powerdown],
+  ],
+  { untilS: 5 },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    2 - button SIGTERM not-listening
+    3 press SIGTERM true
+    3 - listening SIGTERM
+    4 press SIGTERM true
+    5 press SIGTERM true
+  `,
+);
+decides(
+  'a machine without ACPI: told, read no more, and pressed again in the last quarter only',
+  [...begun(button), [0, powerdown], [0.05, found('no-acpi')]],
+  { untilS: 61, tellsReads: true },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    0 look-up-button
+    0.05 - button SIGTERM no-acpi
+    45 press SIGTERM true
+    60 silence-hooks
+    60 quit
+    60 - default-action SIGTERM quit deadline
+  `,
+);
+decides(
+  'a machine that cannot be read: nothing is told, and it is pressed when it is time',
+  [...begun(button), [0, powerdown], [0.05, found('unreadable')]],
+  { untilS: 21, tellsReads: true },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    0 look-up-button
+    10 press SIGTERM true
+    20 press SIGTERM true
+  `,
+);
+decides(
+  'a shutdown that was called off: its reading is none of the next one',
+  [
+    ...begun(hooked),
+    [0.005, found('placed')],
+    [0.01, exits('SIGTERM')],
+    [0.01, ends('SIGTERM', 'not-now')],
+    [0.02, signal(button)],
+    [0.02, powerdown],
+    [0.03, shows('clear')],
+    [0.15, found('placed')],
+    [0.2, shows('clear')],
+  ],
+  { untilS: 0.4, tellsReads: true },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 look-up-button
+    0 - shutdown SIGTERM 60000 quit false
+    0.005 read-button
+    0.01 - dropped SIGTERM
+    0.02 press SIGTERM true
+    0.02 - shutdown SIGTERM 60000 quit false
+    0.105 look-up-button
+    0.15 read-button
+    0.25 read-button
+  `,
+);
+decides(
+  'QEMU is told to quit while a reading is under way: its answer changes nothing',
+  [...begun(button), [0, powerdown], [0.01, found('placed')], [1, signal(force)], [1.1, shows('clear')]],
+  { untilS: 2, tellsReads: true },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    0 look-up-button
+    0.01 read-button
+    1 silence-hooks
+    1 quit
+    1 - default-action SIGTERM quit cut
+  `,
+);

@@ -7,11 +7,11 @@ import { pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 import * as core from './core.js';
 import { type Core, explore } from './explorer.js';
-import { ruleOf, signal, up } from './play.js';
+import { powerdown, ruleOf, shows, signal, up } from './play.js';
 
 /** How many inputs a sequence has at most. */
 const depth = Number(process.env['QEMU_TRAP_TEST_DEPTH'] ?? 8);
-const limits = { killAfterMs: 5_000, pressGaps: [2_000] };
+const limits = { killAfterMs: 5_000, pressGaps: [2_000], keepsGaps: false };
 
 const stop = ruleOf('SIGTERM', ['hook', 'command', 'power-button'], 8, 'quit');
 const beside = ruleOf('SIGHUP', ['hook', 'command'], 6, 'none');
@@ -42,6 +42,18 @@ test('no button (monitorcommand=none), and one that is pressed in the middle of 
   const bare = ruleOf('SIGTERM', ['hook'], 8, 'quit');
   const rules = [bare, now, ruleOf('SIGINT', ['command', 'power-button'], 8, 'quit')];
   const { states, transitions } = explore(core, { rules, limits, depth: depth - 3, first: [up(), signal(bare)] });
+  t.diagnostic(`${states} states, ${transitions} transitions`);
+});
+
+const readable = {
+  rules: [stop],
+  limits,
+  first: [up(), signal(stop)],
+  shown: ['deaf', 'clear', 'pending', 'no answer'],
+};
+
+test('a button that can be read: every sequence of a shutdown', (t) => {
+  const { states, transitions } = explore(core, { ...readable, depth: depth - 2 });
   t.diagnostic(`${states} states, ${transitions} transitions`);
 });
 
@@ -95,9 +107,34 @@ for (const [what, file, from, to, found] of [
     'false) {\n        // The press',
     /is not called off/,
   ],
+  [
+    'a guest that listens at last is not pressed',
+    'power-button.ts',
+    'state.button = { ...state.button, listensSince: s.now };',
+    'return;',
+    /pressed as soon as it listens/,
+  ],
+  [
+    'a press is repeated before it is taken',
+    'power-button.ts',
+    '!isUselessToPress(',
+    'true || (',
+    /not repeated before/,
+  ],
+  [
+    'a reading begins while a press is due',
+    'power-button.ts',
+    '|| s.now >= shutdown.nextPressAt',
+    '',
+    /a press is due/,
+  ],
 ] as const) {
   test(`negative control: ${what} is found`, async (t) => {
     const changed = await mutant(t, file, from, to);
-    assert.throws(() => explore(changed, { rules: [stop, beside, now], limits, depth: 5 }), found);
+    const all =
+      file === 'power-button.ts'
+        ? { ...readable, first: [...readable.first, powerdown, shows('clear')] }
+        : { rules: [stop, beside, now], limits };
+    assert.throws(() => explore(changed, { ...all, depth: 5 }), found);
   });
 }

@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
 import type { Effect, Input, Notice } from '../../../src/dispatch/messages.js';
-import { type Chain, type Limits, type Shutdown, type State, isFinal } from '../../../src/dispatch/state.js';
+import {
+  type ButtonWatch,
+  type Chain,
+  type Limits,
+  type Shutdown,
+  type State,
+  isFinal,
+} from '../../../src/dispatch/state.js';
 import { isExiting, type QemuEvent } from '../../../src/outcome/evidence.js';
 import type { HookOutcome } from '../../../src/outcome/hook-outcome.js';
 import { uselessToWait } from '../../../src/outcome/run-state.js';
@@ -8,6 +15,7 @@ import type { Rule, Stage } from '../../../src/rules/rule.js';
 import { describeState, isUnderWay } from '../../../src/service-manager/status-text.js';
 import type { SignalName } from '../../../src/signals/names.js';
 import { servingOf } from '../../../src/status/progress.js';
+import { found, shows } from './play.js';
 
 /*
  * The core, explored whole: every sequence of inputs up to a depth, from an alphabet that has one of each kind. States
@@ -36,6 +44,9 @@ interface World {
   readonly turns: ReadonlySet<Stage['kind']>;
   /** QEMU was asked for its run state by the shutdown, and has not answered. */
   readonly isAsking: boolean;
+  /** The registers of the button are being looked up, or read. */
+  readonly sought: 'nothing' | 'place' | 'registers';
+  readonly lastReadAt: number;
   /** The service manager was told that the shutdown cannot be called off. */
   readonly isStopping: boolean;
   /** The last input had no effect. */
@@ -67,6 +78,7 @@ const qemuEvents: readonly QemuEvent[] = [
   { event: 'GUEST_PANICKED', action: 'poweroff' },
 ];
 const outcomes: readonly HookOutcome[] = [{ kind: 'done' }, { kind: 'not-now' }, { kind: 'failed', why: 'so' }];
+const places = ['placed', 'not-placed', null] as const;
 const runStates = ['running', 'paused', 'shutdown', 'guest-panicked'];
 /** As late as a tick may come without being lost time: with the time between two of them two seconds. */
 const lateMs = 1_000;
@@ -76,7 +88,12 @@ const gridMs = 500;
 /** A shutdown without any effect lasts for fewer. */
 const mostTicks = 40;
 
-function* movesOf({ state, now, hooks, asked }: World, rules: readonly Rule[], core: Core): Generator<Move> {
+function* movesOf(
+  { state, now, hooks, asked, sought }: World,
+  rules: readonly Rule[],
+  shown: readonly string[],
+  core: Core,
+): Generator<Move> {
   const atOnce = (name: string, ...inputs: Input[]): Move => ({ name, inputs, ms: 0 });
   for (const rule of rules)
     yield atOnce(rule.signal, { kind: 'signal', rule, times: 1, atTerminal: rule.signal === 'SIGINT' });
@@ -101,6 +118,9 @@ function* movesOf({ state, now, hooks, asked }: World, rules: readonly Rule[], c
     for (const ok of [true, false])
       yield atOnce(`${each} ${ok}`, { kind: 'command-end', signal, ok, isPress: what === 'press' });
   }
+  if (sought === 'place') for (const each of places) yield atOnce(`button ${each}`, found(each));
+  if (sought === 'registers') for (const each of shown) yield atOnce(`button ${each}`, shows(each));
+  if (shown.length > 0 && state.monitorUp) yield atOnce('WAKEUP', { kind: 'wakeup' });
   const next = core.nextTick(state);
   if (next === Infinity) return;
   const due = Math.max(0, next - now);
@@ -111,19 +131,22 @@ function* movesOf({ state, now, hooks, asked }: World, rules: readonly Rule[], c
   if (due > gridMs) yield { name: 'time', inputs: [], ms: gridMs };
 }
 
-function move(world: World, what: Move, core: Core): World {
-  let reached = play(world, what, core);
+function move(world: World, what: Move, isRead: boolean, core: Core): World {
+  let reached = play(world, what, isRead, core);
   for (let ticks = 0; what.untilEffect && reached.isQuiet && ticks < mostTicks; ticks++) {
     const next = core.nextTick(reached.state);
     if (next === Infinity) break;
-    reached = play(reached, { ...what, ms: next - reached.now }, core);
+    reached = play(reached, { ...what, ms: next - reached.now }, isRead, core);
   }
   return reached;
 }
 
-/** What the core does on one move, held against what must always be true. */
-function play(world: World, { inputs, ms }: Move, core: Core): World {
-  let { state, isAsking, isStopping } = world;
+/**
+ * What the core does on one move, held against what must always be true.
+ * @param isRead if not, the button of the machine cannot be read
+ */
+function play(world: World, { inputs, ms }: Move, isRead: boolean, core: Core): World {
+  let { state, isAsking, isStopping, sought, lastReadAt } = world;
   let isQuiet = true;
   const now = world.now + ms;
   const hooks = new Map(world.hooks);
@@ -136,6 +159,11 @@ function play(world: World, { inputs, ms }: Move, core: Core): World {
     if (effects.length > 0) isQuiet = false;
     if (input.kind === 'hook-exit' && hooks.get(input.signal) === 'running') hooks.set(input.signal, 'exited');
     if (input.kind === 'hook-end') hooks.delete(input.signal);
+    if (input.kind === 'button-place') sought = 'nothing';
+    if (input.kind === 'button') {
+      sought = 'nothing';
+      holdPressWhenHeard(before, after, effects);
+    }
     if (input.kind === 'command-end') asked.delete(`${input.signal} ${input.isPress ? 'press' : 'command'}`);
     // An answer in the reserve comes too late for the hook.
     if (input.kind === 'run-state' && before.shutdown?.reserveCame !== true) isAsking = false;
@@ -152,6 +180,16 @@ function play(world: World, { inputs, ms }: Move, core: Core): World {
     for (const effect of effects) {
       holdEffect(effect, before, after, input, now, hooks, asked, turns);
       if (effect.do === 'ask-run-state') isAsking = true;
+      if (effect.do !== 'read-button' && effect.do !== 'look-up-button') continue;
+      assert.equal(sought, 'nothing', 'one reading at a time');
+      sought = effect.do === 'read-button' ? 'registers' : 'place';
+      if (effect.do === 'look-up-button') continue;
+      assert.ok(now - lastReadAt >= 100, 'ten readings a second at most');
+      lastReadAt = now;
+    }
+    if (sought !== 'nothing' && !isRead) {
+      sought = 'nothing';
+      state = core.step(state, found('unreadable'), now).state;
     }
     if (after.termination !== null && before.termination === null && after.termination.cause === 'deadline')
       holdTurns(after, turns, isAsking);
@@ -162,7 +200,7 @@ function play(world: World, { inputs, ms }: Move, core: Core): World {
   if (inputs[0]?.kind === 'tick') assert.ok(next > now, 'a tick moves the next one on');
   if (state.termination === null ? state.shutdown !== null : !state.termination.killed)
     assert.ok(next < Infinity, 'what is to end QEMU is waited for');
-  return { state, now, hooks, asked, turns, isAsking, isStopping, isQuiet };
+  return { state, now, hooks, asked, turns, isAsking, sought, lastReadAt, isStopping, isQuiet };
 }
 
 function holdEffect(
@@ -175,9 +213,18 @@ function holdEffect(
   asked: Set<string>,
   turns: Set<Stage['kind']>,
 ): void {
-  const says = ['run-hook', 'press', 'let-go-on', 'command', 'ask-run-state', 'quit'].includes(effect.do);
+  const says = [
+    'run-hook',
+    'press',
+    'let-go-on',
+    'command',
+    'ask-run-state',
+    'look-up-button',
+    'read-button',
+    'quit',
+  ].includes(effect.do);
   if (says) assert.ok(!isExiting(after.evidence), `nothing is said to a QEMU that exits (${effect.do})`);
-  const isOfGuest = ['run-hook', 'press', 'let-go-on', 'command'].includes(effect.do);
+  const isOfGuest = ['run-hook', 'press', 'let-go-on', 'command', 'look-up-button', 'read-button'].includes(effect.do);
   if (isOfGuest)
     assert.ok(
       before.termination === null || before.termination.action === 'none',
@@ -192,8 +239,20 @@ function holdEffect(
     case 'stop-hook':
       if (hooks.has(effect.signal)) hooks.set(effect.signal, 'stopping');
       return;
+    case 'look-up-button':
+    case 'read-button':
+      assert.ok(after.shutdown, 'the button is read in a shutdown only');
+      assert.ok(!after.shutdown.isPressing && now < after.shutdown.nextPressAt, 'and not while a press is due');
+      assert.ok(after.shutdown.presses > 0 || after.shutdown.at === 'hook', 'and not before the first press');
+      return;
     case 'command':
     case 'press':
+      if (
+        effect.do === 'press' &&
+        before.shutdown?.isPressed &&
+        before.shutdown.reserveCame === after.shutdown?.reserveCame
+      )
+        assert.notEqual(after.button.evidence.press, 'pending', 'a press is not repeated before it is taken');
       asked.add(`${effect.signal} ${effect.do}`);
       if (after.shutdown?.rule.signal === effect.signal) turns.add(effect.do === 'press' ? 'power-button' : 'command');
       return;
@@ -203,6 +262,20 @@ function holdEffect(
     default:
       return;
   }
+}
+
+/** A guest that was deaf after its last press, and listens now, is pressed before anything else is asked. */
+function holdPressWhenHeard(before: State, after: State, effects: readonly Effect[]): void {
+  const { evidence: was, isOvertaken } = before.button;
+  if (before.shutdown === null || isOvertaken || after.termination !== null) return;
+  const { listens, press } = after.button.evidence;
+  const wasDeaf = was.listens === false && ['lost', 'taken'].includes(was.press);
+  if (!wasDeaf || !listens || press === 'pending' || before.shutdown.isPressing) return;
+  assert.deepEqual(
+    effects.map((effect) => effect.do),
+    ['press'],
+    'a guest is pressed as soon as it listens',
+  );
 }
 
 /** QEMU is told to quit, or killed: in time, and for a reason that the contract has. */
@@ -261,6 +334,16 @@ function shutdownKey(s: Shutdown, { state: { termination }, now }: World): strin
   ].join();
 }
 
+function buttonKey(button: ButtonWatch, now: number): string {
+  const { evidence, isPlaced, asked, isOvertaken, nextReadAt, wasRead, listensSince, told } = button;
+  const { machine, listens, press } = evidence;
+  const isLate = asked !== 'nothing' && isOvertaken;
+  // More than the longest gap between presses makes no difference.
+  const listening = listensSince === null ? 'n' : Math.min(10_000, now - listensSince);
+  const next = since(Math.max(now, nextReadAt), now);
+  return [machine, listens, press, isPlaced, asked, isLate, next, wasRead, listening, told].join();
+}
+
 const since = (time: number, now: number): string => (time === Infinity ? 'i' : String(Math.round(time - now)));
 
 function chainKey({ rule, at, begun, repeats, hasExited, isWantedAgain, deadline }: Chain, now: number): string {
@@ -269,7 +352,7 @@ function chainKey({ rule, at, begun, repeats, hasExited, isWantedAgain, deadline
 
 /** With times relative to now, and without what has no part in what comes. */
 function keyOf(world: World): string {
-  const { state, now, hooks, asked, turns, isAsking, isStopping } = world;
+  const { state, now, hooks, asked, turns, isAsking, sought, isStopping } = world;
   const { shutdown: s, termination: t, evidence: e } = state;
   const parts = [
     state.monitorUp,
@@ -280,6 +363,8 @@ function keyOf(world: World): string {
     e.panicked,
     e.exitsOnPanic,
     s && shutdownKey(s, world),
+    // A termination that is not taken back ends the watch.
+    s === null || (t !== null && isFinal(t)) ? 'b' : buttonKey(state.button, now),
     t && `${t.action},${t.cause},${since(t.killAt, now)},${t.killed},${since(t.abandonAt, now)}`,
     ...[...state.chains.values()].map((chain) => chainKey(chain, now)).sort(),
     '#',
@@ -291,13 +376,14 @@ function keyOf(world: World): string {
     '#',
     ...[...turns].sort(),
     isAsking,
+    sought,
     isStopping,
   ];
   return parts.join('|');
 }
 
 /** With nobody doing anything any more, QEMU is killed at last. */
-function holdEnds(world: World, core: Core, known: Set<string>): void {
+function holdEnds(world: World, isRead: boolean, core: Core, known: Set<string>): void {
   const met: string[] = [];
   let now = world;
   for (let ticks = 0; ticks < 200; ticks++) {
@@ -309,7 +395,7 @@ function holdEnds(world: World, core: Core, known: Set<string>): void {
     }
     met.push(key);
     const ms = Math.max(0, core.nextTick(now.state) - now.now);
-    now = play(now, { name: 'tick', inputs: [{ kind: 'tick' }], ms }, core);
+    now = play(now, { name: 'tick', inputs: [{ kind: 'tick' }], ms }, isRead, core);
   }
   assert.fail('it always ends');
 }
@@ -325,11 +411,14 @@ export function explore(
     limits,
     depth,
     first = [],
+    shown = [],
   }: {
     readonly rules: readonly Rule[];
     readonly limits: Limits;
     readonly depth: number;
     readonly first?: readonly Input[];
+    /** What the registers of the button may show; none: they cannot be read. */
+    readonly shown?: readonly string[];
   },
 ): Exploration {
   let start: World = {
@@ -339,10 +428,13 @@ export function explore(
     asked: new Set(),
     turns: new Set(),
     isAsking: false,
+    sought: 'nothing',
+    lastReadAt: -Infinity,
     isStopping: false,
     isQuiet: true,
   };
-  if (first.length > 0) start = play(start, { name: 'first', inputs: first, ms: 0 }, core);
+  const isRead = shown.length > 0;
+  if (first.length > 0) start = play(start, { name: 'first', inputs: first, ms: 0 }, isRead, core);
   const seen = new Set([keyOf(start)]);
   const ending = new Set<string>();
   /** How each world of the frontier was reached, for the message. */
@@ -352,14 +444,14 @@ export function explore(
   for (let d = 1; d <= depth; d++) {
     const next: typeof frontier = [];
     for (const { world, path } of frontier) {
-      for (const each of movesOf(world, rules, core)) {
+      for (const each of movesOf(world, rules, shown, core)) {
         transitions++;
         try {
-          const reached = move(world, each, core);
+          const reached = move(world, each, isRead, core);
           const key = keyOf(reached);
           if (seen.has(key)) continue;
           seen.add(key);
-          holdEnds(reached, core, ending);
+          holdEnds(reached, isRead, core, ending);
           if (d < depth) next.push({ world: reached, path: [...path, each.name] });
           else byDepth[d] = (byDepth[d] ?? 0) + 1;
         } catch (error) {

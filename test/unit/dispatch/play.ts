@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import type { Effect, Input, Notice } from '../../../src/dispatch/messages.js';
 import { type Limits, type State, initialState, nextTick } from '../../../src/dispatch/state.js';
 import { step } from '../../../src/dispatch/step.js';
+import type { ButtonPlace, ButtonReading } from '../../../src/outcome/button-evidence.js';
 import type { QemuEvent } from '../../../src/outcome/evidence.js';
 import type { HookOutcome } from '../../../src/outcome/hook-outcome.js';
 import type { DefaultAction } from '../../../src/rules/builtin.js';
@@ -38,6 +39,24 @@ export const is = (runState: string): Input => ({ kind: 'run-state', runState })
 export const signal = (rule: Rule, times = 1): Input => ({ kind: 'signal', rule, times, atTerminal: false });
 export const typed = (rule: Rule): Input => ({ kind: 'signal', rule, times: 1, atTerminal: true });
 export const powerdown: Input = { kind: 'powerdown' };
+export const wakeup: Input = { kind: 'wakeup' };
+
+const registers = { listens: true, isPending: false, isAwakened: false };
+export const readings: Readonly<Record<string, ButtonReading | null>> = {
+  deaf: { ...registers, listens: false },
+  clear: registers,
+  pending: { ...registers, isPending: true },
+  awakened: { ...registers, isPending: true, isAwakened: true },
+  'no answer': null,
+};
+/** They were looked up. */
+export const found = (place: ButtonPlace | null): Input => ({ kind: 'button-place', place });
+/** They were read. */
+export function shows(reading: string): Input {
+  const found = readings[reading];
+  assert.notEqual(found, undefined, reading);
+  return { kind: 'button', reading: found as ButtonReading | null };
+}
 export const exits = (name: SignalName): Input => ({ kind: 'hook-exit', signal: name });
 export const ends = (name: SignalName, kind: HookOutcome['kind']): Input => ({
   kind: 'hook-end',
@@ -83,19 +102,24 @@ export function play(
     untilS = 0,
     limits = {},
     isFrozen = false,
+    tellsReads = false,
   }: {
     readonly untilS?: number;
     readonly limits?: Partial<Limits>;
     /** No tick comes that is not in the script. */
     readonly isFrozen?: boolean;
+    /** When the registers of the button are read is told, too. */
+    readonly tellsReads?: boolean;
   } = {},
 ): { readonly lines: string[]; readonly state: State } {
-  let state = initialState({ killAfterMs: 5_000, pressGaps: [10_000], ...limits });
+  let state = initialState({ killAfterMs: 5_000, pressGaps: [10_000], keepsGaps: false, ...limits });
   const lines: string[] = [];
   const take = (input: Input, now: number): void => {
     const stepped = step(state, input, now);
     state = stepped.state;
-    for (const effect of stepped.effects) lines.push(`${now / 1_000} ${line(effect)}`);
+    for (const effect of stepped.effects)
+      if (tellsReads || !['read-button', 'look-up-button'].includes(effect.do))
+        lines.push(`${now / 1_000} ${line(effect)}`);
     for (const notice of stepped.notices) lines.push(`${now / 1_000} - ${line(notice)}`);
   };
   const passTo = (ms: number): void => {
