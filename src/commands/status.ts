@@ -3,6 +3,7 @@ import { basename } from 'node:path';
 import { columns } from '../system/text-table.js';
 import { historyFile, recall } from '../status/history.js';
 import { defaultTimeoutSeconds } from '../options/parse.js';
+import { adviseOnButton } from '../outcome/button-words.js';
 import { isUnknown } from '../outcome/run-state.js';
 import { formatSeconds } from '../system/duration.js';
 import { hasProc } from '../system/processes.js';
@@ -118,6 +119,7 @@ function advice({ name, found, records }: Reported): string[] {
     // A pid that another user has written down is nothing to send a signal to.
     if (first !== undefined && first.next !== 'none' && found.uid === ownUid)
       lines.push(`${name}: to cut the guest off now: kill -QUIT ${found.pid}`);
+    if (first !== undefined && first.button !== null) lines.push(`${name}: ${adviseOnButton(first.button)}`);
   }
   if (found !== null && found.pid === null)
     lines.push(
@@ -140,7 +142,7 @@ function advice({ name, found, records }: Reported): string[] {
   const how =
     slowestMs === null
       ? late > 0
-        ? ', never by the guest itself: does the guest react to its power button (acpid, logind)?'
+        ? `, never by the guest itself${last.button ? '' : ': does the guest react to its power button (acpid, logind)?'}`
         : ''
       : `, ${clean} by the guest itself, the slowest in ${formatSeconds(slowestMs)}${suggestedTimeout === null ? '' : `; suggested --timeout: ${suggestedTimeout}`}`;
   lines.push(
@@ -166,6 +168,7 @@ function asObject({ name, found, records }: Reported): object {
       signal: each.signal,
       waits_for: each.waitsFor,
       left_ms: leftMs(each),
+      button: each.button,
     })),
     last: records.at(-1) ?? null,
     stops: counts.stops,

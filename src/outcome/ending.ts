@@ -1,3 +1,4 @@
+import type { ButtonState } from './button-evidence.js';
 import type { EndCause } from './end-cause.js';
 import { guestEnded, noEvidence, type Evidence } from './evidence.js';
 import { isUnknown } from './run-state.js';
@@ -43,6 +44,8 @@ export interface Circumstances {
   /** What qemu-trap did to end it. */
   readonly action: 'none' | 'quit' | 'kill';
   readonly cause: EndCause | null;
+  /** What is known of the last press of the power button; `null` if it was not pressed in a shutdown. */
+  readonly button: ButtonState | null;
   /** The state file of this VM is complete. */
   readonly savedState: boolean;
   /** Not even SIGKILL has ended it in time. */
@@ -104,6 +107,7 @@ export function notExecuted(prevented: Prevention): Ending {
     waitsForCont: false,
     action: 'none',
     cause: null,
+    button: null,
     savedState: false,
     isStillThere: false,
     end: 'start-failed',

@@ -1,6 +1,7 @@
 import type { SignalName } from '../signals/names.js';
 import { formatSeconds } from '../system/duration.js';
 import { isOthersChild, verdict, wasKilledHere, type Ending } from './ending.js';
+import { explainCutOff } from './button-words.js';
 import { describeCause } from './end-cause.js';
 
 /** How the process of QEMU ended. */
@@ -81,6 +82,7 @@ export function describeEnd(ending: Ending, { signal, ms, saved, status }: LastL
 function describeEnding(ending: Ending, signal: SignalName | null): string {
   const how = processInWords(ending);
   const action = actionInWords(ending, signal);
+  const button = ending.button === null ? '' : `; ${explainCutOff(ending.button)}`;
   const then = action === '' ? `QEMU exited (${how})` : `${action} (${how})`;
   switch (ending.end) {
     case 'start-failed':
@@ -102,15 +104,16 @@ function describeEnding(ending: Ending, signal: SignalName | null): string {
     case 'migrated':
       return `clean stop: the guest was migrated (its memory was sent elsewhere), and ${exitInWords(ending, how)}`;
     case 'quit': {
-      if (action !== '') return ending.cutOff ? `forced stop: ${action}; ${cutOff}` : `clean stop: ${action} (${how})`;
+      if (action !== '')
+        return ending.cutOff ? `forced stop: ${action}; ${cutOff}${button}` : `clean stop: ${action} (${how})`;
       const reason = ending.evidence.shutdown?.reason ?? '';
       const who = quitters[reason] ?? `QEMU exited: ${reason}`;
       return `${who} (${how})${ending.cutOff ? `; ${cutOff}` : ''}`;
     }
     case 'kill':
-      return `forced stop: ${action}; ${cutOff}`;
+      return `forced stop: ${action}; ${cutOff}${button}`;
     case 'crash':
-      if (action !== '') return `forced stop: ${action} (${how}); ${cutOff}`;
+      if (action !== '') return `forced stop: ${action} (${how}); ${cutOff}${button}`;
       if (isOthersChild(ending))
         return `QEMU exited without giving a reason; its exit status is unknown because it is not a child of this qemu-trap; ${cutOff}`;
       return `${ending.signal === 'SIGKILL' ? 'QEMU was killed by SIGKILL from elsewhere (out of memory?)' : `QEMU exited without giving a reason (${how})`}; ${cutOff}`;

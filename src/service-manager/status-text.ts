@@ -1,3 +1,5 @@
+import { buttonStateOf } from '../outcome/button-evidence.js';
+import { describeButton } from '../outcome/button-words.js';
 import { describeCause } from '../outcome/end-cause.js';
 import { describeRunState } from '../outcome/run-state.js';
 import { type State, isFinal } from '../dispatch/state.js';
@@ -6,7 +8,7 @@ import { type State, isFinal } from '../dispatch/state.js';
  * What `systemctl status` is to show: how the VM is, in words for people.
  * @param now on the clock of the state, in milliseconds
  */
-export function describeState({ shutdown, termination, evidence }: State, now: number): string {
+export function describeState({ shutdown, button: watch, termination, evidence }: State, now: number): string {
   // A time of day stays true until the next status; a number of seconds does not.
   const left = (until: number): string =>
     `at most until ${new Date(Date.now() + until - now).toTimeString().slice(0, 8)}`;
@@ -16,7 +18,11 @@ export function describeState({ shutdown, termination, evidence }: State, now: n
       ? `killing QEMU with SIGKILL (${because})`
       : `waiting for QEMU to ${termination.action === 'none' ? 'exit' : 'quit'} (${because}), ${left(termination.killAt)}`;
   }
-  if (shutdown !== null) return `shutting down on ${shutdown.rule.signal}, ${left(shutdown.deadline)}`;
+  if (shutdown !== null) {
+    const button = buttonStateOf(watch.evidence);
+    const known = button === null || button === 'unknown' ? '' : `; ${describeButton(button)}`;
+    return `shutting down on ${shutdown.rule.signal}, ${left(shutdown.deadline)}${known}`;
+  }
   return describeRunState(evidence.runState);
 }
 

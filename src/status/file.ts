@@ -1,4 +1,6 @@
 import { renameSync, writeFileSync } from 'node:fs';
+import type { ButtonState } from '../outcome/button-evidence.js';
+import { buttonStates } from '../outcome/button-words.js';
 import { unknownRunState } from '../outcome/run-state.js';
 import { runFiles } from '../run-dir/files.js';
 import { readSmallFile } from '../system/small-file.js';
@@ -101,13 +103,18 @@ export function readStatus(path: string): VmStatus | null {
     return {
       vm,
       guest,
-      serving: serving.filter(isServing),
+      serving: serving.filter(isServing).map(({ button, ...each }) => ({ ...each, button: readButtonState(button) })),
       history: typeof history === 'string' ? history : null,
       warning: typeof warning === 'string' ? warning : null,
     };
   } catch {
     return null;
   }
+}
+
+/** One that is not known here comes from another version. */
+function readButtonState(button: unknown): ButtonState | null {
+  return buttonStates.find((state) => state === button) ?? null;
 }
 
 function isServing(each: unknown): each is Serving {

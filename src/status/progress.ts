@@ -1,3 +1,4 @@
+import { type ButtonState, buttonStateOf } from '../outcome/button-evidence.js';
 import type { DefaultAction } from '../rules/builtin.js';
 import type { SignalName } from '../signals/names.js';
 import type { State } from '../dispatch/state.js';
@@ -10,21 +11,25 @@ export interface Serving {
   readonly until: number | null;
   /** What comes then. */
   readonly next: DefaultAction;
+  /** What is known of the last press of the power button; `null` if it was not pressed. */
+  readonly button: ButtonState | null;
 }
 
 const waits = { start: 'qemu', hook: 'hook', command: 'guest', 'power-button': 'guest', guest: 'guest' } as const;
 
 /** What is being waited for, the shutdown first; its times on the clock of the state. */
-export function servingOf({ shutdown, termination, chains }: State): Serving[] {
+export function servingOf({ shutdown, button: watch, termination, chains }: State): Serving[] {
   const all: Serving[] = [...chains.values()].map(({ rule, at, since, deadline }) => ({
     signal: rule.signal,
     waitsFor: waits[at],
     since,
     until: deadline,
     next: 'none',
+    button: null,
   }));
   if (shutdown === null) return all;
   const { rule, since } = shutdown;
+  const button = buttonStateOf(watch.evidence);
   all.unshift(
     termination === null
       ? // A hook that has pressed the button, and stays to press it again, waits for the guest as well.
@@ -34,6 +39,7 @@ export function servingOf({ shutdown, termination, chains }: State): Serving[] {
           since,
           until: shutdown.deadline,
           next: rule.defaultAction,
+          button,
         }
       : {
           signal: rule.signal,
@@ -41,6 +47,7 @@ export function servingOf({ shutdown, termination, chains }: State): Serving[] {
           since,
           until: termination.killed ? null : termination.killAt,
           next: termination.killed ? 'none' : 'kill',
+          button,
         },
   );
   return all;

@@ -1,3 +1,4 @@
+import type { ButtonState } from '../outcome/button-evidence.js';
 import type { EndCause } from '../outcome/end-cause.js';
 import type { EndKind, Verdict } from '../outcome/ending.js';
 import type { SignalName } from '../signals/names.js';
@@ -30,6 +31,8 @@ export interface RunRecord {
   /** The signal that began the shutdown. */
   readonly signal: SignalName | null;
   readonly cause: EndCause | null;
+  /** What is known of the last press of the power button. Not in what version 0.1.0 wrote. */
+  readonly button?: ButtonState | null;
   /** From the signal to the end, or from the start if there was no signal, in milliseconds. */
   readonly ms: number | null;
   /** The timeout of the signal's rule, in milliseconds. */

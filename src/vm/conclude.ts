@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import type { State } from '../dispatch/state.js';
+import { buttonStateOf } from '../outcome/button-evidence.js';
 import { type Ending, endingOf } from '../outcome/ending.js';
 import { guestSource, startsPaused } from '../qemu/argv.js';
 import type { QemuExit } from '../qemu/qemu.js';
@@ -36,7 +37,7 @@ interface RunEnd {
 export function concludeRun(
   { config, stateFile }: RunContext,
   { qemu, saved }: RunningQemu,
-  { shutdown, termination, evidence }: State,
+  { shutdown, button, termination, evidence }: State,
   { exit, started, savedGuest, isStillThere, exitedAt }: RunEnd,
 ): FinishedRun {
   // One that exited by itself just as it was killed was not killed.
@@ -51,6 +52,7 @@ export function concludeRun(
     waitsForCont: saved !== null || startsPaused(config.qemu) || guestSource(config.qemu) === '-incoming',
     action,
     cause: action === 'none' ? null : (termination?.cause ?? null),
+    button: shutdown === null ? null : buttonStateOf(button.evidence),
     savedState: stateFile !== null && existsSync(stateFile.path),
     isStillThere,
   });

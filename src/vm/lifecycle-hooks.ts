@@ -44,6 +44,7 @@ export class LifecycleHooks {
       QEMU_TRAP_CUT_OFF: how.cut_off ? 'yes' : 'no',
       QEMU_TRAP_STATUS: String(how.status),
       QEMU_TRAP_SIGNAL: how.signal ?? '',
+      QEMU_TRAP_BUTTON: how.button ?? '',
       QEMU_TRAP_SECONDS: (how.ms / 1000).toFixed(2),
       QEMU_TRAP_MESSAGE: how.message,
     };

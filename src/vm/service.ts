@@ -98,8 +98,8 @@ export class Service {
     const ms = Math.round((this.#exitedAt ?? performance.now()) - (stop?.since ?? this.#startedAt));
     const saved = ending.end === 'saved' ? (stateFile?.path ?? null) : null;
     const message = describeEnd(ending, { signal, ms, saved, status: code });
-    const { end, cutOff, cause } = ending;
-    const how = { end, verdict: verdict(ending), cut_off: cutOff, status: code, signal, cause, ms };
+    const { end, cutOff, cause, button } = ending;
+    const how = { end, verdict: verdict(ending), cut_off: cutOff, status: code, signal, cause, button, ms };
     const startedNoGuest = end === 'start-failed' && ending.prevented === null && code === 0;
     const time = new Date().toISOString();
     await this.#pass({ time, vm, ...how, timeout_ms: stop?.timeoutMs ?? null, message }, startedNoGuest);

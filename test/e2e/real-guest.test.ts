@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
 import { Lab, until, type Trap } from '../support/lab.js';
+import { assertPressedWhenHeard, observed, readPassed } from '../support/control-monitor.js';
 import { Linux, needsLinux, says } from '../support/linux.js';
 
 /*
@@ -73,7 +74,8 @@ test(
     for (let stop = 1; stop <= 20; stop++) {
       const before = linux.log.length;
       const isUp = (): boolean => linux.log.slice(before).includes(says.up);
-      const trap: Trap = lab.start({ command: linux.command(), options: ['--press', '0.5'] });
+      const passed = lab.file(`passed-${stop}`);
+      const trap: Trap = lab.start({ command: observed(passed, linux.command()), env: { WHOLE: '1' } });
       await trap.event('start');
       const startedAt = performance.now();
       if (stop === 1) {
@@ -89,10 +91,12 @@ test(
       assert.equal(trap.verdict['verdict'], 'clean', `stop ${stop}`);
       assert.equal(linux.said(says.bye), stop, `stop ${stop}`);
       linux.assertClean();
+      const { presses } = assertPressedWhenHeard(readPassed(passed));
+      if (presses > 0) moments.add('deaf');
     }
     assert.equal(linux.said(says.recovered), 0);
     t.diagnostic(`met the guest in: ${[...moments].join(', ')}`);
-    assert.ok(moments.has('up') && moments.has('firmware or kernel'));
+    assert.ok(moments.has('up') && moments.has('firmware or kernel') && moments.has('deaf'));
   },
 );
 

@@ -97,7 +97,7 @@ test('a terminal that was stopped (Ctrl-S) fills up with no live line, and keeps
 });
 
 test('the words of the live line', () => {
-  const serving = { signal: 'SIGTERM', waitsFor: 'quit', since: 0, until: 10_000, next: 'kill' } as const;
+  const serving = { signal: 'SIGTERM', waitsFor: 'quit', since: 0, until: 10_000, next: 'kill', button: null } as const;
   assert.equal(
     formatLive(serving, 0, false),
     `SIGTERM: waiting for QEMU to quit [${'#'.repeat(20)}] 10 s left, then QEMU is killed`,

@@ -69,4 +69,5 @@ test("aarch64 virt booted straight into Debian's cloud kernel: it does not hear 
   assert.equal(await trap.status(), 124);
   assert.equal(linux.said(says.pressed), 0);
   assert.equal(trap.verdict['verdict'], 'forced');
+  assert.equal(trap.verdict['button'], 'unknown');
 });

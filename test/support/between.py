@@ -1,6 +1,6 @@
 # between.py LOG QEMU [OPTION...]: a real QEMU, with each of qemu-trap's monitors passed through this program. It plays
 # nothing: every byte goes on as it comes. Into LOG goes each line that QEMU is sent after it has said SHUTDOWN (and not
-# STOP since), as long as it is there.
+# STOP since), as long as it is there. With $WHOLE it is all that passes on the control monitor, `> ` to QEMU and `< ` from it.
 import os, re, selectors, socket, subprocess, sys, tempfile
 
 log, command = open(sys.argv[1], 'w', buffering=1), sys.argv[2:]
@@ -9,6 +9,7 @@ config = open(command[at]).read()
 folder = tempfile.mkdtemp(prefix='between-', dir=os.path.dirname(sys.argv[1]))
 pick = selectors.DefaultSelector()
 exits = False
+whole = 'WHOLE' in os.environ
 
 # The control monitor: qemu-trap's end is inherited, QEMU gets one of ours.
 number = int(re.search(r'fd = "(\d+)"', config).group(1))
@@ -53,17 +54,22 @@ def write(one, data):
     try: one.sendall(data)
     except OSError: pass
     one.setblocking(False)
+def tell(direction, client, data):
+    if client is not control: return
+    for line in data.decode().splitlines(): log.write(f'{direction}{line}\n')
 def to_qemu(one):
     data = read(one)
     if data is None: return
     if data == b'': return close(one)
-    if exits: log.write(f'{data!r}\n')
+    if whole: tell('> ', one, data)
+    elif exits: log.write(f'{data!r}\n')
     write(towards[one], data)
 def from_qemu(one):
     global exits
     data = read(one)
     if data is None: return
     if data == b'': return close(one)
+    if whole: tell('< ', towards.get(one), data)
     if b'"SHUTDOWN"' in data:
         # What was on its way before anybody could know is none of what is counted.
         for other, key in list(towards.items()):

@@ -364,10 +364,10 @@ export async function monitor(lab: Lab, name = 'qmp.sock'): Promise<{ client: Qm
 }
 
 /** Executes one command on the VM's spare monitor. */
-export async function execute(lab: Lab, command: string): Promise<unknown> {
+export async function execute(lab: Lab, command: string, args?: Readonly<Record<string, unknown>>): Promise<unknown> {
   const { client, socket } = await monitor(lab);
   try {
-    return await client.execute(command);
+    return await client.execute(command, args);
   } finally {
     socket.destroy();
   }

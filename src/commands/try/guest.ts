@@ -6,6 +6,10 @@ export type PowerButtonBehaviour =
   | 'obedient'
   /** Says that it was pressed, and stays. */
   | 'stubborn'
+  /** Never listens. */
+  | 'deaf'
+  /** Listens, and then does nothing any more. */
+  | 'hung'
   /** Resets at its first press after each power-on of QEMU's memory, and powers off at the next. */
   | 'rebooting'
   /** Hears nothing for about three seconds, as firmware and boot loaders do. */
@@ -56,8 +60,9 @@ export function bootSector(temper: PowerButtonBehaviour = 'obedient'): Buffer {
       .hlt()
       .loop('doze');
   asm.movAl(acpiEnable).outAl(smiCommand);
-  asm.movDx(pm1Enable).movAx(powerButton).outDxAx();
+  if (temper !== 'deaf') asm.movDx(pm1Enable).movAx(powerButton).outDxAx();
   asm.movSi('up').call('print');
+  if (temper === 'hung') asm.cli().label('hang').hlt().jmp('hang');
 
   if (temper === 'sleeping') {
     asm.movAl(cmosSpare).outAl(cmosIndex).movDx(cmosData).inAlDx().xorAlImmediate(beenHere).jz('wait');

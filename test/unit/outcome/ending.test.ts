@@ -24,6 +24,7 @@ const ended: Circumstances = {
   signal: null,
   action: 'none',
   cause: null,
+  button: null,
   started: true,
   bypassesUs: false,
   waitsForCont: false,
