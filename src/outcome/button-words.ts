@@ -11,29 +11,29 @@ interface Words {
 
 const words: Readonly<Record<ButtonState, Words>> = {
   'not-listening': {
-    alive: 'the guest does not listen to its power button (it is in firmware or booting, or its kernel has no ACPI)',
-    cutOff: 'the guest did not listen to its power button (it was in firmware or booting, or its kernel has no ACPI)',
+    alive: 'the guest does not listen to its power button: it is in firmware or booting, or its kernel has no ACPI',
+    cutOff: 'it did not listen to its power button: it was in firmware or booting, or its kernel has no ACPI',
     next: 'if it was booting, allow a longer --timeout, else use the hook guest-shutdown or one of your own',
   },
   'not-taken': {
     alive: 'the guest listens to its power button, and has not taken the press yet',
-    cutOff: 'the guest listened to its power button, and did not take the press: its kernel hangs or ignores ACPI',
-    next: "look at the guest's console",
+    cutOff: 'it listened to its power button, and did not take the press: its kernel hangs or ignores ACPI',
+    next: 'look at its console',
   },
   taken: {
     alive: "the guest's kernel has taken the press of the power button",
-    cutOff: "the guest's kernel took the press of the power button",
-    next: 'if it was slow, allow a longer --timeout; if it did nothing: is systemd-logind or acpid running there? does a policy ignore the button?',
+    cutOff: 'its kernel took the press of the power button',
+    next: 'if it was slow, allow a longer --timeout; if it did nothing, is systemd-logind or acpid running? does a policy ignore the button?',
   },
   'no-acpi': {
     alive: 'this machine has no ACPI, so the guest cannot hear a power button',
-    cutOff: 'this machine has no ACPI, so the guest could not hear a power button',
+    cutOff: 'this machine has no ACPI, so it could not hear a power button',
     next: 'use the hook guest-shutdown or one of your own',
   },
   unknown: {
     alive: 'it is unknown whether the guest has heard its power button',
-    cutOff: 'it is unknown whether the guest heard its power button',
-    next: 'does it react to it (systemd-logind, acpid)?',
+    cutOff: 'it is unknown whether it heard its power button',
+    next: 'is systemd-logind or acpid running?',
   },
 };
 

@@ -82,7 +82,7 @@ export function describeEnd(ending: Ending, { signal, ms, saved, status }: LastL
 function describeEnding(ending: Ending, signal: SignalName | null): string {
   const how = processInWords(ending);
   const action = actionInWords(ending, signal);
-  const button = ending.button === null ? '' : `; ${explainCutOff(ending.button)}`;
+  const button = ending.button === null ? '' : ` (${explainCutOff(ending.button)})`;
   const then = action === '' ? `QEMU exited (${how})` : `${action} (${how})`;
   switch (ending.end) {
     case 'start-failed':

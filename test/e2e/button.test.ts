@@ -33,9 +33,9 @@ function assertTold(lab: Lab, trap: Trap, button: string, words: RegExp): void {
 }
 
 for (const [temper, button, words] of [
-  ['stubborn', 'taken', /the guest's kernel took the press .*is systemd-logind or acpid running there\?/],
-  ['hung', 'not-taken', /the guest listened .*did not take the press: its kernel hangs or ignores ACPI/],
-  ['deaf', 'not-listening', /the guest did not listen to its power button .*allow a longer --timeout/],
+  ['stubborn', 'taken', /cut off \(its kernel took the press .*is systemd-logind or acpid running\?/],
+  ['hung', 'not-taken', /cut off \(it listened .*did not take the press: its kernel hangs or ignores ACPI/],
+  ['deaf', 'not-listening', /cut off \(it did not listen to its power button: .*allow a longer --timeout/],
 ] as const) {
   test(`a guest that is ${temper}: ${button} is told everywhere, with the next step`, async (t) => {
     const lab = new Lab(t);
@@ -51,7 +51,7 @@ for (const [machine, button, words] of [
   ['isapc', 'no-acpi', /this machine has no ACPI/],
   ['pc,acpi=off', 'no-acpi', /this machine has no ACPI/],
   ['q35,acpi=off', 'no-acpi', /this machine has no ACPI/],
-  ['microvm', 'unknown', /unknown whether the guest heard its power button/],
+  ['microvm', 'unknown', /unknown whether it heard its power button/],
 ] as const) {
   for (const how of ['by hook', 'in process'] as const) {
     test(`machine type ${machine}, pressed ${how}: ${button}`, async (t) => {
@@ -86,7 +86,7 @@ test('a guest that listens after seconds is pressed as soon as it does, without 
   let shown = '';
   status.stdout?.on('data', (chunk) => (shown += chunk));
   await until('its status is shown', () => status.exitCode !== null);
-  assert.match(shown, /the guest does not listen to its power button .*guest-shutdown/);
+  assert.match(shown, /the guest does not listen to its power button: .*guest-shutdown/);
   assert.equal(await trap.status(), 0, trap.stderr);
   assert.equal(lab.said('bye'), 1);
   assert.equal(trap.events('listening').length, 1);
