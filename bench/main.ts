@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import minimist from 'minimist';
+import { boot } from './boot.js';
 import { goals } from './goals.js';
 import { withLibvirt } from './contenders.js';
 import { idle, latency, manyAtOnce, start, storm } from './measures.js';
@@ -15,7 +16,9 @@ const { quick, only, rounds, guests, svg, json } = minimist(process.argv.slice(2
   string: ['only', 'guests', 'svg', 'json'],
 });
 const atOnce: readonly number[] = guests ? String(guests).split(',').map(Number) : quick ? [10] : [20, 50, 100];
-const sections: readonly string[] = only ? String(only).split(',') : ['latency', 'start', 'idle', 'shutdown', 'storm'];
+const sections: readonly string[] = only
+  ? String(only).split(',')
+  : ['boot', 'latency', 'start', 'idle', 'shutdown', 'storm'];
 const tables: Table[] = [];
 
 function tell(...some: readonly Table[]): void {
@@ -25,14 +28,17 @@ function tell(...some: readonly Table[]): void {
   }
 }
 
-await withLibvirt(async (libvirtd) => {
-  if (sections.includes('latency')) tell(await latency(rounds ?? (quick ? 5 : 21)));
-  if (sections.includes('start')) tell(await start(rounds ?? (quick ? 5 : 21)));
-  if (sections.includes('idle')) tell(...(await idle(quick ? 5 : 50, quick ? 5_000 : 60_000, libvirtd)));
-  if (sections.includes('shutdown'))
-    for (const count of atOnce) tell(...(await manyAtOnce(count, rounds ?? (quick ? 1 : 3))));
-  if (sections.includes('storm')) tell(...(await storm(quick ? 20_000 : 100_000)));
-});
+if (sections.includes('boot')) tell(await boot(rounds ?? (quick ? 3 : 20)));
+
+if (sections.some((section) => section !== 'boot'))
+  await withLibvirt(async (libvirtd) => {
+    if (sections.includes('latency')) tell(await latency(rounds ?? (quick ? 5 : 21)));
+    if (sections.includes('start')) tell(await start(rounds ?? (quick ? 5 : 21)));
+    if (sections.includes('idle')) tell(...(await idle(quick ? 5 : 50, quick ? 5_000 : 60_000, libvirtd)));
+    if (sections.includes('shutdown'))
+      for (const count of atOnce) tell(...(await manyAtOnce(count, rounds ?? (quick ? 1 : 3))));
+    if (sections.includes('storm')) tell(...(await storm(quick ? 20_000 : 100_000)));
+  });
 for (const goal of goals(tables)) console.log(goal);
 if (json) writeFileSync(json, JSON.stringify(tables));
 if (svg) writeFileSync(svg, draw(tables));

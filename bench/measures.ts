@@ -24,7 +24,7 @@ import { Vm } from './vm.js';
 const settleMs = 500;
 
 /** In another order each time: who comes after whom, and on which processor, is worth a third of these figures. */
-function shuffled<T>(all: readonly T[]): T[] {
+export function shuffled<T>(all: readonly T[]): T[] {
   return all
     .map((each) => ({ each, rank: Math.random() }))
     .sort((a, b) => a.rank - b.rank)

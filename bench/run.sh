@@ -1,5 +1,5 @@
 #!/bin/sh
-# npm run bench -- [--quick] [--only latency,start,idle,shutdown,storm] [--rounds N]
+# npm run bench -- [--quick] [--only boot,latency,start,idle,shutdown,storm] [--rounds N]
 # [--guests 20,50,100] [--svg FILE] [--json FILE]: qemu-trap beside what people write by hand and beside libvirt, in one
 # run; as root, in a box of its own, some forty minutes on two processors. Nothing else should run meanwhile.
 set -eu
