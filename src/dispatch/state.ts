@@ -75,7 +75,7 @@ const unreadButton: ButtonWatch = {
   isPlaced: false,
   asked: 'nothing',
   isOvertaken: false,
-  nextReadAt: -Infinity,
+  nextReadAt: 0,
   wasRead: false,
   listensSince: null,
   told: null,

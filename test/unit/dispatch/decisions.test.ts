@@ -1211,6 +1211,48 @@ decides(
   `,
 );
 decides(
+  'a press that comes while the registers are read: what they showed was before it',
+  [
+    ...begun(hooked),
+    [0.01, found('placed')],
+    [0.02, powerdown],
+    [0.03, shows('deaf')],
+    [0.15, shows('clear')],
+    [0.25, shows('clear')],
+  ],
+  { untilS: 0.3, tellsReads: true },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 look-up-button
+    0 - shutdown SIGTERM 60000 quit false
+    0.01 read-button
+    0.11 read-button
+    0.21 read-button
+  `,
+);
+decides(
+  'a press that comes while they are looked up: where they are stays true',
+  [...begun(hooked), [0.01, powerdown], [0.02, found('not-placed')]],
+  { untilS: 0.05, tellsReads: true },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 look-up-button
+    0 - shutdown SIGTERM 60000 quit false
+    0.02 - button SIGTERM not-listening
+  `,
+);
+decides(
+  'a hook that has not pressed yet: registers that are not there are not looked for again before it does',
+  [...begun(hooked), [0.02, found('not-placed')], [0.5, powerdown]],
+  { untilS: 0.55, tellsReads: true },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 look-up-button
+    0 - shutdown SIGTERM 60000 quit false
+    0.5 look-up-button
+  `,
+);
+decides(
   'a guest that resets is read anew, and pressed when it listens again',
   [
     ...begun(button),
@@ -1269,21 +1311,22 @@ decides(
     [0.005, found('placed')],
     [0.01, exits('SIGTERM')],
     [0.01, ends('SIGTERM', 'not-now')],
-    [0.02, signal(button)],
-    [0.02, powerdown],
+    [0.02, signal(int)],
     [0.03, shows('clear')],
     [0.15, found('placed')],
-    [0.2, shows('clear')],
+    [0.16, powerdown],
+    [0.17, shows('clear')],
+    [0.3, shows('clear')],
   ],
-  { untilS: 0.4, tellsReads: true },
+  { untilS: 0.3, tellsReads: true },
   `
     0 run-hook SIGTERM /hook 60000
     0 look-up-button
     0 - shutdown SIGTERM 60000 quit false
     0.005 read-button
     0.01 - dropped SIGTERM
-    0.02 press SIGTERM true
-    0.02 - shutdown SIGTERM 60000 quit false
+    0.02 run-hook SIGINT /hook 60020
+    0.02 - shutdown SIGINT 60000 quit false
     0.105 look-up-button
     0.15 read-button
     0.25 read-button
@@ -1291,15 +1334,35 @@ decides(
 );
 decides(
   'QEMU is told to quit while a reading is under way: its answer changes nothing',
-  [...begun(button), [0, powerdown], [0.01, found('placed')], [1, signal(force)], [1.1, shows('clear')]],
+  [
+    ...begun(button),
+    [0, powerdown],
+    [0.01, found('placed')],
+    [0.02, shows('deaf')],
+    [1, signal(force)],
+    [1.1, shows('clear')],
+  ],
   { untilS: 2, tellsReads: true },
   `
     0 press SIGTERM true
     0 - shutdown SIGTERM 60000 quit false
     0 look-up-button
     0.01 read-button
+    0.02 - button SIGTERM not-listening
+    0.11 read-button
     1 silence-hooks
     1 quit
     1 - default-action SIGTERM quit cut
+  `,
+);
+decides(
+  'the press of the last quarter goes out while a reading is under way: one press is enough',
+  [...begun(kills), [0, powerdown], [0.01, found('placed')], [0.02, shows('deaf')], [6.05, shows('clear')]],
+  { untilS: 6.2 },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 8000 kill false
+    0.02 - button SIGTERM not-listening
+    6 press SIGTERM true
   `,
 );
