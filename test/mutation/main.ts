@@ -5,7 +5,7 @@ import { build } from 'esbuild';
 import { type Mutant, mutantsOf } from './mutants.js';
 
 /*
- * npm run test:mutation [-- PART...]: changes the pure parts one token or statement at a time, and runs their unit tests
+ * npm run test:mutation [-- PART|SOURCE...]: changes the pure parts one token or statement at a time, and runs their unit tests
  * on each. A mutant that no test finds is a missing test, or needless code.
  */
 
@@ -28,7 +28,14 @@ const parts: Readonly<Record<string, Part>> = {
   },
   trust: { sources: ['src/hook/trust.ts'], tests: filesIn('test/unit/hook', '.test.ts') },
   argv: { sources: ['src/qemu/argv.ts'], tests: filesIn('test/unit/qemu', '.test.ts') },
+  registers: { sources: ['src/qemu/acpi-registers.ts'], tests: ['test/unit/qemu/acpi-registers.test.ts'] },
 };
+
+/** A part, or one source of a part. */
+function partNamed(name: string): Part | undefined {
+  const whole = Object.values(parts).find(({ sources }) => sources.includes(name));
+  return parts[name] ?? (whole && { ...whole, sources: [name] });
+}
 
 /** A mutant that makes a loop endless is found by this. */
 const withinMs = 120_000;
@@ -83,7 +90,7 @@ async function isFound(source: string, { text }: Mutant, tests: readonly string[
 }
 
 for (const name of process.argv.slice(2).length > 0 ? process.argv.slice(2) : Object.keys(parts)) {
-  const part = parts[name];
+  const part = partNamed(name);
   if (part === undefined) throw new Error(`no part '${name}': write one of ${Object.keys(parts).join(', ')}`);
   const all = part.sources.flatMap((source) =>
     mutantsOf(readFileSync(source, 'utf8')).map((mutant) => ({ source, mutant })),

@@ -1,5 +1,5 @@
 #!/bin/sh
-# npm run test:mutation [-- dispatch|outcome|rules|trust|argv...]
+# npm run test:mutation [-- dispatch|outcome|rules|trust|argv|registers|SOURCE...]
 set -eu
 cd "$(dirname "$0")/../.."
 sh test/setup.sh unit
