@@ -15,7 +15,10 @@ export type Input =
   | { readonly kind: 'monitor-up'; readonly runState: string }
   | { readonly kind: 'run-state'; readonly runState: string }
   | { readonly kind: 'powerdown' }
-  /** What `look-up-button` has found, or `read-button`; `null` if QEMU has not answered in time. */
+  /**
+   * What `look-up-button` has found, or `read-button`, since the last `powerdown`, RESET and `wakeup`; `null` if QEMU has not
+   * answered in time, or one of these came in between.
+   */
   | { readonly kind: 'button-place'; readonly place: ButtonPlace | null }
   | { readonly kind: 'button'; readonly reading: ButtonReading | null }
   /** The guest was woken from its sleep. */

@@ -14,8 +14,8 @@ import { notice } from './notices.js';
 import { gapAfter } from './press-gaps.js';
 import { type ButtonWatch, type Shutdown, type Step, mayReadButton } from './state.js';
 
-/** From one reading of the registers to the next. */
-const readEveryMs = 100;
+/** From one reading of the registers to the next: with the one right after the first press, ten in a second at most. */
+const readEveryMs = 125;
 /** The least from one press to the next of a guest that has begun to listen. */
 const shortestGapMs = 1_000;
 
@@ -59,15 +59,16 @@ export function onPressed(s: Step, shutdown: Shutdown): void {
   }
   shutdown.isPressing = false;
   const { button } = s.state;
-  const isOvertaken = button.isOvertaken || button.asked === 'registers';
-  s.state.button = { ...button, evidence: withPress(button.evidence), isOvertaken };
+  // At once after the first press, which may be lost.
+  const nextReadAt = isFirst ? s.now : button.nextReadAt;
+  s.state.button = { ...button, evidence: withPress(button.evidence), nextReadAt };
   if (isFirst) letGuestGoOn(s, shutdown);
 }
 
 /** RESET, or WAKEUP: what was known of the button was of the guest before it. */
 export function forgetButton(button: ButtonWatch): ButtonWatch {
   const evidence = withNewGuest(button.evidence);
-  return { ...button, evidence, isPlaced: false, isOvertaken: true, listensSince: null, told: null };
+  return { ...button, evidence, isPlaced: false, listensSince: null, told: null };
 }
 
 /** A guest that stands still does not hear its button. */
@@ -81,11 +82,11 @@ export function readButton(s: Step): void {
   if (shutdown === null || !mayReadButton(s.state)) return;
   if (s.now < button.nextReadAt || s.now >= shutdown.nextPressAt) return;
   const { isPlaced } = button;
-  s.effects.push({ do: isPlaced ? 'read-button' : 'look-up-button' });
+  // Before a hook is run, which takes this process a moment: QEMU answers meanwhile, and before the hook presses.
+  s.effects.unshift({ do: isPlaced ? 'read-button' : 'look-up-button' });
   s.state.button = {
     ...button,
     asked: isPlaced ? 'registers' : 'place',
-    isOvertaken: false,
     nextReadAt: s.now + readEveryMs,
     wasRead: button.wasRead || isPlaced,
   };
@@ -96,7 +97,7 @@ export function onPlace(s: Step, place: ButtonPlace | null): void {
   const { state } = s;
   const { button, shutdown } = state;
   state.button = { ...button, asked: 'nothing' };
-  if (shutdown === null || button.isOvertaken || place === null) return;
+  if (shutdown === null || place === null) return;
   const isPlaced = place === 'placed';
   state.button = {
     ...state.button,
@@ -113,7 +114,7 @@ export function onReading(s: Step, reading: ButtonReading | null): void {
   const { state } = s;
   const { button, shutdown } = state;
   state.button = { ...button, asked: 'nothing' };
-  if (shutdown === null || button.isOvertaken || reading === null) return;
+  if (shutdown === null || reading === null) return;
   const evidence = withReading(button.evidence, reading);
   state.button = { ...state.button, evidence };
   noticeNews(s, shutdown);

@@ -58,8 +58,6 @@ export interface ButtonWatch {
   readonly isPlaced: boolean;
   /** What is under way. */
   readonly asked: 'nothing' | 'place' | 'registers';
-  /** Something has happened since it was asked, of which the answer says nothing. */
-  readonly isOvertaken: boolean;
   /** When the next thing may be asked. */
   readonly nextReadAt: number;
   /** They were read since the signal, or are not there to be read. */
@@ -74,7 +72,6 @@ const unreadButton: ButtonWatch = {
   evidence: noButtonEvidence,
   isPlaced: false,
   asked: 'nothing',
-  isOvertaken: false,
   nextReadAt: 0,
   wasRead: false,
   listensSince: null,
@@ -141,7 +138,7 @@ export function initialState(limits: Limits): State {
 
 /** The watch of a shutdown that begins. What the last one asked may be under way. */
 export function renewed({ asked, nextReadAt }: ButtonWatch): ButtonWatch {
-  return { ...unreadButton, asked, isOvertaken: true, nextReadAt };
+  return { ...unreadButton, asked, nextReadAt };
 }
 
 /**

@@ -11,9 +11,11 @@ interface Words {
 
 const words: Readonly<Record<ButtonState, Words>> = {
   'not-listening': {
-    alive: 'the guest does not listen to its power button: it is in firmware or booting, or its kernel has no ACPI',
-    cutOff: 'it did not listen to its power button: it was in firmware or booting, or its kernel has no ACPI',
-    next: 'if it was booting, allow a longer --timeout, else use the hook guest-shutdown or one of your own',
+    alive:
+      'the guest does not listen to its power button: it is in firmware or booting, has nothing to boot, or its kernel has no ACPI',
+    cutOff:
+      'it did not listen to its power button: it was in firmware or booting, had nothing to boot, or its kernel has no ACPI',
+    next: 'look at its console; if it was booting, allow a longer --timeout; else use the hook guest-shutdown with --agent, or one of your own',
   },
   'not-taken': {
     alive: 'the guest listens to its power button, and has not taken the press yet',
@@ -23,17 +25,19 @@ const words: Readonly<Record<ButtonState, Words>> = {
   taken: {
     alive: "the guest's kernel has taken the press of the power button",
     cutOff: 'its kernel took the press of the power button',
-    next: 'if it was slow, allow a longer --timeout; if it did nothing, is systemd-logind or acpid running? does a policy ignore the button?',
+    next: 'if it is slow, allow a longer --timeout; if nothing comes of it, is systemd-logind or acpid running? does a policy ignore the button?',
   },
   'no-acpi': {
     alive: 'this machine has no ACPI, so the guest cannot hear a power button',
     cutOff: 'this machine has no ACPI, so it could not hear a power button',
-    next: 'use the hook guest-shutdown or one of your own',
+    next: 'use the hook guest-shutdown with --agent, or one of your own',
   },
   unknown: {
-    alive: 'it is unknown whether the guest has heard its power button',
-    cutOff: 'it is unknown whether it heard its power button',
-    next: 'is systemd-logind or acpid running?',
+    alive:
+      'it is unknown whether the guest has heard its power button: this machine does not tell, or the press came too soon to be read',
+    cutOff:
+      'it is unknown whether it heard its power button: this machine does not tell, or the press came too soon to be read',
+    next: 'if nothing comes of it, is systemd-logind or acpid running?',
   },
 };
 

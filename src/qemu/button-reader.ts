@@ -1,29 +1,39 @@
 import type { ButtonPlace, ButtonReading } from '../outcome/button-evidence.js';
+import type { QmpClient } from '../qmp/client.js';
 import { QmpError } from '../qmp/messages.js';
 import { within } from '../system/settled-within.js';
 import { findEventBlock, hasEventBlock, hasEventDevice, isUnderXen, parsePort, readingOf } from './acpi-registers.js';
-import type { Monitor } from './power-button.js';
 
 /** How long a look-up or a reading may take: QEMU's slowest answers took 40 ms. */
 const answerWithinMs = 250;
 /** PM1 enable stands after PM1 status, in a block of four bytes. */
 const enableOffset = 2;
 
-/** Looks the registers of the power button up, and reads them. Nothing is changed by it. */
+/**
+ * Looks the registers of the power button up, and reads them. Nothing is changed by it. What is returned was so after the
+ * last event that may have changed it, as QEMU sends answers and events in the order in which they came about.
+ */
 export class ButtonReader {
   #port = 0;
+  #hasAcpi: boolean | null = null;
   #underWay: Promise<unknown> | null = null;
 
-  constructor(private readonly client: Monitor) {}
+  /** @param lastChange the number, among all messages, of the last event that may have changed the registers */
+  constructor(
+    private readonly client: Pick<QmpClient, 'execute' | 'executeNumbered'>,
+    private readonly lastChange: () => number,
+  ) {}
 
   /**
    * Finds where the registers lie now.
-   * @returns `null` if QEMU does not answer within 250 ms
+   * @returns `null` if QEMU does not answer within 250 ms, or something has changed them meanwhile
    * @throws {MonitorClosed}
    */
   lookUp(): Promise<ButtonPlace | null> {
-    return this.#inTime(async () => {
-      const place = await this.#find();
+    return this.#inTime(async (): Promise<ButtonPlace | null> => {
+      const { text, at } = await this.#print('info mtree -f');
+      const place = isUnderXen(text) ? 'unreadable' : (findEventBlock(text) ?? (await this.#whyNot()));
+      if (this.lastChange() > at) return null;
       if (typeof place === 'string') return place;
       this.#port = place;
       return 'placed';
@@ -32,13 +42,18 @@ export class ButtonReader {
 
   /**
    * Reads the registers, where they were found.
-   * @returns `not-placed` if they do not lie there any more; `null` if QEMU does not answer within 250 ms
+   * @returns `not-placed` if they do not lie there any more; `null` as {@link ButtonReader.lookUp} does
    * @throws {MonitorClosed}
    */
-  read(): Promise<ButtonReading | 'not-placed' | 'unreadable' | null> {
-    return this.#inTime(async () => {
+  read(): Promise<ButtonReading | Exclude<ButtonPlace, 'placed'> | null> {
+    return this.#inTime(async (): Promise<ButtonReading | Exclude<ButtonPlace, 'placed'> | null> => {
       const [status, enable] = await Promise.all([this.#input(this.#port), this.#input(this.#port + enableOffset)]);
-      return status === null || enable === null ? 'unreadable' : (readingOf(status, enable) ?? 'not-placed');
+      if (this.lastChange() > status.at) return null;
+      if (status.value === null || enable.value === null) return 'unreadable';
+      const reading = readingOf(status.value, enable.value) ?? 'not-placed';
+      // q35 has the registers with acpi=off, too, and its firmware tells no guest of them.
+      const isDeaf = typeof reading !== 'string' && !reading.listens;
+      return isDeaf && !(await this.#isAcpiOn()) ? 'no-acpi' : reading;
     });
   }
 
@@ -59,28 +74,24 @@ export class ButtonReader {
     return ((await within(answerWithinMs, answer)) ?? null) as T | 'unreadable' | null;
   }
 
-  /** The port of the registers, or why there is none. */
-  async #find(): Promise<number | Exclude<ButtonPlace, 'placed'>> {
-    const [placed, hasAcpi] = await Promise.all([this.#print('info mtree -f'), this.#hasAcpi()]);
-    // q35 has the registers all the same, and its firmware tells no guest of them.
-    if (!hasAcpi) return 'no-acpi';
-    if (isUnderXen(placed)) return 'unreadable';
-    const port = findEventBlock(placed);
-    if (port !== null) return port;
-    const tree = await this.#print('info mtree');
-    if (hasEventBlock(tree)) return 'not-placed';
-    return !hasEventDevice(tree) && (await this.#isX86()) ? 'no-acpi' : 'unreadable';
+  /** Why the registers lie nowhere. */
+  async #whyNot(): Promise<Exclude<ButtonPlace, 'placed'>> {
+    const { text } = await this.#print('info mtree');
+    if (hasEventBlock(text)) return (await this.#isAcpiOn()) ? 'not-placed' : 'no-acpi';
+    return !hasEventDevice(text) && (await this.#isX86()) ? 'no-acpi' : 'unreadable';
   }
 
   /** False if the machine was started with `acpi=off`. */
-  async #hasAcpi(): Promise<boolean> {
-    try {
-      return (await this.client.execute('qom-get', { path: '/machine', property: 'acpi' })) !== 'off';
-    } catch (error) {
-      // A machine without that property.
-      if (error instanceof QmpError) return true;
-      throw error;
-    }
+  async #isAcpiOn(): Promise<boolean> {
+    this.#hasAcpi ??= await this.client.execute('qom-get', { path: '/machine', property: 'acpi' }).then(
+      (acpi) => acpi !== 'off',
+      (error: unknown) => {
+        // A machine without that property.
+        if (error instanceof QmpError) return true;
+        throw error;
+      },
+    );
+    return this.#hasAcpi;
   }
 
   async #isX86(): Promise<boolean> {
@@ -88,12 +99,13 @@ export class ButtonReader {
     return target?.arch === 'x86_64' || target?.arch === 'i386';
   }
 
-  async #input(port: number): Promise<number | null> {
-    return parsePort(await this.#print(`i /h 0x${port.toString(16)}`));
+  async #input(port: number): Promise<{ readonly value: number | null; readonly at: number }> {
+    const { text, at } = await this.#print(`i /h 0x${port.toString(16)}`);
+    return { value: parsePort(text), at };
   }
 
-  async #print(line: string): Promise<string> {
-    const printed = await this.client.execute('human-monitor-command', { 'command-line': line });
-    return typeof printed === 'string' ? printed : '';
+  async #print(line: string): Promise<{ readonly text: string; readonly at: number }> {
+    const { value, at } = await this.client.executeNumbered('human-monitor-command', { 'command-line': line });
+    return { text: typeof value === 'string' ? value : '', at };
   }
 }

@@ -3,8 +3,16 @@ import { lineSplitter } from './lines.js';
 import { MonitorClosed, readMessage, type QmpEvent } from './messages.js';
 
 interface Pending {
-  readonly resolve: (value: unknown) => void;
+  /** @param at the number of the answer among all messages */
+  readonly resolve: (value: unknown, at: number) => void;
   readonly reject: (error: Error) => void;
+}
+
+/** What QEMU returned, and when it came. */
+export interface NumberedAnswer {
+  readonly value: unknown;
+  /** As {@link QmpClient.received} was then. */
+  readonly at: number;
 }
 
 interface QmpHandlers {
@@ -28,6 +36,7 @@ export class QmpClient {
   readonly #handlers: QmpHandlers;
   #greeting: Readonly<Record<string, unknown>> = {};
   #lastId = 0;
+  #received = 0;
   #closed = false;
   /** Commands that are not written yet. */
   #unwritten: string[] = [];
@@ -86,9 +95,21 @@ export class QmpClient {
    * @throws {MonitorClosed} where the connection ended before the answer
    */
   execute(command: string, args?: Readonly<Record<string, unknown>>): Promise<unknown> {
+    return this.executeNumbered(command, args).then(({ value }) => value);
+  }
+
+  /** How many messages have come: QEMU sends answers and events in the order in which they came about. */
+  get received(): number {
+    return this.#received;
+  }
+
+  /** {@link QmpClient.execute}, with the number of the answer. */
+  executeNumbered(command: string, args?: Readonly<Record<string, unknown>>): Promise<NumberedAnswer> {
     if (this.#closed) return Promise.reject(new MonitorClosed());
     const id = ++this.#lastId;
-    const answer = new Promise<unknown>((resolve, reject) => this.#pending.set(id, { resolve, reject }));
+    const answer = new Promise<NumberedAnswer>((resolve, reject) =>
+      this.#pending.set(id, { resolve: (value, at) => resolve({ value, at }), reject }),
+    );
     if (!this.#isOver)
       this.#unwritten.push(`${JSON.stringify({ execute: command, ...(args && { arguments: args }), id })}\n`);
     this.#write();
@@ -110,16 +131,17 @@ export class QmpClient {
 
   #take(line: string): void {
     const message = readMessage(line);
+    this.#received++;
     switch (message.kind) {
       case 'greeting':
         this.#greeting = message.greeting;
-        this.execute('qmp_capabilities').then(this.#greet.resolve, this.#greet.reject);
+        this.execute('qmp_capabilities').then(() => this.#greet.resolve(undefined, 0), this.#greet.reject);
         return;
       case 'event':
         this.#handlers.onEvent(message.event);
         return;
       case 'return':
-        this.#settle(message.id)?.resolve(message.value);
+        this.#settle(message.id)?.resolve(message.value, this.#received);
         return;
       case 'error':
         this.#settle(message.id)?.reject(message.error);

@@ -22,6 +22,9 @@ const reapTries = 50;
  */
 const runStateEvents: readonly string[] = ['STOP', 'RESUME', 'SUSPEND', 'WAKEUP', 'RESET', 'MIGRATION'];
 
+/** Events after which the registers of the power button may be others. */
+const buttonEvents: readonly string[] = ['POWERDOWN', 'RESET', 'WAKEUP'];
+
 /** What the core is to know of a run state that QEMU says. */
 type RunStateReading = (runState: string) => string;
 
@@ -29,6 +32,8 @@ type RunStateReading = (runState: string) => string;
 export class ControlMonitor {
   readonly client: QmpClient;
   readonly #button: ButtonReader;
+  /** The number, among all messages, of the last event that may have changed the registers of the power button. */
+  #buttonChange = 0;
   /** Monitors of qemu-trap's own; `null` if QEMU has enough of them. */
   #server: QmpServer | null = null;
 
@@ -48,7 +53,7 @@ export class ControlMonitor {
         void this.#reap();
       },
     });
-    this.#button = new ButtonReader(this.client);
+    this.#button = new ButtonReader(this.client, () => this.#buttonChange);
     if (qemu.control === null) void qemu.reached.then((control) => this.client.open(control));
   }
 
@@ -170,6 +175,7 @@ export class ControlMonitor {
     this.#server?.event(happened);
     const { event } = happened;
     const { log } = this.context;
+    if (buttonEvents.includes(event)) this.#buttonChange = this.client.received;
     if (event === 'POWERDOWN') {
       log({ event: 'powerdown', level: 'info', message: 'the power button was pressed' });
       this.dispatcher.feed({ kind: 'powerdown' });

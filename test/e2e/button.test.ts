@@ -51,7 +51,7 @@ for (const [machine, button, words] of [
   ['isapc', 'no-acpi', /this machine has no ACPI/],
   ['pc,acpi=off', 'no-acpi', /this machine has no ACPI/],
   ['q35,acpi=off', 'no-acpi', /this machine has no ACPI/],
-  ['microvm', 'unknown', /unknown whether it heard its power button/],
+  ['microvm', 'unknown', /unknown whether it heard its power button: this machine does not tell/],
 ] as const) {
   for (const how of ['by hook', 'in process'] as const) {
     test(`machine type ${machine}, pressed ${how}: ${button}`, async (t) => {

@@ -61,10 +61,13 @@ export function countReadings(all: readonly Passed[]): number {
 export function assertPressedWhenHeard(all: readonly Passed[]): { readonly presses: number } {
   let isDeaf = false;
   let presses = 0;
+  // The status comes first: a reading with an event in between is none.
+  let isWhole = false;
   for (const [i, passed] of all.entries()) {
-    if ('event' in passed && ['RESET', 'WAKEUP', 'POWERDOWN'].includes(passed.event)) isDeaf = false;
+    if ('event' in passed && ['RESET', 'WAKEUP', 'POWERDOWN'].includes(passed.event)) isDeaf = isWhole = false;
     const register = registerOf(passed);
-    if (register === null || !register.isEnable || register.value === 0xffff) continue;
+    if (register?.isEnable === false) isWhole = true;
+    if (register === null || !register.isEnable || register.value === 0xffff || !isWhole) continue;
     const listens = (register.value & 0x100) !== 0;
     if (listens && isDeaf) {
       const next = all.slice(i + 1).find((each) => 'command' in each);
