@@ -20,7 +20,8 @@ export function describeState({ shutdown, button: watch, termination, evidence }
   }
   if (shutdown !== null) {
     const button = buttonStateOf(watch.evidence);
-    const known = button === null || button === 'unknown' ? '' : `; ${describeButton(button)}`;
+    // To tell a service manager takes a process: what a press comes to in a moment is not told.
+    const known = button === 'not-listening' || button === 'no-acpi' ? `; ${describeButton(button)}` : '';
     return `shutting down on ${shutdown.rule.signal}, ${left(shutdown.deadline)}${known}`;
   }
   return describeRunState(evidence.runState);

@@ -1260,6 +1260,31 @@ decides(
   `,
 );
 decides(
+  'a guest that is woken has forgotten its press: it is looked up, read and pressed anew',
+  [
+    ...begun(button),
+    [0, powerdown],
+    [0.01, found('placed')],
+    [0.05, shows('no answer')],
+    [0.2, wakeup],
+    [0.21, shows('no answer')],
+    [0.3, found('placed')],
+    [0.31, shows('clear')],
+  ],
+  { untilS: 0.4, tellsReads: true },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    0 look-up-button
+    0.01 read-button
+    0.135 read-button
+    0.26 look-up-button
+    0.3 read-button
+    0.31 press SIGTERM true
+    0.31 - listening SIGTERM
+  `,
+);
+decides(
   'a machine without ACPI: told, read no more, and pressed again in the last quarter only',
   [...begun(button), [0, powerdown], [0.05, found('no-acpi')]],
   { untilS: 61, tellsReads: true },
