@@ -59,8 +59,8 @@ export function onPressed(s: Step, shutdown: Shutdown): void {
   }
   shutdown.isPressing = false;
   const { button } = s.state;
-  // At once after the first press, which may be lost.
-  const nextReadAt = isFirst ? s.now : button.nextReadAt;
+  // At once after a first press that may be lost.
+  const nextReadAt = isFirst && !button.evidence.listens ? s.now : button.nextReadAt;
   s.state.button = { ...button, evidence: withPress(button.evidence), nextReadAt };
   if (isFirst) letGuestGoOn(s, shutdown);
 }

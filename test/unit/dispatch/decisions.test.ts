@@ -1161,6 +1161,33 @@ decides(
   `,
 );
 decides(
+  'a first press that is heard for certain: the registers are read when it is time',
+  [...begun(hooked), [0.01, found('placed')], [0.02, shows('clear')], [0.03, powerdown], [0.2, shows('clear')]],
+  { untilS: 0.25, tellsReads: true },
+  `
+    0 look-up-button
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    0.01 read-button
+    0.135 read-button
+    0.2 - button SIGTERM taken
+  `,
+);
+decides(
+  'a first press that is not: they are read at once',
+  [...begun(hooked), [0.01, found('placed')], [0.02, shows('deaf')], [0.03, powerdown], [0.04, shows('deaf')]],
+  { untilS: 0.2, tellsReads: true },
+  `
+    0 look-up-button
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    0.01 read-button
+    0.03 read-button
+    0.04 - button SIGTERM not-listening
+    0.155 read-button
+  `,
+);
+decides(
   'a hook that fails after its press: not pressed again before the guest takes it',
   [
     ...begun(hooked),
