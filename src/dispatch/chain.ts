@@ -5,7 +5,7 @@ import type { SignalName } from '../signals/names.js';
 import { endIfWaitingIsUseless } from './default-action.js';
 import type { NextStageReason } from './messages.js';
 import { notice, noticeRepeats } from './notices.js';
-import { forgetButton, press, pressAgain, pressInReserve } from './power-button.js';
+import { forgetButton, press } from './power-button.js';
 import { type Chain, type Shutdown, type Step, chainOf } from './state.js';
 
 export const longestReserveMs = 15_000;
@@ -71,7 +71,7 @@ function beginStage(s: Step, chain: Chain, stage: Stage | null): void {
       s.effects.push({ do: 'command', signal, line: stage.line });
       return;
     case 'power-button':
-      if (chain === shutdown) shutdown.isPressed ? pressAgain(s, shutdown) : press(s, shutdown);
+      if (chain === shutdown) press(s, shutdown);
       else s.effects.push({ do: 'press', signal, isRunning: isRunning(evidence.runState) });
   }
 }
@@ -184,7 +184,7 @@ export function onReset(s: Step, byGuest: boolean): void {
 export function startReserve(s: Step, shutdown: Shutdown): void {
   shutdown.reserveCame = true;
   // The hook that pressed it may still be at work, until the deadline.
-  if (shutdown.isPressed) return pressInReserve(s, shutdown);
+  if (shutdown.isPressed) return press(s, shutdown);
   if (!isButtonAhead(shutdown)) return;
   const { signal, stages } = shutdown.rule;
   const timedOut = shutdown.at === 'hook';

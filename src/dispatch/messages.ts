@@ -11,8 +11,8 @@ import type { SignalName } from '../signals/names.js';
 export type Input =
   /** `times`: how often it came at once. */
   | { readonly kind: 'signal'; readonly rule: Rule; readonly times: number; readonly atTerminal: boolean }
-  /** The control monitor answers. */
-  | { readonly kind: 'monitor-up'; readonly runState: string }
+  /** The control monitor answers, of a QEMU that was started `ageMs` ago. */
+  | { readonly kind: 'monitor-up'; readonly runState: string; readonly ageMs: number }
   | { readonly kind: 'run-state'; readonly runState: string }
   | { readonly kind: 'powerdown' }
   /**

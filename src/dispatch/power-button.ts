@@ -16,7 +16,7 @@ import { type ButtonWatch, type Shutdown, type Step, mayReadButton } from './sta
 
 /** From one reading of the registers to the next: with the one right after the first press, ten in a second at most. */
 const readEveryMs = 125;
-/** The least from one press to the next of a guest that has begun to listen. */
+/** The least from one press to the next, if the user has not given it. */
 const shortestGapMs = 1_000;
 
 export function press(s: Step, shutdown: Shutdown): void {
@@ -31,22 +31,20 @@ export function press(s: Step, shutdown: Shutdown): void {
   shutdown.nextPressAt = s.now + nextGap(s, shutdown);
 }
 
-/** A kernel listens for some time before the service that acts on the button does: one that boots is pressed sooner. */
+/**
+ * A kernel listens for some time before the service that acts on the button does. So a guest that may have begun to listen
+ * just now is pressed again after as long as it has been there.
+ */
 function nextGap({ state, now }: Step, { presses }: Shutdown): number {
-  const { listensSince } = state.button;
-  const gap = gapAfter(state.limits.pressGaps, presses);
-  return listensSince === null ? gap : Math.min(gap, Math.max(shortestGapMs, now - listensSince));
+  const { limits, listensSince } = state;
+  const gap = gapAfter(limits.pressGaps, presses);
+  return limits.keepsGaps ? gap : Math.min(gap, Math.max(shortestGapMs, now - listensSince));
 }
 
 /** Presses once more, unless that would change nothing: a guest that does not listen is pressed as soon as it does. */
 export function pressAgain(s: Step, shutdown: Shutdown): void {
   if (s.state.limits.keepsGaps || !isUselessToPress(s.state.button.evidence)) press(s, shutdown);
   else shutdown.nextPressAt = s.now + nextGap(s, shutdown);
-}
-
-/** Presses once more for a guest that is still there, unless it is known to have taken the last press. */
-export function pressInReserve(s: Step, shutdown: Shutdown): void {
-  if (s.state.limits.keepsGaps || buttonStateOf(s.state.button.evidence) !== 'taken') press(s, shutdown);
 }
 
 /** POWERDOWN came: from the first press on, whoever made it, qemu-trap presses again when it is time. */
@@ -68,7 +66,7 @@ export function onPressed(s: Step, shutdown: Shutdown): void {
 /** RESET, or WAKEUP: what was known of the button was of the guest before it. */
 export function forgetButton(button: ButtonWatch): ButtonWatch {
   const evidence = withNewGuest(button.evidence);
-  return { ...button, evidence, isPlaced: false, listensSince: null, told: null };
+  return { ...button, evidence, isPlaced: false };
 }
 
 /** A guest that stands still does not hear its button. */
@@ -117,10 +115,9 @@ export function onReading(s: Step, reading: ButtonReading | null): void {
   if (shutdown === null || reading === null) return;
   const evidence = withReading(button.evidence, reading);
   state.button = { ...state.button, evidence };
-  noticeNews(s, shutdown);
-  if (state.termination !== null || shutdown.isPressing || state.limits.keepsGaps) return;
-  if (!hasBegunToListen(button.evidence, evidence)) return;
-  state.button = { ...state.button, listensSince: s.now };
+  const isFree = state.termination === null && !shutdown.isPressing && !state.limits.keepsGaps;
+  if (!isFree || !hasBegunToListen(button.evidence, evidence)) return noticeNews(s, shutdown);
+  state.listensSince = s.now;
   notice(s, { event: 'listening', signal: shutdown.rule.signal });
   press(s, shutdown);
 }

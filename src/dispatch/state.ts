@@ -62,8 +62,6 @@ export interface ButtonWatch {
   readonly nextReadAt: number;
   /** They were read since the signal, or are not there to be read. */
   readonly wasRead: boolean;
-  /** When the guest began to listen, if it was seen to; `null` if not since it began anew. */
-  readonly listensSince: number | null;
   /** What the log has told last. */
   readonly told: ButtonState | null;
 }
@@ -74,7 +72,6 @@ const unreadButton: ButtonWatch = {
   asked: 'nothing',
   nextReadAt: 0,
   wasRead: false,
-  listensSince: null,
   told: null,
 };
 
@@ -105,6 +102,8 @@ export interface State {
   evidence: Evidence;
   shutdown: Shutdown | null;
   button: ButtonWatch;
+  /** The guest has not listened to its power button for longer than since then. */
+  listensSince: number;
   termination: Termination | null;
   /** Of the signals that leave the guest running. */
   readonly chains: Map<SignalName, Chain>;
@@ -130,6 +129,7 @@ export function initialState(limits: Limits): State {
     evidence: noEvidence,
     shutdown: null,
     button: unreadButton,
+    listensSince: -Infinity,
     termination: null,
     chains: new Map(),
     ignored: new Map(),

@@ -58,7 +58,7 @@ function take(s: Step, input: Input): void {
     case 'signal':
       return onSignal(s, input.rule, input.times, input.atTerminal);
     case 'monitor-up':
-      return onMonitorUp(s, input.runState);
+      return onMonitorUp(s, input.runState, input.ageMs);
     case 'run-state':
       return onRunState(s, input.runState);
     case 'powerdown':
@@ -95,9 +95,10 @@ function take(s: Step, input: Input): void {
   }
 }
 
-function onMonitorUp(s: Step, runState: string): void {
+function onMonitorUp(s: Step, runState: string, ageMs: number): void {
   const { state } = s;
   state.monitorUp = true;
+  state.listensSince = s.now - ageMs;
   state.evidence = withRunState(state.evidence, runState);
   if (state.termination !== null) return;
   if (state.shutdown?.at === 'start') startShutdownChain(s, state.shutdown);
@@ -126,6 +127,8 @@ function onQemuEvent(s: Step, event: QemuEvent): void {
     if (event.event === 'STOP') onStay(s);
     else onReturn(s);
   } else if (event.event === 'RESET') onReset(s, event.byGuest);
+  // In a shutdown it is seen to begin to listen.
+  if (event.event === 'RESET' && state.shutdown === null) state.listensSince = s.now;
 }
 
 /** The guest runs again, after a reboot within the same QEMU, say; unless QEMU ends all the same. */

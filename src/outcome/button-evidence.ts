@@ -79,5 +79,7 @@ export function buttonStateOf({ machine, listens, press }: ButtonEvidence): Butt
   if (machine !== 'acpi') return machine === 'no-acpi' ? 'no-acpi' : 'unknown';
   if (press === 'pending') return 'not-taken';
   if (press === 'taken') return 'taken';
+  // Until it is read again, nothing is known of a guest that began anew.
+  if (press === 'lost') return listens === null ? 'unknown' : 'not-listening';
   return listens === false ? 'not-listening' : 'unknown';
 }

@@ -12,9 +12,9 @@ interface Words {
 const words: Readonly<Record<ButtonState, Words>> = {
   'not-listening': {
     alive:
-      'the guest does not listen to its power button: it is in firmware or booting, has nothing to boot, or its kernel has no ACPI',
+      'the guest does not listen to its power button: it is in firmware or booting, has nothing to boot, or has no driver for the button',
     cutOff:
-      'it did not listen to its power button: it was in firmware or booting, had nothing to boot, or its kernel has no ACPI',
+      'it did not listen to its power button when that was pressed: it was in firmware or booting, had nothing to boot, or had no driver for the button',
     next: 'look at its console; if it was booting, allow a longer --timeout; else use the hook guest-shutdown with --agent, or one of your own',
   },
   'not-taken': {

@@ -49,6 +49,8 @@ export class Vm {
   readonly #untrap: () => void;
   /** How long the monitor has to come up, before a line says that it has not. */
   readonly #patience: NodeJS.Timeout;
+  /** When QEMU was started, on the clock of `performance.now()`. */
+  readonly #since: number;
   /** Looks for a QEMU that was stopped, as long as it is to exit. */
   readonly #waker: Waker;
   #started: boolean;
@@ -94,6 +96,7 @@ export class Vm {
       survival: this.survival,
     });
     keepSpareDescriptor();
+    this.#since = performance.now() - (running.adoption?.ageMs ?? 0);
     // It has run before, whatever it says now.
     this.#started = running.adoption !== null;
     this.#patience = setTimeout(() => this.#warnObservers(warnOfNoMonitor(context)), monitorWithinMs);
@@ -178,7 +181,7 @@ export class Vm {
     await monitor.enableMigrationEvents();
     const runState = await monitor.queryRunState();
     if (adoption !== null) tellAdoption(context, running, adoption, runState);
-    this.#dispatcher.feed({ kind: 'monitor-up', runState });
+    this.#dispatcher.feed({ kind: 'monitor-up', runState, ageMs: performance.now() - this.#since });
     this.#tellReady();
     const survive = (error: unknown): unknown => error instanceof MonitorClosed || this.survival.survive(error);
     warnOfUnknownCommands(context, monitor).catch(survive);

@@ -15,7 +15,7 @@ import { describeNotice } from './log-lines.js';
  */
 export function warmUp(book: RuleBook, limits: Limits): void {
   const rule = ruleFor('SIGTERM', book);
-  const up = step(initialState(limits), { kind: 'monitor-up', runState: 'running' }, 0);
+  const up = step(initialState(limits), { kind: 'monitor-up', runState: 'running', ageMs: 0 }, 0);
   const { state, notices } = step(up.state, { kind: 'signal', rule, times: 1, atTerminal: false }, 1);
   const script = scriptOf(rule);
   const steps = script === null ? null : stepsOf(script);

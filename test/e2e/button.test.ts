@@ -35,7 +35,7 @@ function assertTold(lab: Lab, trap: Trap, button: string, words: RegExp): void {
 for (const [temper, button, words] of [
   ['stubborn', 'taken', /cut off \(its kernel took the press .*is systemd-logind or acpid running\?/],
   ['hung', 'not-taken', /cut off \(it listened .*did not take the press: its kernel hangs or ignores ACPI/],
-  ['deaf', 'not-listening', /cut off \(it did not listen to its power button: .*allow a longer --timeout/],
+  ['deaf', 'not-listening', /cut off \(it did not listen to its power button .*allow a longer --timeout/],
 ] as const) {
   test(`a guest that is ${temper}: ${button} is told everywhere, with the next step`, async (t) => {
     const lab = new Lab(t);
@@ -107,6 +107,20 @@ test('negative control: with --press as given it is pressed when that says, and 
   bare.kill('SIGTERM');
   assert.equal(await bare.status(), 124, bare.stderr);
   assert.equal(once.said('bye'), 0);
+});
+
+test('a guest whose kernel takes the press before its services are up is pressed again, though it has taken it', async (t) => {
+  const lab = new Lab(t);
+  const trap = await lab.startGuest({ temper: 'early', options: ['--timeout', '8'] });
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0, trap.stderr);
+  assert.equal(lab.said('bye'), 1);
+  assert.ok(trap.events('powerdown').length > 1, trap.stderr);
+  const once = new Lab(t);
+  const bare = await once.startGuest({ temper: 'early', options: ['--timeout', '8', '--press', 'once'] });
+  bare.kill('SIGTERM');
+  assert.equal(await bare.status(), 124, 'negative control');
+  assert.equal(once.said('pressed'), 0);
 });
 
 test('a guest that resets after its press is pressed as soon as it listens again', async (t) => {

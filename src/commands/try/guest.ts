@@ -10,6 +10,8 @@ export type PowerButtonBehaviour =
   | 'deaf'
   /** Listens, and then does nothing any more. */
   | 'hung'
+  /** Takes presses and does nothing for about three seconds, as a kernel does whose services are still to come. */
+  | 'early'
   /** Resets at its first press after each power-on of QEMU's memory, and powers off at the next. */
   | 'rebooting'
   /** Hears nothing for about three seconds, as firmware and boot loaders do. */
@@ -68,6 +70,19 @@ export function bootSector(temper: PowerButtonBehaviour = 'obedient'): Buffer {
     asm.movAl(cmosSpare).outAl(cmosIndex).movDx(cmosData).inAlDx().xorAlImmediate(beenHere).jz('wait');
     asm.movAl(cmosSpare).outAl(cmosIndex).movAl(beenHere).outAl(cmosData);
     asm.movDx(pm1Control).movAx(suspendToMemory).outDxAx();
+  }
+  if (temper === 'early') {
+    asm
+      .movCx(3 * ticksPerSecond)
+      .label('early')
+      .hlt();
+    asm
+      .movDx(pm1Status)
+      .inAxDx()
+      .testAh(powerButton >> 8)
+      .jz('idle');
+    asm.movAx(powerButton).outDxAx();
+    asm.label('idle').loop('early');
   }
   asm.label('wait').hlt();
   asm

@@ -15,7 +15,7 @@ import type { Rule, Stage } from '../../../src/rules/rule.js';
 import { describeState, isUnderWay } from '../../../src/service-manager/status-text.js';
 import type { SignalName } from '../../../src/signals/names.js';
 import { servingOf } from '../../../src/status/progress.js';
-import { found, shows } from './play.js';
+import { found, shows, up } from './play.js';
 
 /*
  * The core, explored whole: every sequence of inputs up to a depth, from an alphabet that has one of each kind. States
@@ -86,6 +86,8 @@ const lateMs = 1_000;
 const lostMs = 5_000;
 /** Time that passes without a tick. On this grid fewer states differ in nothing but some milliseconds. */
 const gridMs = 500;
+/** Of those that are explored. */
+const longestGapMs = 2_000;
 /** A shutdown without any effect lasts for fewer. */
 const mostTicks = 40;
 
@@ -99,7 +101,7 @@ function* movesOf(
   for (const rule of rules)
     yield atOnce(rule.signal, { kind: 'signal', rule, times: 1, atTerminal: rule.signal === 'SIGINT' });
   if (!state.monitorUp) {
-    for (const runState of ['running', 'paused']) yield atOnce(`up ${runState}`, { kind: 'monitor-up', runState });
+    for (const runState of ['running', 'paused']) yield atOnce(`up ${runState}`, up(runState));
   } else {
     for (const runState of runStates) yield atOnce(runState, { kind: 'run-state', runState });
     yield atOnce('POWERDOWN', { kind: 'powerdown' });
@@ -250,8 +252,8 @@ function holdEffect(
     case 'press':
       if (
         effect.do === 'press' &&
-        before.shutdown?.isPressed &&
-        before.shutdown.reserveCame === after.shutdown?.reserveCame
+        input.kind === 'tick' &&
+        before.shutdown?.reserveCame === after.shutdown?.reserveCame
       )
         assert.notEqual(after.button.evidence.press, 'pending', 'a press is not repeated before it is taken');
       asked.add(`${effect.signal} ${effect.do}`);
@@ -336,12 +338,10 @@ function shutdownKey(s: Shutdown, { state: { termination }, now }: World): strin
 }
 
 function buttonKey(button: ButtonWatch, now: number): string {
-  const { evidence, isPlaced, asked, nextReadAt, wasRead, listensSince, told } = button;
+  const { evidence, isPlaced, asked, nextReadAt, wasRead, told } = button;
   const { machine, listens, press } = evidence;
-  // More than the longest gap between presses makes no difference.
-  const listening = listensSince === null ? 'n' : Math.min(10_000, now - listensSince);
   const next = since(Math.max(now, nextReadAt), now);
-  return [machine, listens, press, isPlaced, asked, next, wasRead, listening, told].join();
+  return [machine, listens, press, isPlaced, asked, next, wasRead, told].join();
 }
 
 const since = (time: number, now: number): string => (time === Infinity ? 'i' : String(Math.round(time - now)));
@@ -365,6 +365,8 @@ function keyOf(world: World): string {
     s && shutdownKey(s, world),
     // A termination that is not taken back ends the watch.
     s === null || (t !== null && isFinal(t)) ? 'b' : buttonKey(state.button, now),
+    // More than the longest gap between presses makes no difference.
+    s === null || (t !== null && isFinal(t)) ? 'l' : Math.min(longestGapMs, now - state.listensSince),
     t && `${t.action},${t.cause},${since(t.killAt, now)},${t.killed},${since(t.abandonAt, now)}`,
     ...[...state.chains.values()].map((chain) => chainKey(chain, now)).sort(),
     '#',

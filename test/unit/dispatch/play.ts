@@ -34,7 +34,8 @@ export function ruleOf(
   };
 }
 
-export const up = (runState = 'running'): Input => ({ kind: 'monitor-up', runState });
+/** @param ageMs of a guest that has been there for long, if not given */
+export const up = (runState = 'running', ageMs = Infinity): Input => ({ kind: 'monitor-up', runState, ageMs });
 export const is = (runState: string): Input => ({ kind: 'run-state', runState });
 export const signal = (rule: Rule, times = 1): Input => ({ kind: 'signal', rule, times, atTerminal: false });
 export const typed = (rule: Rule): Input => ({ kind: 'signal', rule, times: 1, atTerminal: true });

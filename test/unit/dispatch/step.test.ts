@@ -78,7 +78,7 @@ const anyDay = fc.tuple(
         weight: 2,
         arbitrary: fc.record({
           what: fc.constant('input' as const),
-          input: fc.constantFrom<Input>({ kind: 'monitor-up', runState: 'running' }, { kind: 'powerdown' }),
+          input: fc.constantFrom<Input>({ kind: 'monitor-up', runState: 'running', ageMs: 0 }, { kind: 'powerdown' }),
         }),
       },
       {
@@ -263,7 +263,7 @@ test('a repeated SIGTERM never brings the end nearer', () => {
     fc.property(fc.array(fc.integer({ min: 0, max: 5_000 }), { maxLength: 30 }), (gaps) => {
       const term = rule('SIGTERM', true, 'system_powerdown', 60_000, 'quit');
       const day = new Day([10_000]);
-      day.take({ kind: 'monitor-up', runState: 'running' });
+      day.take({ kind: 'monitor-up', runState: 'running', ageMs: 0 });
       day.take({ kind: 'signal', times: 1, rule: term, atTerminal: false });
       for (const gap of gaps) {
         day.pass(gap);
