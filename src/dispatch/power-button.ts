@@ -116,7 +116,7 @@ export function onReading(s: Step, reading: ButtonReading | null): void {
   const evidence = withReading(button.evidence, reading);
   state.button = { ...state.button, evidence };
   const isFree = state.termination === null && !shutdown.isPressing && !state.limits.keepsGaps;
-  if (!isFree || !hasBegunToListen(button.evidence, evidence)) return noticeNews(s, shutdown);
+  if (!isFree || !hasBegunToListen(evidence)) return noticeNews(s, shutdown);
   state.listensSince = s.now;
   notice(s, { event: 'listening', signal: shutdown.rule.signal });
   press(s, shutdown);

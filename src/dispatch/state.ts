@@ -1,4 +1,4 @@
-import { type ButtonEvidence, type ButtonState, noButtonEvidence } from '../outcome/button-evidence.js';
+import { type ButtonEvidence, type ButtonState, isSettled, noButtonEvidence } from '../outcome/button-evidence.js';
 import type { EndCause } from '../outcome/end-cause.js';
 import { type Evidence, noEvidence } from '../outcome/evidence.js';
 import type { Rule, Stage } from '../rules/rule.js';
@@ -143,12 +143,12 @@ export function renewed({ asked, nextReadAt }: ButtonWatch): ButtonWatch {
 
 /**
  * The registers may be read: from the first press on, whoever made it, and once before that while a hook is at work. Not
- * while a press is due.
+ * while a press is due, nor when they can say no more: what is written to a QEMU that exits may crash it.
  */
 export function mayReadButton({ shutdown, button, termination, monitorUp }: State): boolean {
   if (shutdown === null || termination !== null || !monitorUp || shutdown.isPressing) return false;
   const { evidence, asked, wasRead } = button;
-  if (evidence.machine !== 'acpi' || asked !== 'nothing') return false;
+  if (isSettled(evidence) || asked !== 'nothing') return false;
   return shutdown.presses > 0 || (shutdown.at === 'hook' && !wasRead);
 }
 

@@ -59,13 +59,17 @@ export function withReading(evidence: ButtonEvidence, reading: ButtonReading): B
   if (reading.isAwakened) return { ...evidence, listens };
   if (reading.isPending) return { ...evidence, listens, press: 'pending' };
   if (listens) return { ...evidence, listens, press: press === 'heard' || press === 'pending' ? 'taken' : press };
-  return { ...evidence, listens, press: press === 'none' || press === 'taken' ? press : 'lost' };
+  return { ...evidence, listens, press: press === 'none' ? press : 'lost' };
 }
 
-/** The guest listens now, and has not heard the last press, or has begun anew since it took it. */
-export function hasBegunToListen(before: ButtonEvidence, { listens, press }: ButtonEvidence): boolean {
-  if (listens !== true) return false;
-  return press === 'lost' || (press === 'taken' && before.listens === false);
+/** The guest listens now, and has not heard the last press. */
+export function hasBegunToListen({ listens, press }: ButtonEvidence): boolean {
+  return listens === true && press === 'lost';
+}
+
+/** Before the next press, or a new guest, no reading says more. */
+export function isSettled({ machine, listens, press }: ButtonEvidence): boolean {
+  return machine !== 'acpi' || (listens === true && (press === 'taken' || press === 'unsure'));
 }
 
 /** A press would change nothing: the guest does not listen, or has still to take the last one. */

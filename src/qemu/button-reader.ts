@@ -47,7 +47,9 @@ export class ButtonReader {
    */
   read(): Promise<ButtonReading | Exclude<ButtonPlace, 'placed'> | null> {
     return this.#inTime(async (): Promise<ButtonReading | Exclude<ButtonPlace, 'placed'> | null> => {
-      const [status, enable] = await Promise.all([this.#input(this.#port), this.#input(this.#port + enableOffset)]);
+      // One after the other: what is written in advance may reach a QEMU that has said since that it exits.
+      const status = await this.#input(this.#port);
+      const enable = await this.#input(this.#port + enableOffset);
       if (this.lastChange() > status.at) return null;
       if (status.value === null || enable.value === null) return 'unreadable';
       const reading = readingOf(status.value, enable.value) ?? 'not-placed';

@@ -1046,7 +1046,6 @@ decides(
     0.5 press SIGTERM true
     0.5 - listening SIGTERM
     0.54 read-button
-    0.7 read-button
     0.7 - button SIGTERM taken
     1.5 press SIGTERM true
     2.5 press SIGTERM true
@@ -1146,7 +1145,6 @@ decides(
     0 - shutdown SIGTERM 60000 quit false
     0.02 read-button
     5 read-button
-    5.3 read-button
     5.3 - button SIGTERM taken
   `,
 );
@@ -1353,7 +1351,6 @@ decides(
     0.02 - shutdown SIGINT 60000 quit false
     0.13 look-up-button
     0.17 read-button
-    0.3 read-button
     0.3 - button SIGINT taken
   `,
 );

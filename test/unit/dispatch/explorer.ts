@@ -272,7 +272,7 @@ function holdPressWhenHeard(before: State, after: State, effects: readonly Effec
   const { evidence: was } = before.button;
   if (before.shutdown === null || after.termination !== null) return;
   const { listens, press } = after.button.evidence;
-  const wasDeaf = was.listens === false && ['lost', 'taken'].includes(was.press);
+  const wasDeaf = was.listens === false && was.press === 'lost';
   if (!wasDeaf || !listens || press === 'pending' || before.shutdown.isPressing) return;
   assert.deepEqual(
     effects.map((effect) => effect.do),

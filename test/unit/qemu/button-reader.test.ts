@@ -72,22 +72,26 @@ async function placed(): Promise<Scripted> {
   return monitor;
 }
 
-for (const [what, said, isWorth] of [
-  ['before both answers', ['POWERDOWN', 'status', 'enable'], true],
-  ['between them', ['status', 'POWERDOWN', 'enable'], false],
-  ['after both', ['status', 'enable', 'POWERDOWN'], false],
+for (const [what, first, second, isWorth] of [
+  ['before both answers', ['POWERDOWN', 'status'], ['enable'], true],
+  ['between them', ['status', 'POWERDOWN'], ['enable'], false],
+  ['after both', ['status'], ['enable', 'POWERDOWN'], false],
 ] as const) {
   test(`a press that comes ${what}: the reading is ${isWorth ? 'one after it' : 'none after it'}`, async () => {
     const monitor = await placed();
-    const reading = monitor.reader.read();
-    await monitor.isAsked(3);
-    assert.deepEqual(monitor.asked.slice(1), ['i /h 0x600', 'i /h 0x602']);
     const messages: Readonly<Record<string, () => object>> = {
       POWERDOWN: () => powerdown,
       status: () => monitor.answer(clear),
       enable: () => monitor.answer(enabled),
     };
-    monitor.say(...said.map((each) => (messages[each] as () => object)()));
+    const say = (...said: readonly string[]): void =>
+      monitor.say(...said.map((each) => (messages[each] as () => object)()));
+    const reading = monitor.reader.read();
+    await monitor.isAsked(2);
+    say(...first);
+    await monitor.isAsked(3);
+    say(...second);
+    assert.deepEqual(monitor.asked.slice(1), ['i /h 0x600', 'i /h 0x602']);
     assert.deepEqual(await reading, isWorth ? { listens: true, isPending: false, isAwakened: false } : null);
   });
 }
@@ -97,20 +101,26 @@ test('no answer in time: none is waited for any longer, and nothing else is aske
   assert.equal(await monitor.reader.read(), null);
   assert.equal(await monitor.reader.read(), null);
   assert.equal(await monitor.reader.lookUp(), null);
-  assert.equal(monitor.asked.length, 3);
-  monitor.say(monitor.answer(clear), monitor.answer(enabled));
+  assert.equal(monitor.asked.length, 2);
+  monitor.say(monitor.answer(clear));
+  await monitor.isAsked(3);
+  monitor.say(monitor.answer(enabled));
   await new Promise((resolve) => setImmediate(resolve));
   const again = monitor.reader.read();
+  await monitor.isAsked(4);
+  monitor.say(monitor.answer(clear));
   await monitor.isAsked(5);
-  monitor.say(monitor.answer(clear), monitor.answer(enabled));
+  monitor.say(monitor.answer(enabled));
   assert.deepEqual(await again, { listens: true, isPending: false, isAwakened: false });
 });
 
 test('an error, and words that are no register: it cannot be read', async () => {
   const monitor = await placed();
   const reading = monitor.reader.read();
-  await monitor.isAsked(3);
-  monitor.say(monitor.answer("unknown command: 'i'\r\n"), monitor.answer("unknown command: 'i'\r\n"));
+  for (const count of [2, 3]) {
+    await monitor.isAsked(count);
+    monitor.say(monitor.answer("unknown command: 'i'\r\n"));
+  }
   assert.equal(await reading, 'unreadable');
   const place = monitor.reader.lookUp();
   await monitor.isAsked(4);
