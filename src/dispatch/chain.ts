@@ -170,7 +170,7 @@ export function onReset(s: Step, byGuest: boolean): void {
   // The press that went before is forgotten with the guest that heard it.
   shutdown.isPressed = false;
   shutdown.isPressing = false;
-  s.state.button = forgetButton(s.state.button);
+  s.state.button = forgetButton(s.state.button, s.now);
   if (shutdown.presses > 0) {
     // Once it is back, or now if the deadline would come before that.
     const whenBack = s.now + (limits.pressGaps.at(-1) ?? longestReserveMs);

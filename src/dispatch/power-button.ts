@@ -14,8 +14,13 @@ import { notice } from './notices.js';
 import { gapAfter } from './press-gaps.js';
 import { type ButtonWatch, type Shutdown, type Step, mayReadButton } from './state.js';
 
-/** From one reading of the registers to the next: with the one right after the first press, ten in a second at most. */
+/*
+ * From one reading of the registers to the next. QEMU 10.0 may crash on what it has still to read when it exits. So few
+ * readings are made of a guest that may power off any moment: after a press, and while it has still to take one.
+ */
 const readEveryMs = 125;
+const readAfterPressMs = 500;
+const readPendingEveryMs = 1_000;
 /** The least from one press to the next, if the user has not given it. */
 const shortestGapMs = 1_000;
 
@@ -57,16 +62,17 @@ export function onPressed(s: Step, shutdown: Shutdown): void {
   }
   shutdown.isPressing = false;
   const { button } = s.state;
-  // At once after a first press that may be lost.
-  const nextReadAt = isFirst && !button.evidence.listens ? s.now : button.nextReadAt;
+  const isKnownDeaf = button.evidence.listens === false;
+  const nextReadAt =
+    isFirst || button.nextReadAt <= s.now ? s.now + (isKnownDeaf ? readEveryMs : readAfterPressMs) : button.nextReadAt;
   s.state.button = { ...button, evidence: withPress(button.evidence), nextReadAt };
   if (isFirst) letGuestGoOn(s, shutdown);
 }
 
 /** RESET, or WAKEUP: what was known of the button was of the guest before it. */
-export function forgetButton(button: ButtonWatch): ButtonWatch {
+export function forgetButton(button: ButtonWatch, now: number): ButtonWatch {
   const evidence = withNewGuest(button.evidence);
-  return { ...button, evidence, isPlaced: false };
+  return { ...button, evidence, isPlaced: false, nextReadAt: Math.min(button.nextReadAt, now + readEveryMs) };
 }
 
 /** A guest that stands still does not hear its button. */
@@ -85,7 +91,7 @@ export function readButton(s: Step): void {
   s.state.button = {
     ...button,
     asked: isPlaced ? 'registers' : 'place',
-    nextReadAt: s.now + readEveryMs,
+    nextReadAt: s.now + (button.evidence.press === 'pending' ? readPendingEveryMs : readEveryMs),
     wasRead: button.wasRead || isPlaced,
   };
 }
@@ -101,7 +107,7 @@ export function onPlace(s: Step, place: ButtonPlace | null): void {
     ...state.button,
     evidence: withPlace(button.evidence, place),
     isPlaced,
-    nextReadAt: isPlaced ? s.now : button.nextReadAt,
+    nextReadAt: isPlaced && !shutdown.isPressed ? s.now : button.nextReadAt,
     wasRead: button.wasRead || !isPlaced,
   };
   noticeNews(s, shutdown);

@@ -71,7 +71,7 @@ function take(s: Step, input: Input): void {
       onPlace(s, input.place);
       return;
     case 'wakeup':
-      state.button = forgetButton(state.button);
+      state.button = forgetButton(state.button, s.now);
       return;
     case 'qemu':
       return onQemuEvent(s, input.event);

@@ -116,6 +116,8 @@ export function play(
   let state = initialState({ killAfterMs: 5_000, pressGaps: [10_000], keepsGaps: false, ...limits });
   const lines: string[] = [];
   const take = (input: Input, now: number): void => {
+    if (input.kind === 'button' || input.kind === 'button-place')
+      assert.notEqual(state.button.asked, 'nothing', `${now / 1_000}: nothing was asked of the button`);
     const stepped = step(state, input, now);
     state = stepped.state;
     for (const effect of stepped.effects)
