@@ -3,7 +3,7 @@ import type { SignalName } from '../signals/names.js';
 import { askThenStart, longestReserveMs, newChain, runBeside } from './chain.js';
 import { takeDefaultAction } from './default-action.js';
 import { notice, noticeOnce, onIgnored } from './notices.js';
-import { type Shutdown, type State, type Step, chainOf, renewed } from './state.js';
+import { type Shutdown, type State, type Step, chainOf, unreadButton } from './state.js';
 import { type Phase, type SignalClass, dispatchTable } from './table.js';
 
 /** A second Ctrl-C sooner than this after the first is the same person's impatience, not a decision. */
@@ -103,7 +103,7 @@ function beginShutdown(s: Step, rule: Rule, waiting = new Map<SignalName, Rule>(
   const { signal, timeoutMs, defaultAction } = rule;
   const shutdown = newShutdown(rule, now, waiting);
   state.shutdown = shutdown;
-  state.button = renewed(state.button);
+  state.button = unreadButton;
   for (const [refused, chain] of state.chains) {
     if (chain.at !== 'start') continue;
     state.chains.delete(refused);

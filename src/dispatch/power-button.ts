@@ -62,9 +62,7 @@ export function onPressed(s: Step, shutdown: Shutdown): void {
   }
   shutdown.isPressing = false;
   const { button } = s.state;
-  const isKnownDeaf = button.evidence.listens === false;
-  const nextReadAt =
-    isFirst || button.nextReadAt <= s.now ? s.now + (isKnownDeaf ? readEveryMs : readAfterPressMs) : button.nextReadAt;
+  const nextReadAt = isFirst || button.nextReadAt <= s.now ? s.now + readAfterPressMs : button.nextReadAt;
   s.state.button = { ...button, evidence: withPress(button.evidence), nextReadAt };
   if (isFirst) letGuestGoOn(s, shutdown);
 }
@@ -86,13 +84,11 @@ export function readButton(s: Step): void {
   if (shutdown === null || !mayReadButton(s.state)) return;
   if (s.now < button.nextReadAt || s.now >= shutdown.nextPressAt) return;
   const { isPlaced } = button;
-  // Before a hook is run, which takes this process a moment: QEMU answers meanwhile, and before the hook presses.
-  s.effects.unshift({ do: isPlaced ? 'read-button' : 'look-up-button' });
+  s.effects.push({ do: isPlaced ? 'read-button' : 'look-up-button' });
   s.state.button = {
     ...button,
     asked: isPlaced ? 'registers' : 'place',
     nextReadAt: s.now + (button.evidence.press === 'pending' ? readPendingEveryMs : readEveryMs),
-    wasRead: button.wasRead || isPlaced,
   };
 }
 
@@ -102,14 +98,8 @@ export function onPlace(s: Step, place: ButtonPlace | null): void {
   const { button, shutdown } = state;
   state.button = { ...button, asked: 'nothing' };
   if (shutdown === null || place === null) return;
-  const isPlaced = place === 'placed';
-  state.button = {
-    ...state.button,
-    evidence: withPlace(button.evidence, place),
-    isPlaced,
-    nextReadAt: isPlaced && !shutdown.isPressed ? s.now : button.nextReadAt,
-    wasRead: button.wasRead || !isPlaced,
-  };
+  const evidence = withPlace(button.evidence, place);
+  state.button = { ...state.button, evidence, isPlaced: place === 'placed' };
   noticeNews(s, shutdown);
 }
 

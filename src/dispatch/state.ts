@@ -60,18 +60,16 @@ export interface ButtonWatch {
   readonly asked: 'nothing' | 'place' | 'registers';
   /** When the next thing may be asked. */
   readonly nextReadAt: number;
-  /** They were read since the signal, or are not there to be read. */
-  readonly wasRead: boolean;
   /** What the log has told last. */
   readonly told: ButtonState | null;
 }
 
-const unreadButton: ButtonWatch = {
+/** Of a shutdown that begins. None is called off after its first press, so nothing that was asked is under way. */
+export const unreadButton: ButtonWatch = {
   evidence: noButtonEvidence,
   isPlaced: false,
   asked: 'nothing',
   nextReadAt: 0,
-  wasRead: false,
   told: null,
 };
 
@@ -136,20 +134,15 @@ export function initialState(limits: Limits): State {
   };
 }
 
-/** The watch of a shutdown that begins. What the last one asked may be under way. */
-export function renewed({ asked, nextReadAt }: ButtonWatch): ButtonWatch {
-  return { ...unreadButton, asked, nextReadAt };
-}
-
 /**
- * The registers may be read: from the first press on, whoever made it, and once before that while a hook is at work. Not
- * while a press is due, nor when they can say no more: what is written to a QEMU that exits may crash it.
+ * The registers may be read: from the first press on, whoever made it. Not while a press is due, nor when they can say no
+ * more: what is written to a QEMU that exits may crash it.
  */
 export function mayReadButton({ shutdown, button, termination, monitorUp }: State): boolean {
   if (shutdown === null || termination !== null || !monitorUp || shutdown.isPressing) return false;
-  const { evidence, asked, wasRead } = button;
+  const { evidence, asked } = button;
   if (isSettled(evidence) || asked !== 'nothing') return false;
-  return shutdown.presses > 0 || (shutdown.at === 'hook' && !wasRead);
+  return shutdown.presses > 0;
 }
 
 /** When {@link step} wants a `tick`, on the same clock as its `now`; Infinity if it waits for nothing. */

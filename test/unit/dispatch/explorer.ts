@@ -246,7 +246,7 @@ function holdEffect(
     case 'read-button':
       assert.ok(after.shutdown, 'the button is read in a shutdown only');
       assert.ok(!after.shutdown.isPressing && now < after.shutdown.nextPressAt, 'and not while a press is due');
-      assert.ok(after.shutdown.presses > 0 || after.shutdown.at === 'hook', 'and not before the first press');
+      assert.ok(after.shutdown.presses > 0, 'and not before the first press');
       return;
     case 'command':
     case 'press':
@@ -338,10 +338,10 @@ function shutdownKey(s: Shutdown, { state: { termination }, now }: World): strin
 }
 
 function buttonKey(button: ButtonWatch, now: number): string {
-  const { evidence, isPlaced, asked, nextReadAt, wasRead, told } = button;
+  const { evidence, isPlaced, asked, nextReadAt, told } = button;
   const { machine, listens, press } = evidence;
   const next = since(Math.max(now, nextReadAt), now);
-  return [machine, listens, press, isPlaced, asked, next, wasRead, told].join();
+  return [machine, listens, press, isPlaced, asked, next, told].join();
 }
 
 const since = (time: number, now: number): string => (time === Infinity ? 'i' : String(Math.round(time - now)));
