@@ -75,11 +75,11 @@ export class Service {
   async serve(running: RunningQemu, outlives: boolean): Promise<FinishedRun> {
     const { runDir } = this.premises;
     runDir.leaves = outlives;
-    this.#startedAt = performance.now() - (running.adoption?.ageMs ?? 0);
     const isFirst = this.#vm === null;
     if (isFirst) this.#record.begin(running.qemu.pid);
     const vm = new Vm(this.#context, running, this.#runner);
     this.#vm = vm;
+    this.#startedAt = vm.startedAt;
     if (isFirst) this.#surviveAll();
     const finished = await vm.untilGone();
     // One that not even SIGKILL has ended is still there for the next start to find.

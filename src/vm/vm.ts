@@ -1,9 +1,8 @@
 import type { Effect } from '../dispatch/messages.js';
-import { type Limits, type State, chainOf } from '../dispatch/state.js';
+import { type State, chainOf } from '../dispatch/state.js';
 import { FreezeGuard } from '../guest-agent/freeze-guard.js';
 import type { HookRunner } from '../hook/runner.js';
 import { markHooksToCome } from '../hook/process-mark.js';
-import type { Config } from '../options/command.js';
 import { isUp } from '../outcome/run-state.js';
 import { queryRunState } from '../qemu/power-button.js';
 import { MonitorClosed, QmpError } from '../qmp/messages.js';
@@ -31,14 +30,12 @@ import { monitorWithinMs, warnOfNoMonitor, warnOfUnknownCommands, warnOfWrapperT
 import type { QemuExit } from '../qemu/qemu.js';
 import { keepSpareDescriptor } from '../system/spare-descriptor.js';
 
-function limitsOf({ killAfterMs, pressGaps, keepsPressGaps }: Config): Limits {
-  return { killAfterMs, pressGaps, keepsGaps: keepsPressGaps };
-}
-
 /** One run of QEMU: wires the parts together. */
 export class Vm {
   /** The shutdown that is under way. */
   shutdown: ShutdownRequest | null = null;
+  /** When QEMU was started, on the clock of `performance.now()`. */
+  readonly startedAt: number;
 
   readonly survival: Survival;
   readonly #dispatcher: Dispatcher;
@@ -49,8 +46,6 @@ export class Vm {
   readonly #untrap: () => void;
   /** How long the monitor has to come up, before a line says that it has not. */
   readonly #patience: NodeJS.Timeout;
-  /** When QEMU was started, on the clock of `performance.now()`. */
-  readonly #since: number;
   /** Looks for a QEMU that was stopped, as long as it is to exit. */
   readonly #waker: Waker;
   #started: boolean;
@@ -69,8 +64,9 @@ export class Vm {
     this.#waker = new Waker(running.qemu, log, this.survival);
     this.#savedGuest = new SavedGuest(context, running, this.survival);
     this.#freezeGuard = new FreezeGuard(config.agent, running.runDir.file(runFiles.frozen), log);
+    const { killAfterMs, pressGaps, keepsPressGaps: keepsGaps } = config;
     this.#dispatcher = new Dispatcher(
-      limitsOf(config),
+      { killAfterMs, pressGaps, keepsGaps },
       {
         prepare: ({ termination }) => this.#hooks.hold(termination !== null),
         perform: (effect) => this.#perform(effect),
@@ -96,7 +92,7 @@ export class Vm {
       survival: this.survival,
     });
     keepSpareDescriptor();
-    this.#since = performance.now() - (running.adoption?.ageMs ?? 0);
+    this.startedAt = performance.now() - (running.adoption?.ageMs ?? 0);
     // It has run before, whatever it says now.
     this.#started = running.adoption !== null;
     this.#patience = setTimeout(() => this.#warnObservers(warnOfNoMonitor(context)), monitorWithinMs);
@@ -181,7 +177,7 @@ export class Vm {
     await monitor.enableMigrationEvents();
     const runState = await monitor.queryRunState();
     if (adoption !== null) tellAdoption(context, running, adoption, runState);
-    this.#dispatcher.feed({ kind: 'monitor-up', runState, ageMs: performance.now() - this.#since });
+    this.#dispatcher.feed({ kind: 'monitor-up', runState, ageMs: performance.now() - this.startedAt });
     this.#tellReady();
     const survive = (error: unknown): unknown => error instanceof MonitorClosed || this.survival.survive(error);
     warnOfUnknownCommands(context, monitor).catch(survive);
@@ -251,7 +247,7 @@ export class Vm {
     if (this.#isReady || !isUp(this.#dispatcher.state.evidence.runState)) return;
     this.#isReady = true;
     tellReady(this.context);
-    const { book, config } = this.context;
-    setImmediate(() => this.survival.attempt(() => warmUp(book, limitsOf(config))));
+    const { limits } = this.#dispatcher.state;
+    setImmediate(() => this.survival.attempt(() => warmUp(this.context.book, limits)));
   }
 }
