@@ -50,12 +50,12 @@ export class ButtonReader {
       // One after the other: what is written in advance may reach a QEMU that has said since that it exits.
       const status = await this.#input(this.#port);
       const enable = await this.#input(this.#port + enableOffset);
-      if (this.lastChange() > status.at) return null;
       if (status.value === null || enable.value === null) return 'unreadable';
       const reading = readingOf(status.value, enable.value) ?? 'not-placed';
       // q35 has the registers with acpi=off, too, and its firmware tells no guest of them.
       const isDeaf = typeof reading !== 'string' && !reading.listens;
-      return isDeaf && !(await this.#isAcpiOn()) ? 'no-acpi' : reading;
+      if (isDeaf && !(await this.#isAcpiOn())) return 'no-acpi';
+      return this.lastChange() > status.at ? null : reading;
     });
   }
 
