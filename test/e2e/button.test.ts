@@ -13,9 +13,14 @@ import { Linux, needsLinux, says } from '../support/linux.js';
 const short = ['--timeout', '3'];
 const inProcess = ['--signal', 'TERM,monitorcommand=system_powerdown'];
 
+/** A hook `end` that writes down what it is told. */
+function hookEnd(lab: Lab): void {
+  lab.hook('end', `#!/bin/sh\nprintf %s "$QEMU_TRAP_BUTTON" >${lab.file('told')}\n`);
+}
+
 /** Starts a guest, sends SIGTERM when it is up, and waits for its forced end. */
 async function cutOff(lab: Lab, options: StartOptions): Promise<Trap> {
-  lab.hook('end', `#!/bin/sh\nprintf %s "$QEMU_TRAP_BUTTON" >${lab.file('told')}\n`);
+  hookEnd(lab);
   const trap = await lab.startGuest({ ...options, options: ['--hooks', lab.hooks, ...(options.options ?? short)] });
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 124, trap.stderr);
@@ -56,7 +61,7 @@ for (const [machine, button, words] of [
   for (const how of ['by hook', 'in process'] as const) {
     test(`machine type ${machine}, pressed ${how}: ${button}`, async (t) => {
       const lab = new Lab(t);
-      lab.hook('end', `#!/bin/sh\nprintf %s "$QEMU_TRAP_BUTTON" >${lab.file('told')}\n`);
+      hookEnd(lab);
       const trap = lab.start({
         command: ['qemu-system-x86_64', '-M', machine, '-m', '16', '-display', 'none', '-nodefaults'],
         options: ['--hooks', lab.hooks, '--name', 'vm', '--timeout', '2', ...(how === 'by hook' ? [] : inProcess)],
@@ -125,12 +130,7 @@ test('a guest whose kernel takes the press before its services are up is pressed
 
 test('a guest that resets after its press is pressed as soon as it listens again', async (t) => {
   const lab = new Lab(t);
-  const passed = lab.file('passed');
-  const trap = await lab.startGuest({
-    command: observed(passed, lab.guest('rebooting')),
-    env: { WHOLE: '1' },
-    options: ['--timeout', '60'],
-  });
+  const trap = await lab.startGuest({ temper: 'rebooting', options: ['--timeout', '60'] });
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0, trap.stderr);
   assert.equal(lab.said('bye'), 1);

@@ -5,8 +5,8 @@ import { build } from 'esbuild';
 import { type Mutant, mutantsOf } from './mutants.js';
 
 /*
- * npm run test:mutation [-- PART|SOURCE...]: changes the pure parts one token or statement at a time, and runs their unit tests
- * on each. A mutant that no test finds is a missing test, or needless code.
+ * npm run test:mutation [-- PART|SOURCE...]: changes the pure parts one token or statement at a time, and runs their
+ * unit tests on each. A mutant that no test finds is a missing test, or needless code.
  */
 
 interface Part {
