@@ -45,18 +45,24 @@ function openDescriptors(pid: number): number {
   return open.length - Math.min(spare, 2 * mostSparePipes);
 }
 
-/**
- * How many descriptors stay open once the last hook's pipes and connections are closed: the least number seen, waiting
- * until it is at most `expected`, and no longer than `patienceMs`. A leak stays open, however long the machine takes.
- */
-async function descriptorsAtRest(pid: number, expected: number, patienceMs: number): Promise<number> {
-  let least = openDescriptors(pid);
-  await until(
-    'descriptors are closed',
-    () => (least = Math.min(least, openDescriptors(pid))) <= expected,
-    patienceMs,
-  ).catch(() => undefined);
-  return least;
+/** So long nothing is opened or closed where there is nothing to do. */
+const restMs = 1_000;
+
+/** How many descriptors are open when there is nothing to do: between two hooks it is one less, for a moment. */
+async function descriptorsAtRest(pid: number): Promise<number> {
+  let [last, since] = [openDescriptors(pid), performance.now()];
+  return until('descriptors are at rest', () => {
+    const now = openDescriptors(pid);
+    if (now !== last) [last, since] = [now, performance.now()];
+    return performance.now() - since > restMs ? last : null;
+  });
+}
+
+/** The same, but no longer waited for than it takes to be `expected`: a leak stays open, however long the machine takes. */
+async function descriptorsInTheEnd(pid: number, expected: number): Promise<number> {
+  let last = openDescriptors(pid);
+  await until('descriptors are closed', () => (last = openDescriptors(pid)) <= expected).catch(() => undefined);
+  return last;
 }
 
 /** Resets a living guest `times` times, one after the other, with a sample at each tenth of them. */
@@ -91,13 +97,11 @@ export async function liveLong(way: LongLife['way'], times: number): Promise<Lon
       }
       if (sent % Math.ceil(times / 10) === 0) {
         samples.push({ signals: sent, memory: privateMemory(trap.pid) });
-        restingAtFirst ??= await descriptorsAtRest(trap.pid, 0, 2_000);
+        restingAtFirst ??= await descriptorsAtRest(trap.pid);
       }
     }
-    const restingDescriptors = [
-      restingAtFirst ?? 0,
-      await descriptorsAtRest(trap.pid, restingAtFirst ?? 0, 30_000),
-    ] as const;
+    const atFirst = restingAtFirst ?? 0;
+    const restingDescriptors = [atFirst, await descriptorsInTheEnd(trap.pid, atFirst)] as const;
     const before = read(lab.serial).split(guestSays.up).length;
     trap.kill('SIGHUP');
     await until('the guest is up once more', () => read(lab.serial).split(guestSays.up).length > before);
