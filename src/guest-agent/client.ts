@@ -1,6 +1,7 @@
 import { connect } from 'node:net';
 import { lineSplitter } from '../qmp/lines.js';
 import { readMessage, type QmpError } from '../qmp/messages.js';
+import { startTimer, type Timer } from '../system/timer.js';
 
 /*
  * The QEMU guest agent speaks QMP's language, without greeting, ids or events, on a serial line that lasts longer than
@@ -44,16 +45,16 @@ export function askAgent(
     const sync = Math.floor(Math.random() * 2 ** 31);
     const socket = connect({ path: socketPath });
     let synchronised = false;
-    let timer: NodeJS.Timeout | undefined;
+    let timer: Timer | undefined;
     const end = (settle: () => void): void => {
-      clearTimeout(timer);
+      timer?.cancel();
       socket.destroy();
       settle();
     };
     const silent = (why: string): void => end(() => reject(new AgentSilent(why)));
     const within = (ms: number, then: () => void): void => {
-      clearTimeout(timer);
-      timer = setTimeout(then, ms);
+      timer?.cancel();
+      timer = startTimer(ms, then);
     };
     const write = (name: string, its?: object): void =>
       void socket.write(`${JSON.stringify({ execute: name, ...(its && { arguments: its }) })}\n`);
@@ -80,7 +81,7 @@ export function askAgent(
           if (message.kind !== 'return' || message.value !== sync) return;
           synchronised = true;
           onSynchronised();
-          clearTimeout(timer);
+          timer?.cancel();
           if (silentOnSuccess.includes(command)) within(answerWithinMs, () => end(() => resolve({})));
           else if (commandWithinMs !== null)
             within(commandWithinMs, () =>

@@ -2,6 +2,7 @@ import { existsSync, unlinkSync } from 'node:fs';
 import type { Log } from '../log/log.js';
 import { errorText } from '../system/usage-error.js';
 import { askAgent } from './client.js';
+import { pause, startTimer, type Timer } from '../system/timer.js';
 
 export const freezes: readonly string[] = ['guest-fsfreeze-freeze', 'guest-fsfreeze-freeze-list'];
 export const thaws = 'guest-fsfreeze-thaw';
@@ -21,7 +22,7 @@ const attempts = 30;
  * guest cannot shut itself down.
  */
 export class FreezeGuard {
-  #timer: NodeJS.Timeout | null = null;
+  #timer: Timer | null = null;
   #thawing = false;
   #closed = false;
 
@@ -38,10 +39,10 @@ export class FreezeGuard {
   hookEnded(now: string | null, deadline: number): void {
     if (!this.#frozen()) return;
     if (now !== null) return void this.#thaw(now);
-    if (this.#timer) clearTimeout(this.#timer);
-    this.#timer = setTimeout(
-      () => void this.#thaw('nothing thawed it in time'),
+    this.#timer?.cancel();
+    this.#timer = startTimer(
       Math.max(0, deadline - performance.now()),
+      () => void this.#thaw('nothing thawed it in time'),
     );
   }
 
@@ -51,7 +52,7 @@ export class FreezeGuard {
 
   close(): void {
     this.#closed = true;
-    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer?.cancel();
   }
 
   #frozen(): boolean {
@@ -63,7 +64,7 @@ export class FreezeGuard {
     this.#thawing = true;
     let last: unknown;
     for (let attempt = 0; attempt < attempts && this.#frozen() && !this.#closed; attempt++) {
-      if (attempt > 0) await new Promise((resolve) => setTimeout(resolve, retryAfterMs));
+      if (attempt > 0) await pause(retryAfterMs);
       try {
         const thawed = await askAgent(this.agent, thaws, undefined, thawWithinMs);
         unlinkSync(this.mark);

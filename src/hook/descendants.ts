@@ -16,6 +16,7 @@ import { runIdPrefix, pidVariable, runDirVariable } from './environment.js';
 import { isLastHook, isMarkedOnly } from './process-mark.js';
 
 import treeKill from 'tree-kill';
+import { pause } from '../system/timer.js';
 
 /** From SIGTERM to SIGKILL of what a hook has left. */
 export const graceMs = 2_000;
@@ -134,7 +135,7 @@ async function endAll({ look, blind, stillOnlyMarked, begin, running }: Sweep): 
       for (const pid of left) if (signal === 'SIGKILL' || !signalled.has(pid)) sendQuietly(pid, signal);
       signalled = new Set(left);
       if (performance.now() >= until) return false;
-      await new Promise((resolve) => setTimeout(resolve, pollMs));
+      await pause(pollMs);
     }
   };
   if (await sweep('SIGTERM', graceMs)) return;

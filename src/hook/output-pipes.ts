@@ -2,7 +2,7 @@ import { closeSync, constants, openSync, unlinkSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { runFiles } from '../run-dir/files.js';
 import { spawn } from '../system/spawn.js';
-import { within } from '../system/settled-within.js';
+import { within } from '../system/timer.js';
 import { helperEnvironment } from '../system/own-environment.js';
 
 /*

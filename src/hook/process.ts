@@ -8,6 +8,7 @@ import { checkTrust } from './trust.js';
 import type { HookFile } from './find.js';
 import { closePipe, readerOf, type OutputPipe } from './output-pipes.js';
 import { hookEnded, hookStarted } from './process-mark.js';
+import { startTimer } from '../system/timer.js';
 
 /** How long the last output of a hook that has ended is waited for, where something of it still holds the pipe. */
 const lastOutputMs = 200;
@@ -121,11 +122,11 @@ export function startHook(call: HookCall): HookProcess {
     const closed = outputs.map((stream) =>
       stream.closed ? undefined : new Promise<void>((resolve) => stream.once('close', () => resolve())),
     );
-    const timer = setTimeout(() => {
+    const timer = startTimer(lastOutputMs, () => {
       for (const stream of outputs) stream.destroy();
-    }, lastOutputMs);
+    });
     await Promise.all(closed);
-    clearTimeout(timer);
+    timer.cancel();
     call.onOutput(Buffer.alloc(0));
   });
   return {

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Log } from '../log/log.js';
 import type { HookOutcome } from '../outcome/hook-outcome.js';
-import { within } from '../system/settled-within.js';
+import { startTimer, within } from '../system/timer.js';
 import { errorText } from '../system/usage-error.js';
 import { graceMs } from './descendants.js';
 import { type HookFacts, inheritedEnvironment } from './environment.js';
@@ -111,10 +111,10 @@ class Run implements RunningHook {
   ) {
     const { deadline, stopsAtDeadline, script } = job;
     this.#timeoutMs = deadline - performance.now();
-    const timer = stopsAtDeadline ? setTimeout(() => this.stop('timeout'), this.#timeoutMs) : undefined;
+    const timer = stopsAtDeadline ? startTimer(this.#timeoutMs, () => this.stop('timeout')) : null;
     this.outcome = this.#runSteps()
       .catch((error: unknown) => this.#failed(script.path, `cannot be run (${errorText(error)})`))
-      .finally(() => clearTimeout(timer));
+      .finally(() => timer?.cancel());
   }
 
   stop(why: StopReason): void {
@@ -189,7 +189,7 @@ class Run implements RunningHook {
   /** How the hook ended. One that the kernel holds, so that SIGKILL does not end it, is not waited for. */
   async #reap(hook: HookProcess): Promise<HookOutcome> {
     const heldByKernel = this.#stopped.then(
-      () => new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), goneWithinMs).unref()),
+      () => new Promise<undefined>((resolve) => startTimer(goneWithinMs, () => resolve(undefined)).unref()),
     );
     const outcome = await Promise.race([hook.ended, heldByKernel]);
     return outcome ?? { kind: 'failed', why: 'does not exit, even on SIGKILL' };

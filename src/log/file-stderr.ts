@@ -1,4 +1,5 @@
 import { closeSync, writeSync } from 'node:fs';
+import { startTimer, type Timer } from '../system/timer.js';
 
 /** Where this much waits for a slow reader, what comes is counted and dropped. */
 const queueLimit = 64 * 1024;
@@ -48,7 +49,7 @@ export function fileStderr(fd: number): Stderr {
   let dropped = 0;
   let retryMs = firstRetryMs;
   let waited = 0;
-  let timer: NodeJS.Timeout | null = null;
+  let timer: Timer | null = null;
 
   /** @returns false where the reader takes no more for now */
   const flush = (): boolean => {
@@ -87,13 +88,12 @@ export function fileStderr(fd: number): Stderr {
   };
   const retry = (): void => {
     if (timer !== null) return;
-    timer = setTimeout(() => {
+    timer = startTimer(retryMs, () => {
       timer = null;
       waited += retryMs;
       retryMs = Math.min(retryMs * 2, longestRetryMs);
       if (!flush() && waited < givenUpAfterMs) retry();
-    }, retryMs);
-    timer.unref();
+    }).unref();
   };
   return {
     write: (text, source) => {
@@ -108,7 +108,7 @@ export function fileStderr(fd: number): Stderr {
           if (flush() || performance.now() >= until) {
             if (fd !== 2) closeSync(fd);
             resolve();
-          } else setTimeout(attempt, firstRetryMs);
+          } else startTimer(firstRetryMs, attempt);
         };
         attempt();
       }),

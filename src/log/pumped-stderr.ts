@@ -3,6 +3,7 @@ import { helperEnvironment } from '../system/own-environment.js';
 import { spawn } from '../system/spawn.js';
 import { type Stderr, fileStderr } from './file-stderr.js';
 import { streamStderr } from './stream-stderr.js';
+import { startTimer } from '../system/timer.js';
 
 /** cat(1), in a session of its own, where the terminal stops nobody, and deaf to what is meant for its neighbours. */
 const pump = ['sh', '-c', "trap '' TERM INT HUP QUIT; exec cat"] as const;
@@ -26,8 +27,8 @@ export function pumpedStderr(): Stderr {
       // It must not be the last thing that the event loop waits for, and not count.
       child.ref();
       // Held by whoever does not read: it goes with us.
-      const timer = setTimeout(() => child.kill('SIGKILL'), ms);
-      return gone.finally(() => clearTimeout(timer));
+      const timer = startTimer(ms, () => child.kill('SIGKILL'));
+      return gone.finally(() => timer.cancel());
     };
     return { stderr: streamStderr(stdin, () => undefined), finish };
   };

@@ -2,6 +2,7 @@ import { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import { setBlocking } from '../system/node-internals.js';
 import { Quota, type Stderr, lossNotice } from './file-stderr.js';
+import { startTimer } from '../system/timer.js';
 
 /** A socket (journald's, say) cannot be opened anew: libuv's own queue on it, bounded. */
 export function socketStderr(): Stderr {
@@ -31,9 +32,9 @@ export function streamStderr(stream: Writable, beforeWrite: () => void): Stderr 
     drain: (ms) =>
       new Promise((resolve) => {
         if (stream.destroyed || stream.writableLength === 0) return resolve();
-        const timer = setTimeout(resolve, ms);
+        const timer = startTimer(ms, resolve);
         stream.write('', () => {
-          clearTimeout(timer);
+          timer.cancel();
           resolve();
         });
       }),

@@ -9,6 +9,7 @@ import { findServer, type SocketFile } from './socket-owner.js';
 import { identify, isIdentityAlive } from '../system/process-identity.js';
 import { type Qemu, type QemuExit, unknownExit } from './qemu.js';
 import { killQuietly, wakeStopped } from '../system/send-signal.js';
+import { startTimer } from '../system/timer.js';
 
 /** How often a process is looked at that has closed its monitor. */
 const firstLookMs = 20;
@@ -41,9 +42,9 @@ function kindOf(said: string): 'greets' | 'pretty' | 'other' | null {
 function probeGreeting(socket: Socket, ms: number): Promise<Greeting> {
   return new Promise((resolve) => {
     let said: Buffer = Buffer.alloc(0);
-    const timer = setTimeout(() => settle('silent'), ms);
+    const timer = startTimer(ms, () => settle('silent'));
     const settle = (how: Greeting): void => {
-      clearTimeout(timer);
+      timer.cancel();
       socket.removeAllListeners('readable').removeAllListeners('close');
       if (said.length > 0) socket.unshift(said);
       resolve(how);
@@ -76,7 +77,7 @@ function watch(
     return true;
   };
   const follow = (ms: number): void => {
-    if (!look()) setTimeout(() => follow(Math.min(2 * ms, longestLookMs)), ms);
+    if (!look()) startTimer(ms, () => follow(Math.min(2 * ms, longestLookMs)));
   };
   control.once('close', () => follow(firstLookMs));
   const watched = {

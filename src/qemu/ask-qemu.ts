@@ -2,6 +2,7 @@ import { Duplex } from 'node:stream';
 import { QmpClient } from '../qmp/client.js';
 import { MonitorClosed } from '../qmp/messages.js';
 import { spawn } from '../system/spawn.js';
+import { startTimer } from '../system/timer.js';
 
 /** How long a QEMU that is only asked has, in milliseconds. */
 const answersWithinMs = 10_000;
@@ -16,7 +17,7 @@ export async function askQemu<T>(command: string, ask: (client: QmpClient) => Pr
   });
   child.on('error', () => undefined);
   if (child.pid === undefined || child.stdout === null || child.stdin === null) return null;
-  const timer = setTimeout(() => child.kill('SIGKILL'), answersWithinMs);
+  const timer = startTimer(answersWithinMs, () => child.kill('SIGKILL'));
   try {
     const client = new QmpClient(Duplex.from({ readable: child.stdout, writable: child.stdin }), {
       onEvent: () => undefined,
@@ -28,7 +29,7 @@ export async function askQemu<T>(command: string, ask: (client: QmpClient) => Pr
     if (error instanceof MonitorClosed) return null;
     throw error;
   } finally {
-    clearTimeout(timer);
+    timer.cancel();
     child.kill('SIGKILL');
   }
 }

@@ -1,7 +1,7 @@
 import type { ButtonPlace, ButtonReading } from '../outcome/button-evidence.js';
 import type { QmpClient } from '../qmp/client.js';
 import { QmpError } from '../qmp/messages.js';
-import { within } from '../system/settled-within.js';
+import { within } from '../system/timer.js';
 import { findEventBlock, hasEventBlock, hasEventDevice, isUnderXen, parsePort, readingOf } from './acpi-registers.js';
 
 /** How long a look-up or a reading may take: QEMU's slowest answers took 40 ms. */

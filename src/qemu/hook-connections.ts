@@ -5,6 +5,7 @@ import { lineSplitter } from '../qmp/lines.js';
 import { readMessage } from '../qmp/messages.js';
 import { dialMonitor } from '../qmp/dial.js';
 import type { MonitorPaths } from './launch-plan.js';
+import { startTimer } from '../system/timer.js';
 
 /** How long a hook that has ended has its last commands executed, in milliseconds. */
 const drainMs = 10_000;
@@ -136,11 +137,11 @@ export class HookConnections {
     return new Promise((resolve) => {
       const errors: string[] = [];
       const drained = (): void => {
-        clearTimeout(timer);
+        timer.cancel();
         // The last one is the answer to our 0xFF.
         resolve(errors.at(isSilent ? -1 : -2) ?? null);
       };
-      const timer = setTimeout(drained, drainMs);
+      const timer = startTimer(drainMs, drained);
       const split = lineSplitter((line) => {
         const message = readMessage(line);
         if (line.includes(drainMark)) drained();

@@ -6,7 +6,7 @@ import { keepReadable } from '../system/node-internals.js';
 import { identify, isIdentityAlive } from '../system/process-identity.js';
 import { hasMoreRights, readProcess } from '../system/processes.js';
 import { killQuietly, wakeStopped } from '../system/send-signal.js';
-import { within } from '../system/settled-within.js';
+import { pause, startRepeating, startTimer, type Timer, within } from '../system/timer.js';
 import { spawnQemu } from '../system/spawn.js';
 import type { LaunchPlan } from './launch-plan.js';
 import { type Finish, type Qemu, type QemuExit, type Traits, unknownExit } from './qemu.js';
@@ -42,7 +42,7 @@ class StartedQemu implements Qemu {
   #isLooking = false;
   /** At the last look no QEMU was to be seen behind a wrapper that has exited. */
   #wasEmpty = false;
-  #watching: NodeJS.Timeout | undefined;
+  #watching: Timer | undefined;
   /** On the clock of `performance.now()`. */
   #lookUntil = 0;
   readonly #childExit: Promise<void>;
@@ -89,7 +89,7 @@ class StartedQemu implements Qemu {
       this.#otherPid = pid;
       this.#other = identify(pid) ?? '';
       // The wrapper holds the other end of the control monitor, and a crash says no word.
-      this.#watching ??= setInterval(() => this.look(0), watchEveryMs);
+      this.#watching ??= startRepeating(watchEveryMs, () => this.look(0));
     }
     return isSure;
   }
@@ -128,7 +128,7 @@ class StartedQemu implements Qemu {
     const find = (): number[] => this.#findLeftovers(killedWrapper !== null);
     for (let left = find(); left.length > 0 && performance.now() < until; left = find()) {
       left.forEach(killQuietly);
-      await new Promise((resolve) => setTimeout(resolve, firstLookMs));
+      await pause(firstLookMs);
     }
     if (killedWrapper !== null) await within(leftoversWithinMs, this.#childExit);
     return { exit: killedWrapper === null || this.#wasKilledBehind ? this.#lastExit : unknownExit, killedWrapper };
@@ -190,16 +190,16 @@ class StartedQemu implements Qemu {
       if (isBehind) this.#exit = unknownExit;
       if (this.#exit === null && performance.now() > this.#lookUntil) return;
       this.#isLooking = true;
-      return void setTimeout(() => this.#look(Math.min(2 * ms, longestLookMs)), ms);
+      return void startTimer(ms, () => this.#look(Math.min(2 * ms, longestLookMs)));
     }
     // In the middle of its execve(2) a process shows no words: looked at twice.
     if (isBehind && !this.#wasEmpty) {
       this.#wasEmpty = true;
       this.#isLooking = true;
-      return void setTimeout(() => this.#look(), firstLookMs);
+      return void startTimer(firstLookMs, () => this.#look());
     }
     this.#hasGone = true;
-    clearInterval(this.#watching);
+    this.#watching?.cancel();
     this.#settle(this.#lastExit);
   }
 
@@ -213,7 +213,7 @@ class StartedQemu implements Qemu {
         this.control = control;
         return reached(control);
       }
-      await new Promise((resolve) => setTimeout(resolve, dialEveryMs));
+      await pause(dialEveryMs);
     }
   }
 }

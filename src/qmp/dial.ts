@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net';
+import { pause } from '../system/timer.js';
 
 const redialMs = 20;
 
@@ -32,6 +33,6 @@ export async function dialMonitor(
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EAGAIN' || !isWanted() || performance.now() > until) throw error;
     }
-    await new Promise((resolve) => setTimeout(resolve, redialMs));
+    await pause(redialMs);
   }
 }

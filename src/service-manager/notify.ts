@@ -3,6 +3,7 @@ import type { Log } from '../log/log.js';
 import { spawn } from '../system/spawn.js';
 import { isUnderWay, describeState } from './status-text.js';
 import type { State } from '../dispatch/state.js';
+import { startRepeating, startTimer, type Timer } from '../system/timer.js';
 
 /** By how much the service manager's clock is extended, each time (EXTEND_TIMEOUT_USEC of sd_notify(3)). */
 const extendMs = 20_000;
@@ -22,7 +23,7 @@ export class ServiceManager {
   readonly #listens: boolean;
   readonly #pending = new Map<string, string>();
   #child: ChildProcess | null = null;
-  #timer: NodeJS.Timeout | null = null;
+  #timer: Timer | null = null;
   #state: State | null = null;
   #gist = '';
   #stopping = false;
@@ -50,17 +51,17 @@ export class ServiceManager {
       this.#send({ STOPPING: '1' });
     }
     if (waits && this.#timer === null) {
-      this.#timer = setInterval(() => this.#extend(), renewMs);
+      this.#timer = startRepeating(renewMs, () => this.#extend());
       this.#extend();
     } else if (!waits && this.#timer !== null) {
-      clearInterval(this.#timer);
+      this.#timer.cancel();
       this.#timer = null;
     }
     this.#tellStatus();
   }
 
   close(): void {
-    if (this.#timer) clearInterval(this.#timer);
+    this.#timer?.cancel();
     this.#pending.clear();
     this.#child?.kill('SIGKILL');
   }
@@ -98,9 +99,9 @@ export class ServiceManager {
       return this.#complain(error as NodeJS.ErrnoException);
     }
     this.#child = child;
-    const timer = setTimeout(() => child.kill('SIGKILL'), notifyWithinMs);
+    const timer = startTimer(notifyWithinMs, () => child.kill('SIGKILL'));
     const ended = (): void => {
-      clearTimeout(timer);
+      timer.cancel();
       if (this.#child !== child) return;
       this.#child = null;
       this.#flush();

@@ -3,6 +3,7 @@ import { basename } from 'node:path';
 import { findInPath } from '../system/search-path.js';
 import { formatSeconds } from '../system/duration.js';
 import { spawn } from '../system/spawn.js';
+import { startTimer } from '../system/timer.js';
 
 /*
  * How long systemd gives a unit to stop, asked where qemu-trap runs in one.
@@ -66,9 +67,9 @@ function show(unit: string, isUsers: boolean, env: NodeJS.ProcessEnv): Promise<s
       [...(isUsers ? ['--user'] : []), 'show', '-p', 'TimeoutStopUSec', '-p', 'NotifyAccess', unit],
       { env, stdio: ['ignore', 'pipe', 'ignore'] },
     );
-    const timer = setTimeout(() => child.kill('SIGKILL'), answersWithinMs);
+    const timer = startTimer(answersWithinMs, () => child.kill('SIGKILL'));
     const settle = (): void => {
-      clearTimeout(timer);
+      timer.cancel();
       resolve(said);
     };
     child.stdout?.on('data', (chunk: Buffer) => (said += chunk.toString('latin1')));

@@ -6,6 +6,7 @@ import { runFiles } from '../run-dir/files.js';
 import { readSmallFile } from '../system/small-file.js';
 import { type Serving, servingOf } from './progress.js';
 import type { State } from '../dispatch/state.js';
+import { startTimer, type Timer } from '../system/timer.js';
 
 /*
  * How a VM is, in a file of its run directory, for `qemu-trap --status`. Its times are of the monotonic clock of the
@@ -36,7 +37,7 @@ const longestBytes = 64 * 1024;
 
 /** Keeps the file up to date. What cannot be written is not there for `--status`, and no more. */
 export class StatusFile {
-  #timer: NodeJS.Timeout | null = null;
+  #timer: Timer | null = null;
   #state: State | null = null;
   #warning: string | null = null;
   #written = '';
@@ -50,16 +51,16 @@ export class StatusFile {
 
   follow(state: State): void {
     this.#state = state;
-    this.#timer ??= setTimeout(() => this.#write(), afterMs);
+    this.#timer ??= startTimer(afterMs, () => this.#write());
   }
 
   warn(warning: string | null): void {
     this.#warning = warning;
-    this.#timer ??= setTimeout(() => this.#write(), afterMs);
+    this.#timer ??= startTimer(afterMs, () => this.#write());
   }
 
   close(): void {
-    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer?.cancel();
     this.#timer = null;
   }
 

@@ -3,6 +3,7 @@ import { usesTerminal } from '../qemu/argv.js';
 import { type Serving, servingOf } from './progress.js';
 import type { State } from '../dispatch/state.js';
 import type { LogSource, Stderr } from '../log/file-stderr.js';
+import { startRepeating, type Timer } from '../system/timer.js';
 
 /** How often it is drawn anew while something is waited for, in milliseconds. */
 const drawEveryMs = 250;
@@ -49,7 +50,7 @@ class LiveLine {
   #isDrawn = false;
   /** A hook may have written half a line: nothing is drawn into it. */
   #isLineOver = true;
-  #timer: NodeJS.Timeout | null = null;
+  #timer: Timer | null = null;
 
   constructor(
     private readonly stderr: Stderr,
@@ -67,11 +68,11 @@ class LiveLine {
     // Only of a shutdown: what leaves the guest running is over as soon as it begins, as a rule.
     this.#serving = state.shutdown === null ? null : (servingOf(state)[0] ?? null);
     if (this.#serving === null) return this.close();
-    this.#timer ??= setInterval(() => this.#draw(), drawEveryMs);
+    this.#timer ??= startRepeating(drawEveryMs, () => this.#draw());
   }
 
   close(): void {
-    if (this.#timer) clearInterval(this.#timer);
+    this.#timer?.cancel();
     this.#timer = null;
     this.#erase();
   }

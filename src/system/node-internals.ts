@@ -1,5 +1,6 @@
 import { readSync, writeSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import { startTimer } from './timer.js';
 
 /*
  * What Node can do and its documentation does not say.
@@ -41,7 +42,7 @@ function write(socket: Socket, data: Buffer, done: Done): void {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return done();
   }
-  setTimeout(() => write(socket, data, done), retryEveryMs);
+  startTimer(retryEveryMs, () => write(socket, data, done));
 }
 
 /**

@@ -8,7 +8,7 @@ import { MonitorClosed, QmpError, type QmpEvent } from '../qmp/messages.js';
 import { type CommandResult, runMonitorCommand, shownCommand } from '../qmp/monitor-command.js';
 import { QmpServer } from '../qmp/server.js';
 import type { SignalName } from '../signals/names.js';
-import { within } from '../system/settled-within.js';
+import { within } from '../system/timer.js';
 import { errorText } from '../system/usage-error.js';
 import type { RunContext, RunningQemu } from './context.js';
 import type { Dispatcher } from './dispatcher.js';

@@ -2,9 +2,7 @@ import type { Effect, Input, Notice } from '../dispatch/messages.js';
 import { type Limits, type State, initialState, nextTick } from '../dispatch/state.js';
 import { step } from '../dispatch/step.js';
 import type { Survival } from './survival.js';
-
-/** setTimeout takes no more (Node's documentation of timers). */
-const longestTimeoutMs = 2 ** 31 - 1;
+import { startTimer, type Timer } from '../system/timer.js';
 
 /** Who does what the core decides. Within a step these are called in the order in which they stand here. */
 interface Effects {
@@ -21,7 +19,7 @@ interface Effects {
 /** Gives facts to the core, in their order, and has done what it decides; wakes it when it wants to be woken. */
 export class Dispatcher {
   #state: State;
-  #timer: NodeJS.Timeout | null = null;
+  #timer: Timer | null = null;
   #isClosed = false;
 
   constructor(
@@ -58,15 +56,14 @@ export class Dispatcher {
 
   close(): void {
     this.#isClosed = true;
-    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer?.cancel();
   }
 
   #arm(): void {
-    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer?.cancel();
     this.#timer = null;
     const next = nextTick(this.#state);
-    if (next === Infinity) return;
-    const delay = Math.min(Math.max(1, Math.ceil(next - performance.now())), longestTimeoutMs);
-    this.#timer = setTimeout(() => this.feed({ kind: 'tick' }), delay);
+    const delay = Math.max(1, Math.ceil(next - performance.now()));
+    this.#timer = startTimer(delay, () => this.feed({ kind: 'tick' }));
   }
 }

@@ -3,6 +3,7 @@ import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { closeInherited } from '../system/descriptors.js';
 import { spawn } from '../system/spawn.js';
 import { errorText } from '../system/usage-error.js';
+import { startTimer } from '../system/timer.js';
 
 /** How long a full pipe has to be read from, in milliseconds. */
 const readWithinMs = 10_000;
@@ -46,7 +47,7 @@ export class ReadyDescriptor {
       writeSync(fd, '\n');
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EAGAIN' && performance.now() < until) {
-        setTimeout(() => this.#write(fd, until, failed), retryEveryMs);
+        startTimer(retryEveryMs, () => this.#write(fd, until, failed));
         return;
       }
       failed(
@@ -65,13 +66,13 @@ export class ReadyDescriptor {
     } finally {
       closeInherited(this.number);
     }
-    const timer = setTimeout(() => child.kill('SIGKILL'), readWithinMs);
+    const timer = startTimer(readWithinMs, () => child.kill('SIGKILL'));
     child.on('error', (error) => {
-      clearTimeout(timer);
+      timer.cancel();
       failed(errorText(error));
     });
     child.on('exit', (code, signal) => {
-      clearTimeout(timer);
+      timer.cancel();
       if (code !== 0) failed(signal === 'SIGKILL' ? 'it is full, and nothing reads from it' : 'nothing reads from it');
     });
   }

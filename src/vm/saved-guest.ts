@@ -11,6 +11,7 @@ import type { RunContext, RunningQemu } from './context.js';
 import type { ControlMonitor } from './control-monitor.js';
 import { abandonSave, type SavedState } from './saved-state.js';
 import type { Survival } from './survival.js';
+import { pause } from '../system/timer.js';
 
 const resumePollMs = 20;
 
@@ -60,8 +61,7 @@ export class SavedGuest {
   async resume(monitor: ControlMonitor, isWanted: () => boolean): Promise<void> {
     const { saved } = this.running;
     if (saved === null || !(await this.#load(saved, monitor))) return;
-    while (isLoading(await queryRunState(monitor.client)))
-      await new Promise((resolve) => setTimeout(resolve, resumePollMs));
+    while (isLoading(await queryRunState(monitor.client))) await pause(resumePollMs);
     if (!isWanted()) return;
     this.survival.attempt(() => writeFileSync(this.#mark(), '', { mode: 0o600 }));
     try {

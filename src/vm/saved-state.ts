@@ -7,6 +7,7 @@ import { UsageError } from '../system/usage-error.js';
 import { isHeldByMigration } from '../outcome/run-state.js';
 import { queryRunState } from '../qemu/power-button.js';
 import { asFileName } from '../run-dir/name.js';
+import { pause } from '../system/timer.js';
 
 /** Where a VM's memory and devices go when its guest is saved, and where its next start looks for them. */
 export interface StateFile {
@@ -146,7 +147,7 @@ export async function abandonSave(file: StateFile, client: QmpClient): Promise<v
   while (performance.now() < until) {
     const { status } = (await client.execute('query-migrate')) as { status?: string };
     if (status === undefined || ['completed', 'failed', 'cancelled'].includes(status)) break;
-    await new Promise((resume) => setTimeout(resume, pollMs));
+    await pause(pollMs);
   }
   for (const path of unfinished(file)) removeQuietly(path);
   // A guest that QEMU had already handed over stands still; cont makes its disks its own again.

@@ -9,7 +9,7 @@ import { isRunning } from '../outcome/run-state.js';
 import { HookConnections } from '../qemu/hook-connections.js';
 import type { MonitorPaths } from '../qemu/launch-plan.js';
 import type { SignalName } from '../signals/names.js';
-import { within } from '../system/settled-within.js';
+import { within } from '../system/timer.js';
 import type { RunContext, RunningQemu } from './context.js';
 import type { ControlMonitor } from './control-monitor.js';
 import type { Dispatcher } from './dispatcher.js';

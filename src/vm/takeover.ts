@@ -14,6 +14,7 @@ import { errorText, UsageError } from '../system/usage-error.js';
 import { isIdentityAlive, pidOf } from '../system/process-identity.js';
 import type { Adoption, RunningQemu } from './context.js';
 import { killQuietly, wakeStopped } from '../system/send-signal.js';
+import { pause } from '../system/timer.js';
 
 /*
  * The road to a QEMU that this qemu-trap did not start: one that was left running by a qemu-trap which was killed, or
@@ -60,7 +61,7 @@ async function findLeftQemu({ runDir, monitors: { control }, onDeath }: Takeover
       throw new UsageError(
         `process ${[...(lives ? [pidOf(identity)] : []), ...onTheirWay][0]} does not serve ${control}: stop that process if you want to start the VM anew`,
       );
-    await new Promise((resolve) => setTimeout(resolve, lookEveryMs));
+    await pause(lookEveryMs);
   }
 }
 

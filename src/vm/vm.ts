@@ -29,6 +29,7 @@ import { tellReady } from './tell-ready.js';
 import { monitorWithinMs, warnOfNoMonitor, warnOfUnknownCommands, warnOfWrapperThatStays } from './warnings.js';
 import type { QemuExit } from '../qemu/qemu.js';
 import { keepSpareDescriptor } from '../system/spare-descriptor.js';
+import { startTimer, type Timer } from '../system/timer.js';
 
 /** One run of QEMU: wires the parts together. */
 export class Vm {
@@ -45,7 +46,7 @@ export class Vm {
   readonly #freezeGuard: FreezeGuard;
   readonly #untrap: () => void;
   /** How long the monitor has to come up, before a line says that it has not. */
-  readonly #patience: NodeJS.Timeout;
+  readonly #patience: Timer;
   /** Looks for a QEMU that was stopped, as long as it is to exit. */
   readonly #waker: Waker;
   #started: boolean;
@@ -95,7 +96,7 @@ export class Vm {
     this.startedAt = performance.now() - (running.adoption?.ageMs ?? 0);
     // It has run before, whatever it says now.
     this.#started = running.adoption !== null;
-    this.#patience = setTimeout(() => this.#warnObservers(warnOfNoMonitor(context)), monitorWithinMs);
+    this.#patience = startTimer(monitorWithinMs, () => this.#warnObservers(warnOfNoMonitor(context)));
     void this.#connect();
     this.#untrap = onTrapped(({ signal, at, times }) => {
       this.#dispatcher.feed({ kind: 'signal', rule: this.#ruleOf(signal), times, atTerminal }, at);
@@ -117,7 +118,7 @@ export class Vm {
     this.#untrap();
     this.#freezeGuard.close();
     for (const observer of observers) this.survival.attempt(() => observer.close());
-    clearTimeout(this.#patience);
+    this.#patience.cancel();
     this.#waker.stop();
     await this.#hooks.close();
     this.#monitor.close();
@@ -147,7 +148,7 @@ export class Vm {
   async #connect(): Promise<void> {
     try {
       await this.#monitor.client.ready;
-      clearTimeout(this.#patience);
+      this.#patience.cancel();
       this.#warnObservers(null);
       this.#started = true;
       this.survival.attempt(() => locateQemu(this.context, this.running));

@@ -1,13 +1,14 @@
 import type { Log } from '../log/log.js';
 import type { Qemu } from '../qemu/qemu.js';
 import type { Survival } from './survival.js';
+import { startRepeating, type Timer } from '../system/timer.js';
 
 /** How often a QEMU that is to exit is looked at, for a SIGSTOP that keeps it from doing so. */
 const wakeEveryMs = 1_000;
 
 /** Lets a QEMU go on that somebody has stopped: it hears neither its button nor `quit`. */
 export class Waker {
-  #looking: NodeJS.Timeout | undefined;
+  #looking: Timer | undefined;
 
   constructor(
     private readonly qemu: Qemu,
@@ -17,11 +18,11 @@ export class Waker {
 
   /** Looks again and again: SIGSTOP takes its time, and may come at any. */
   start(): void {
-    this.#looking ??= setInterval(() => this.survival.attempt(() => this.wake()), wakeEveryMs);
+    this.#looking ??= startRepeating(wakeEveryMs, () => this.survival.attempt(() => this.wake()));
   }
 
   stop(): void {
-    clearInterval(this.#looking);
+    this.#looking?.cancel();
     this.#looking = undefined;
   }
 

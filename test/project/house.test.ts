@@ -49,6 +49,8 @@ function faultsIn(sources: Sources): string[] {
     if (/^(dispatch|outcome)\//.test(path) && source.includes("'node:"))
       faults.push(`${path} is pure, and imports Node`);
     if (/\bprocess\.exit\(/.test(source) && path !== 'main.ts') faults.push(`${path} calls process.exit`);
+    if (/\bset(Timeout|Interval)\(/.test(source) && path !== 'system/timer.ts')
+      faults.push(`${path} waits by a timer of its own`);
   }
   for (const name of packages) {
     const importers = [...sources].filter(([, source]) => source.includes(`from '${name}'`)).map(([path]) => path);
@@ -77,10 +79,11 @@ test('negative control: whatever breaks the order is seen', () => {
     ['hook/h.ts', "import spawn from 'cross-spawn';"],
     ['qemu/f.ts', "import './g.js';"],
     ['qemu/g.ts', "import {\n  f,\n} from './f.js';"],
+    ['hook/i.ts', 'setTimeout(() => undefined, Infinity);'],
     ['loose.ts', ''],
   ]);
   assert.deepEqual(
     faultsIn(broken).map((fault) => fault.split(' ')[0]),
-    ['a', 'system/a.ts', 'qmp/b.ts', 'log/c.ts', 'outcome/d.ts', 'hook/e.ts', 'loose.ts:', 'cross-spawn'],
+    ['a', 'system/a.ts', 'qmp/b.ts', 'log/c.ts', 'outcome/d.ts', 'hook/e.ts', 'hook/i.ts', 'loose.ts:', 'cross-spawn'],
   );
 });

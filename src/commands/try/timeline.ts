@@ -1,3 +1,5 @@
+import { startTimer, type Timer } from '../../system/timer.js';
+
 /** One thing that happened. */
 export interface Moment {
   /** In milliseconds, from the beginning of the timeline. */
@@ -14,7 +16,7 @@ export class Timeline {
   readonly moments: Moment[] = [];
   readonly #began = Date.now();
   #waiting: Moment[] = [];
-  #timer: NodeJS.Timeout | null = null;
+  #timer: Timer | null = null;
 
   constructor(private readonly print: (line: string) => void) {}
 
@@ -26,17 +28,17 @@ export class Timeline {
 
   /** Prints what has been told so far. */
   flush(): void {
-    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer?.cancel();
     this.#timer = null;
     this.#settle(Infinity);
   }
 
   #settleLater(): void {
-    this.#timer ??= setTimeout(() => {
+    this.#timer ??= startTimer(settledAfterMs, () => {
       this.#timer = null;
       this.#settle(Date.now() - this.#began - settledAfterMs);
       if (this.#waiting.length > 0) this.#settleLater();
-    }, settledAfterMs);
+    });
   }
 
   #settle(until: number): void {

@@ -22,6 +22,7 @@ import { tapMonitor } from './tap.js';
 import { throwAwayGuest, withSnapshot } from './throw-away-qemu.js';
 import { Timeline } from './timeline.js';
 import { Watcher, hookWords } from './watcher.js';
+import { startTimer } from '../../system/timer.js';
 
 /** How long the guest has to say that it is up, in milliseconds. */
 const upWithinMs = 60_000;
@@ -100,7 +101,7 @@ export async function tryOut(
   const send = (): void => {
     if (isSent) return;
     isSent = true;
-    clearTimeout(patience);
+    patience.cancel();
     timeline.tell('you', `kill -${signal.slice('SIG'.length)} ${process.pid}`);
     process.kill(process.pid, signal);
   };
@@ -108,12 +109,11 @@ export async function tryOut(
     timeline.tell('you', `kill -${ender.slice('SIG'.length)} ${process.pid}: ${why}`);
     process.kill(process.pid, ender);
   };
-  const patience = setTimeout(
-    () => quit(`the guest did not say that it is up within ${upWithinMs / 1000} s`),
-    upWithinMs,
+  const patience = startTimer(upWithinMs, () =>
+    quit(`the guest did not say that it is up within ${upWithinMs / 1000} s`),
   );
   // A user at the terminal says when the guest is up.
-  if (!isOurs && atTerminal) clearTimeout(patience);
+  if (!isOurs && atTerminal) patience.cancel();
 
   const onEvent = ({
     event,
@@ -205,7 +205,7 @@ export async function tryOut(
         new Watcher(signal, () => {
           if (ranOn) return;
           ranOn = true;
-          setTimeout(() => quit('the rehearsal is over'), aftermathMs);
+          startTimer(aftermathMs, () => quit('the rehearsal is over'));
         }),
       ],
     });
@@ -225,7 +225,7 @@ export async function tryOut(
     );
     return isSent && didItsPart && (wentByItself || ranOn || isToCutOff) ? 0 : exitStatuses.failed;
   } finally {
-    clearTimeout(patience);
+    patience.cancel();
     log.flush();
     timeline.flush();
     for (const server of servers) server.close();
