@@ -13,8 +13,6 @@ export interface Config {
   readonly runDir: string | null;
   readonly readyFd: number | null;
   readonly log: 'text' | 'json';
-  /** As the user wrote it, for the hooks' environment. */
-  readonly press: string;
   readonly pressGaps: PressGaps;
   /** The user has given them: they are kept, whatever is known of the button. */
   readonly keepsPressGaps: boolean;

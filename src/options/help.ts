@@ -40,8 +40,10 @@ descriptor 3.
 
 ${options.map(describeOption).join('\n')}
 
-SPEC is SIGNAL[,script=NAME|PATH][,monitorcommand=COMMAND][,timeout=SECONDS]
+SPEC is SIGNAL[,script=NAME|PATH][,monitorcommand=COMMAND][,timeout=TIME]
 [,default=quit|kill|none]; write ,, for a comma within a value
+
+TIME is seconds, such as 60 or 0.5, or a span of time, such as 5min or 1h30min
 
   qemu-trap -- qemu-system-x86_64 -name web -m 2G disk.qcow2
   qemu-trap --signal SIGHUP,script=reset -- qemu-system-x86_64 ...

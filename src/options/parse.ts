@@ -2,7 +2,7 @@ import minimist from 'minimist';
 import { refuseMisplaced, refuseSubcommand, unknownOption } from './near-miss.js';
 import { options } from './table.js';
 import { parsePress } from './press.js';
-import { parseSeconds } from '../system/duration.js';
+import { parseTime } from '../system/duration.js';
 import { parseSignalSpec, type SignalSpec } from '../rules/spec.js';
 import type { SignalName } from '../signals/names.js';
 import { longestSocketPath } from '../system/socket-path.js';
@@ -155,18 +155,16 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Comm
   const last = (option: string): string | undefined => all(option).at(-1);
 
   const mode = modeOf(parsed);
-  const press = last('press') ?? '10';
   const config: Config = {
     hooksDir: last('hooks') ?? (env['QEMU_TRAP_HOOKS'] || null),
     specs: specsOf(all('signal')),
-    timeoutMs: parseSeconds(last('timeout') ?? String(defaultTimeoutSeconds), '--timeout'),
-    killAfterMs: parseSeconds(last('kill-after') ?? '10', '--kill-after'),
+    timeoutMs: parseTime(last('timeout') ?? String(defaultTimeoutSeconds), '--timeout', 'write a time, such as 5min'),
+    killAfterMs: parseTime(last('kill-after') ?? '10', '--kill-after', 'write a time, such as 10'),
     name: last('name') ?? null,
     runDir: last('run-dir') ?? null,
     readyFd: readyDescriptor(last('ready-fd')),
     log: oneOf('log', last('log') ?? 'text', ['text', 'json']),
-    press,
-    pressGaps: parsePress(press),
+    pressGaps: parsePress(last('press') ?? '10'),
     keepsPressGaps: last('press') !== undefined,
     shield: !parsed['no-shield'],
     stateDir: last('state-dir') ?? null,

@@ -33,13 +33,13 @@ export const options: readonly Option[] = [
   {
     name: 'timeout',
     value: 'free',
-    argument: 'SECONDS',
+    argument: 'TIME',
     help: 'time from the signal to the default action (default: 60)',
   },
   {
     name: 'kill-after',
     value: 'free',
-    argument: 'SECONDS',
+    argument: 'TIME',
     help: 'time from the default action to SIGKILL (default: 10)',
   },
   {
@@ -69,7 +69,7 @@ export const options: readonly Option[] = [
   {
     name: 'press',
     value: ['10', '0.5,10', 'once'],
-    argument: 'SECONDS[,SECONDS...]|once',
+    argument: 'TIME[,TIME...]|once',
     help: 'gaps between presses of the power button, the last one repeated (default: 10)',
   },
   {

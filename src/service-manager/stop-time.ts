@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { findInPath } from '../system/search-path.js';
-import { formatSeconds } from '../system/duration.js';
+import { formatSeconds, parseSpan } from '../system/duration.js';
 import { spawn } from '../system/spawn.js';
 import { startTimer } from '../system/timer.js';
 
@@ -34,28 +34,6 @@ function ownUnit(): { readonly unit: string; readonly isUsers: boolean } | null 
     if (unit.endsWith('.service') && !unit.startsWith('user@')) return { unit, isUsers: path.includes('/user@') };
   }
   return null;
-}
-
-/** Milliseconds of a time as systemd writes it (systemd.time(7)): `1min 30s`, `infinity`. */
-export function parseSpan(text: string): number | null {
-  if (text === 'infinity') return Infinity;
-  const units: Readonly<Record<string, number>> = {
-    us: 0.001,
-    ms: 1,
-    s: 1000,
-    min: 60_000,
-    h: 3_600_000,
-    d: 86_400_000,
-    w: 604_800_000,
-  };
-  let ms = 0;
-  for (const part of text.trim().split(/\s+/)) {
-    const [, number, unit = ''] = /^(\d+(?:\.\d+)?)([a-z]+)$/.exec(part) ?? [];
-    const factor = units[unit];
-    if (number === undefined || factor === undefined) return null;
-    ms += Number(number) * factor;
-  }
-  return ms;
 }
 
 /** What systemctl(1) says of a unit; `''` where it says nothing. */

@@ -1,19 +1,66 @@
 import { UsageError } from './usage-error.js';
 
-const decimal = /^(\d+\.?\d*|\.\d+)$/;
+const [second, minute, hour, day] = [1_000, 60_000, 3_600_000, 86_400_000];
+
+/** The units of systemd.time(7), in milliseconds. */
+const units: Readonly<Record<string, number>> = {
+  ...{ usec: 0.001, us: 0.001, μs: 0.001, µs: 0.001, msec: 1, ms: 1 },
+  ...{ seconds: second, second, sec: second, s: second, '': second },
+  ...{ minutes: minute, minute, min: minute, m: minute },
+  ...{ hours: hour, hour, hr: hour, h: hour },
+  ...{ days: day, day, d: day, weeks: 7 * day, week: 7 * day, w: 7 * day },
+  // As it has them: a year has 365.25 days, and twelve months.
+  ...{ months: 30.4375 * day, month: 30.4375 * day, M: 30.4375 * day },
+  ...{ years: 365.25 * day, year: 365.25 * day, y: 365.25 * day },
+};
+
+/** One number and its unit; what follows a number without one stands apart. */
+const part = /\s*(\d+\.?\d*|\.\d+)\s*([a-zA-Zμµ]+|(?![\d.]))/y;
 
 /**
- * Reads a time as users write it, in seconds, fractions allowed.
+ * Reads a span of time as systemd.time(7) writes it: `90`, `90s`, `1min 30s`, `infinity`; without a unit it is seconds.
+ * @returns milliseconds; `null` for anything else
+ */
+export function parseSpan(text: string): number | null {
+  const words = text.trim();
+  if (words === 'infinity') return Infinity;
+  if (words === '') return null;
+  let ms = 0;
+  for (part.lastIndex = 0; part.lastIndex < words.length; ) {
+    const [, number, unit = ''] = part.exec(words) ?? [];
+    const factor = Object.hasOwn(units, unit) ? units[unit] : undefined;
+    if (number === undefined || factor === undefined) return null;
+    ms += Number(number) * factor;
+  }
+  return ms;
+}
+
+/**
+ * Reads a time as users write it, or `infinity`.
  * @param what the option or key it stands under, for the message
  * @returns milliseconds
- * @throws {UsageError} for anything but a number of seconds from 0 up
+ * @throws {UsageError} for anything else
  */
-export function parseSeconds(text: string, what: string): number {
-  const seconds = decimal.test(text) ? Number(text) : NaN;
-  if (!Number.isFinite(seconds)) {
-    throw new UsageError(`${what}: '${text}' is not a time: write seconds, such as 60 or 0.5`);
-  }
-  return seconds * 1000;
+export function parseTimeOrInfinity(text: string, what: string): number {
+  const ms = parseSpan(text);
+  if (ms === null)
+    throw new UsageError(
+      `${what}: '${text}' is not a time: write seconds, such as 60 or 0.5, or a span of time, such as 5min or 1h30min`,
+    );
+  if (ms !== Infinity && ms > Number.MAX_SAFE_INTEGER)
+    throw new UsageError(`${what}: '${text}' is too long a time: write less than 285,000 years`);
+  return ms;
+}
+
+/**
+ * The same, of a wait that has to end.
+ * @param instead what to write in the place of `infinity`
+ * @throws {UsageError} also for `infinity`
+ */
+export function parseTime(text: string, what: string, instead: string): number {
+  const ms = parseTimeOrInfinity(text, what);
+  if (ms === Infinity) throw new UsageError(`${what}: 'infinity' is not possible here: ${instead}`);
+  return ms;
 }
 
 /** A span of time in words, to the hundredth of a second. */

@@ -1,5 +1,6 @@
 import { libDir } from '../hook/find.js';
 import type { CommonFacts } from '../hook/runner.js';
+import { formatPress } from '../options/press.js';
 import type { RunDir } from '../run-dir/run-dir.js';
 import type { RunContext } from './context.js';
 
@@ -9,7 +10,7 @@ export function hookFacts({ book, config, vm, stateFile }: RunContext, runDir: R
     vm,
     hooksDir: book.dirs.user ?? book.dirs.bundled,
     libDir: libDir(book.dirs),
-    press: config.press,
+    press: formatPress(config.pressGaps),
     agent: config.agent,
     runDir: runDir.path,
     stateFile: stateFile?.path ?? null,

@@ -79,7 +79,7 @@ const rows: readonly [what: string, words: readonly string[], says: RegExp, stat
   ['an infinite timeout', ['--timeout', 'Infinity', ...qemu], /is not a time/],
   ['a bad --kill-after', ['--kill-after', '', ...qemu], /--kill-after needs a value/],
   ['a bad --press', ['--press', 'twice', ...qemu], /--press: 'twice' is not a time/],
-  ['presses without a gap', ['--press', '0', ...qemu], /--press: 0 s is too short/],
+  ['presses without a gap', ['--press', '0', ...qemu], /--press: 0 is too short/],
   ['a bad --log', ['--log', 'xml', ...qemu], /--log xml: write --log text or --log json/],
   ['a bad --on-death', ['--on-death', 'sleep', ...qemu], /--on-death sleep: write/],
   ['--attach with a command', ['--attach', '/tmp/qmp', ...qemu], /--attach: QEMU is running already: leave out 'sh'/],

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { parseSpan } from '../../src/service-manager/stop-time.js';
 import { trappableSignals } from '../../src/signals/names.js';
 import { Lab, program } from '../support/lab.js';
 
@@ -271,19 +270,6 @@ test("--check says what in QEMU's command line keeps a guest from a clean stop, 
   const missing = check('--', 'qemu-system-nowhere');
   assert.equal(missing.status, 125);
   assert.match(missing.stdout, /qemu-system-nowhere: not found: install QEMU/);
-});
-
-test('a time as systemd writes it', () => {
-  for (const [text, ms] of [
-    ['infinity', Infinity],
-    ['1min 30s', 90_000],
-    ['500ms', 500],
-    ['1d 2h', 93_600_000],
-    ['0', null],
-    ['', null],
-    ['x', null],
-  ] as const)
-    assert.equal(parseSpan(text), ms, text);
 });
 
 test('--check finds a hook under a name that no signal looks for', (t) => {

@@ -134,7 +134,11 @@ readlink /proc/$$/fd/0 >stdin
 command -v qmp >which
 qmp system_powerdown
 `,
-    { options: ['--timeout', '42', '--press', '0.5,10'], qemu: ['-name', 'web'], env: { NOTIFY_SOCKET: '/nowhere' } },
+    {
+      options: ['--timeout', '42s', '--press', '500ms,10s'],
+      qemu: ['-name', 'web'],
+      env: { NOTIFY_SOCKET: '/nowhere' },
+    },
   );
   assert.equal(status, 0);
   const facts = Object.fromEntries(

@@ -15,6 +15,7 @@ test("a rule in QEMU's option style, with ,, for a comma", () => {
     timeoutMs: 500,
     defaultAction: 'kill',
   });
+  assert.equal(parseSignalSpec('TERM,timeout=1h 30min').timeoutMs, 5_400_000);
   assert.equal(parseSignalSpec('TERM,monitorcommand=none').monitorCommand, null);
   assert.equal(parseSignalSpec('TERM').monitorCommand, undefined);
 });
