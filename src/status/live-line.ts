@@ -1,6 +1,7 @@
 import { isatty } from 'node:tty';
 import { usesTerminal } from '../qemu/argv.js';
-import { type Serving, servingOf } from './progress.js';
+import { isInBackground } from '../system/terminal.js';
+import { type Serving, describeWait, servingOf } from './progress.js';
 import type { State } from '../dispatch/state.js';
 import type { LogSource, Stderr } from '../log/file-stderr.js';
 import { startRepeating, type Timer } from '../system/timer.js';
@@ -14,34 +15,24 @@ const eraseLine = '\r\x1b[K';
 const [noWrap, wrap] = ['\x1b[?7l', '\x1b[?7h'];
 const colours = { plenty: '\x1b[32m', half: '\x1b[33m', little: '\x1b[31m', off: '\x1b[0m' } as const;
 
-const waitsFor: Readonly<Record<Serving['waitsFor'], string>> = {
-  qemu: 'QEMU to start',
-  hook: 'the hook',
-  guest: 'the guest to shut down',
-  quit: 'QEMU to quit',
-  kill: 'SIGKILL to take effect',
-};
-
 const nextInWords = { quit: 'QEMU is told to quit', kill: 'QEMU is killed' } as const;
 
 /**
- * The line that says what is waited for, with a bar of the time left.
+ * The line that says what is waited for, with a bar of the time left. The seconds come first: a narrow terminal cuts the
+ * end off.
  * @param now on the clock of `serving`, in milliseconds
  */
-export function formatLive(
-  { signal, waitsFor: what, since, until, next }: Serving,
-  now: number,
-  isColoured: boolean,
-): string {
-  const words = `${signal}: waiting for ${waitsFor[what]}`;
-  if (until === null) return words;
+export function formatLive(serving: Serving, now: number, isColoured: boolean): string {
+  const { signal, since, until, next } = serving;
+  const wait = `${signal}, waiting ${describeWait(serving)}`;
+  if (until === null) return `${Math.floor((now - since) / 1000)} s so far: ${wait}`;
   const leftMs = Math.max(0, until - now);
   const share = until > since ? leftMs / (until - since) : 0;
   const filled = Math.ceil(share * barCells);
   const bar = '#'.repeat(filled).padEnd(barCells, '-');
   const colour = share > 0.5 ? colours.plenty : share > 0.2 ? colours.half : colours.little;
   const then = next === 'none' ? '' : `, then ${nextInWords[next]}`;
-  return `${words} [${isColoured ? `${colour}${bar}${colours.off}` : bar}] ${Math.ceil(leftMs / 1000)} s left${then}`;
+  return `${Math.ceil(leftMs / 1000)} s left: ${wait} [${isColoured ? `${colour}${bar}${colours.off}` : bar}]${then}`;
 }
 
 /** One line at a terminal that says what a shutdown waits for; what else is written there comes above it. */
@@ -78,8 +69,8 @@ class LiveLine {
   }
 
   #draw(): void {
-    // A terminal that has been stopped (Ctrl-S) must not fill up with it.
-    if (this.#serving === null || !this.#isLineOver || this.stderr.isBusy()) return;
+    // A terminal that has been stopped (Ctrl-S) must not fill up with it; what is in its foreground has it to itself.
+    if (this.#serving === null || !this.#isLineOver || this.stderr.isBusy() || isInBackground()) return;
     this.stderr.write(
       `${eraseLine}${noWrap}${formatLive(this.#serving, performance.now(), this.isColoured)}${wrap}`,
       'qemu-trap',
@@ -90,7 +81,9 @@ class LiveLine {
   #erase(): void {
     if (!this.#isDrawn) return;
     this.#isDrawn = false;
-    this.stderr.write(eraseLine, 'qemu-trap');
+    // The line belongs to what is in the foreground by now.
+    if (isInBackground()) return;
+    this.stderr.write(`${eraseLine}${wrap}`, 'qemu-trap');
   }
 }
 

@@ -17,6 +17,20 @@ export interface Serving {
 
 const waits = { start: 'qemu', hook: 'hook', command: 'guest', 'power-button': 'guest', guest: 'guest' } as const;
 
+const waitsInWords: Readonly<Record<Serving['waitsFor'], string>> = {
+  qemu: 'for QEMU to start',
+  hook: 'for the hook',
+  guest: 'for the guest to shut down',
+  quit: 'for QEMU to quit',
+  kill: 'for SIGKILL to take effect',
+};
+
+/** What is waited for, in words that follow "waiting". */
+export function describeWait({ waitsFor, until }: Pick<Serving, 'waitsFor' | 'until'>): string {
+  if (waitsFor === 'guest' && until === null) return 'until the guest shuts down';
+  return waitsInWords[waitsFor];
+}
+
 /** What is being waited for, the shutdown first; its times on the clock of the state. */
 export function servingOf({ shutdown, button: watch, termination, chains }: State): Serving[] {
   const all: Serving[] = [...chains.values()].map(({ rule, at, since, deadline }) => ({
@@ -37,7 +51,7 @@ export function servingOf({ shutdown, button: watch, termination, chains }: Stat
           signal: rule.signal,
           waitsFor: shutdown.isPressed ? 'guest' : waits[shutdown.at],
           since,
-          until: shutdown.deadline,
+          until: shutdown.deadline === Infinity ? null : shutdown.deadline,
           next: rule.defaultAction,
           button,
         }

@@ -6,7 +6,7 @@ import { guestSays } from '../../src/commands/try/guest.js';
 import { Lab, until } from '../support/lab.js';
 import { atTerminal, stdioGuest } from '../support/terminal.js';
 
-const live = /SIGINT: waiting for the guest to shut down \[/;
+const live = /\d s left: SIGINT, waiting for the guest to shut down \[/;
 
 /** What stays on a terminal: a carriage return with an erasure takes a line away, and colours are no text. */
 function screen(text: string): string {
@@ -25,7 +25,7 @@ test('while a shutdown waits, a terminal shows one live line, which the log and 
   await until('the live line', () => live.test(terminal.seen.text));
   await until('it is the last thing there', () => live.test(screen(terminal.seen.text).split('\n').at(-1) as string));
   const bar = (): number =>
-    /\[\x1b\[3\dm(#*)-*\x1b\[0m\] \d s left, then QEMU is told to quit/.exec(
+    /\[\x1b\[3\dm(#*)-*\x1b\[0m\], then QEMU is told to quit/.exec(
       terminal.seen.text.split('\r\x1b[K').at(-1) as string,
     )?.[1]?.length ?? 99;
   await until('the bar gets shorter', () => bar() < 15);
@@ -37,7 +37,7 @@ test('while a shutdown waits, a terminal shows one live line, which the log and 
     /waiting for the guest to shut down; to cut it off, press Ctrl-C again after a second, or Ctrl-\\ at once\n/,
   );
   assert.match(left, /exit status 124\n$/);
-  assert.doesNotMatch(left, /left, then/);
+  assert.doesNotMatch(left, /s left/);
 });
 
 test('NO_COLOR takes the colours away, a dumb terminal and a file get plain log lines only', async (t) => {
@@ -96,22 +96,62 @@ test('a terminal that was stopped (Ctrl-S) fills up with no live line, and keeps
   assert.equal(lab.left().length, 0);
 });
 
+test('in the background of a terminal no live line is drawn, whatever else is told there', async (t) => {
+  for (const job of ['background', 'foreground'] as const) {
+    const lab = new Lab(t);
+    const terminal = atTerminal(t, lab, lab.guest('lingering'), {
+      log: 'terminal',
+      shell: (command) =>
+        job === 'foreground' ? `echo trap $$; exec ${command}` : `set -m; ${command} & echo trap $!; wait $!`,
+    });
+    await lab.guestSaid('up');
+    const [, pid] = await until('its pid is told', () => /trap (\d+)/.exec(terminal.seen.text));
+    process.kill(Number(pid), 'SIGINT');
+    assert.equal(await terminal.exited, 0, terminal.seen.text);
+    assert.match(terminal.seen.text, /SIGINT: shutting down/);
+    assert.equal(live.test(terminal.seen.text), job === 'foreground', terminal.seen.text);
+  }
+});
+
+test('at 60 columns the seconds are there, and wrapping is given back', async (t) => {
+  const lab = new Lab(t);
+  const terminal = atTerminal(t, lab, lab.guest('lingering'), {
+    log: 'terminal',
+    shell: (command) => `stty cols 60; exec ${command}`,
+  });
+  await lab.guestSaid('up');
+  terminal.type('\x03');
+  assert.equal(await terminal.exited, 0);
+  const drawn = terminal.seen.text.split('\x1b[?7l').slice(1);
+  assert.ok(drawn.length > 0, 'the live line was drawn');
+  for (const each of drawn) {
+    assert.match(each.slice(0, 60), /^\d+ s left: SIGINT, /);
+    assert.match(each, /\x1b\[\?7h/, 'each time wrapping is given back');
+  }
+  const [left] = drawn.slice(-1);
+  assert.match(left as string, /\r\x1b\[K\x1b\[\?7h/, 'also as the line is taken away');
+});
+
 test('the words of the live line', () => {
   const serving = { signal: 'SIGTERM', waitsFor: 'quit', since: 0, until: 10_000, next: 'kill', button: null } as const;
   assert.equal(
     formatLive(serving, 0, false),
-    `SIGTERM: waiting for QEMU to quit [${'#'.repeat(20)}] 10 s left, then QEMU is killed`,
+    `10 s left: SIGTERM, waiting for QEMU to quit [${'#'.repeat(20)}], then QEMU is killed`,
   );
   assert.equal(
     formatLive(serving, 9_100, false),
-    `SIGTERM: waiting for QEMU to quit [##${'-'.repeat(18)}] 1 s left, then QEMU is killed`,
+    `1 s left: SIGTERM, waiting for QEMU to quit [##${'-'.repeat(18)}], then QEMU is killed`,
   );
   assert.equal(
     formatLive({ ...serving, until: 0 }, 0, false),
-    `SIGTERM: waiting for QEMU to quit [${'-'.repeat(20)}] 0 s left, then QEMU is killed`,
+    `0 s left: SIGTERM, waiting for QEMU to quit [${'-'.repeat(20)}], then QEMU is killed`,
   );
   assert.equal(
-    formatLive({ ...serving, waitsFor: 'kill', until: null, next: 'none' }, 0, true),
-    'SIGTERM: waiting for SIGKILL to take effect',
+    formatLive({ ...serving, waitsFor: 'kill', until: null, next: 'none' }, 2_500, true),
+    '2 s so far: SIGTERM, waiting for SIGKILL to take effect',
+  );
+  assert.equal(
+    formatLive({ ...serving, waitsFor: 'guest', until: null, next: 'quit' }, 75_000, true),
+    '75 s so far: SIGTERM, waiting until the guest shuts down',
   );
 });

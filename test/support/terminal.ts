@@ -8,6 +8,8 @@ export interface TerminalOptions {
   readonly env?: NodeJS.ProcessEnv;
   /** Where qemu-trap's log goes: a file, in JSON, or the terminal, for people. */
   readonly log?: 'file' | 'terminal';
+  /** What the terminal's shell runs, made of the command for qemu-trap. */
+  readonly shell?: (command: string) => string;
 }
 
 /** qemu-trap in a pseudo-terminal of its own; `script` of util-linux is the terminal. */
@@ -15,7 +17,7 @@ export function atTerminal(
   t: TestContext,
   lab: Lab,
   guest: readonly string[],
-  { options = [], env = {}, log = 'file' }: TerminalOptions = {},
+  { options = [], env = {}, log = 'file', shell = (command) => `exec ${command}` }: TerminalOptions = {},
 ) {
   const file = lab.file('log');
   const words = [
@@ -32,7 +34,7 @@ export function atTerminal(
   ];
   const child = spawn(
     'script',
-    ['-qec', `exec ${words.map(shellQuote).join(' ')}${log === 'file' ? ` 2>${file}` : ''}`, '/dev/null'],
+    ['-qec', shell(`${words.map(shellQuote).join(' ')}${log === 'file' ? ` 2>${file}` : ''}`), '/dev/null'],
     {
       stdio: ['pipe', 'pipe', 'inherit'],
       env: { ...process.env, QEMU_TRAP_HOOKS: '', TERM: 'xterm', NO_COLOR: '', ...env },
