@@ -11,7 +11,7 @@ import { cautionsOf } from './qemu-warnings.js';
 import { requireQemu } from '../qemu/helpers.js';
 import { shownCommand } from '../qmp/monitor-command.js';
 import { findUnknownCommands } from '../qmp/known-commands.js';
-import { allRules, describeUnknownCommand, ruleFor, userCommands } from '../rules/resolve.js';
+import { allRules, describeNoTime, describeUnknownCommand, ruleFor, userCommands } from '../rules/resolve.js';
 import { UsageError } from '../system/usage-error.js';
 import { type Rule, type RuleBook, isIgnored, monitorCommandOf, scriptOf } from '../rules/rule.js';
 import { longestStopMs } from '../rules/longest-stop.js';
@@ -25,7 +25,7 @@ interface CheckReport {
 /** What an administrator should fix or know; a fault costs a clean shutdown or a hook, a note does not. */
 interface Finding {
   readonly severity: 'fault' | 'note';
-  readonly event: 'hook-fault' | 'qemu-caution' | 'stop-time' | 'unknown-command';
+  readonly event: 'hook-fault' | 'qemu-caution' | 'stop-time' | 'no-time' | 'unknown-command';
   readonly message: string;
   readonly fix: string;
   readonly facts: Readonly<Record<string, string>>;
@@ -40,13 +40,18 @@ function stepNames(script: HookFile): string[] {
   return stepsIn(script).run.map(({ path }) => basename(path));
 }
 
+/** In seconds. */
+function timeoutOf({ timeoutMs }: Rule): number | 'infinity' {
+  return timeoutMs === Infinity ? 'infinity' : timeoutMs / 1000;
+}
+
 function row(rule: Rule): readonly string[] {
   const script = scriptOf(rule);
   return [
     rule.signal,
     script === null ? '-' : formatScript(script),
     monitorCommandOf(rule) ?? '-',
-    isIgnored(rule) ? '-' : String(rule.timeoutMs / 1000),
+    isIgnored(rule) ? '-' : String(timeoutOf(rule)),
     rule.defaultAction,
     isIgnored(rule) ? 'ignored' : rule.source,
   ];
@@ -123,6 +128,12 @@ async function stopTimeFindings(config: Config, book: RuleBook, env: NodeJS.Proc
       ];
 }
 
+/** No fault: it may be what is wanted. */
+function noTimeFindings(rules: readonly Rule[]): Finding[] {
+  const found = describeNoTime(rules);
+  return found === null ? [] : [{ severity: 'note', event: 'no-time', ...found, facts: {} }];
+}
+
 /** Commands of rules that QEMU does not know; without a QEMU there is nobody to ask. */
 async function commandFindings({ qemu: [qemu] }: Config, rules: readonly Rule[]): Promise<Finding[]> {
   const commands = userCommands(rules);
@@ -154,6 +165,7 @@ export async function check(config: Config, book: RuleBook, env: NodeJS.ProcessE
   const findings: Finding[] = [
     ...qemuFindings(config, book, env),
     ...(await stopTimeFindings(config, book, env)),
+    ...noTimeFindings(rules),
     ...(await commandFindings(config, rules)),
     ...findFaults(rules, book, env).map(
       ({ path, message, fix }): Finding => ({
@@ -178,7 +190,7 @@ function asJson(rules: readonly Rule[], hooks: readonly Listed[], findings: read
       script: script?.path ?? null,
       ...(script !== null && isDirectoryOfSteps(script) ? { steps: stepNames(script) } : {}),
       monitorcommand: monitorCommandOf(rule),
-      timeout: rule.timeoutMs / 1000,
+      timeout: timeoutOf(rule),
       default: rule.defaultAction,
       source: rule.source,
       ignored: isIgnored(rule),

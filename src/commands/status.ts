@@ -10,7 +10,7 @@ import { hasProc } from '../system/processes.js';
 import { UsageError } from '../system/usage-error.js';
 import { monotonicMs } from '../status/file.js';
 import { findVms, ownUid, type FoundVm } from '../status/find.js';
-import type { Serving } from '../status/progress.js';
+import { type Serving, describeWait } from '../status/progress.js';
 import type { RunRecord } from '../status/run-record.js';
 import { summarize } from '../status/stop-summary.js';
 
@@ -119,6 +119,8 @@ function advice({ name, found, records }: Reported): string[] {
     // A pid that another user has written down is nothing to send a signal to.
     if (first !== undefined && first.next !== 'none' && found.uid === ownUid)
       lines.push(`${name}: to cut the guest off now: kill -QUIT ${found.pid}`);
+    if (first !== undefined && first.waitsFor === 'guest' && first.until === null)
+      lines.push(`${name}: ${first.signal}: waiting ${describeWait(first)}`);
     if (first !== undefined && first.button !== null) lines.push(`${name}: ${adviseOnButton(first.button)}`);
   }
   if (found !== null && found.pid === null)

@@ -8,7 +8,14 @@ import { notice, noticeRepeats } from './notices.js';
 import { forgetButton, press } from './power-button.js';
 import { type Chain, type Shutdown, type Step, chainOf } from './state.js';
 
-export const longestReserveMs = 15_000;
+const longestReserveMs = 15_000;
+/** How long a hook has, in milliseconds, where there is no deadline. */
+const hookWithoutDeadlineMs = 60_000;
+
+/** How long the power button is left to others, from the signal on, in milliseconds. */
+export function buttonIsOthersMs({ timeoutMs }: Rule): number {
+  return timeoutMs === Infinity ? hookWithoutDeadlineMs : timeoutMs - Math.min(timeoutMs / 4, longestReserveMs);
+}
 
 export function newChain(rule: Rule, now: number): Chain {
   return {
@@ -26,6 +33,8 @@ export function newChain(rule: Rule, now: number): Chain {
 /** Runs the rule of a signal that leaves the guest running. */
 export function runBeside(s: Step, rule: Rule): void {
   const chain = newChain(rule, s.now);
+  // Nothing is forced by it, and a hook that hangs is in the way of the next one.
+  if (chain.deadline === Infinity) chain.deadline = s.now + hookWithoutDeadlineMs;
   s.state.chains.set(rule.signal, chain);
   if (s.state.monitorUp) startChain(s, chain);
 }
@@ -184,7 +193,11 @@ export function onReset(s: Step, byGuest: boolean): void {
 export function startReserve(s: Step, shutdown: Shutdown): void {
   shutdown.reserveCame = true;
   // The hook that pressed it may still be at work, until the deadline.
-  if (shutdown.isPressed) return press(s, shutdown);
+  if (shutdown.isPressed) {
+    // Without a deadline there is no last chance.
+    if (shutdown.deadline !== Infinity) press(s, shutdown);
+    return;
+  }
   if (!isButtonAhead(shutdown)) return;
   const { signal, stages } = shutdown.rule;
   const timedOut = shutdown.at === 'hook';

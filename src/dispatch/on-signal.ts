@@ -1,6 +1,6 @@
 import { type Rule, isIgnored } from '../rules/rule.js';
 import type { SignalName } from '../signals/names.js';
-import { askThenStart, longestReserveMs, newChain, runBeside } from './chain.js';
+import { askThenStart, buttonIsOthersMs, newChain, runBeside } from './chain.js';
 import { takeDefaultAction } from './default-action.js';
 import { notice, noticeOnce, onIgnored } from './notices.js';
 import { type Shutdown, type State, type Step, chainOf, unreadButton } from './state.js';
@@ -74,10 +74,9 @@ function noteCtrlC(
 }
 
 function newShutdown(rule: Rule, now: number, waiting: Map<SignalName, Rule>): Shutdown {
-  const reserveMs = Math.min(rule.timeoutMs / 4, longestReserveMs);
   return {
     ...newChain(rule, now),
-    reserveAt: now + rule.timeoutMs - reserveMs,
+    reserveAt: now + buttonIsOthersMs(rule),
     reserveCame: false,
     seenAt: now,
     lostMs: 0,

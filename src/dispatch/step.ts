@@ -151,10 +151,10 @@ function regainLostTime(s: Step, shutdown: Shutdown): void {
   if (gap <= longestGapMs || s.state.termination !== null) return;
   const ms = Math.min(gap, shutdown.rule.timeoutMs - shutdown.lostMs);
   if (ms <= 0) return;
-  const reserveMs = shutdown.deadline - shutdown.reserveAt;
+  shutdown.reserveAt += ms;
+  if (shutdown.deadline === Infinity) return;
   shutdown.lostMs += ms;
   shutdown.deadline += ms;
-  shutdown.reserveAt = shutdown.deadline - reserveMs;
   notice(s, { event: 'lost-time', signal: shutdown.rule.signal, ms });
 }
 

@@ -2,6 +2,9 @@ import { dirname } from 'node:path';
 import type { SignalName } from '../signals/names.js';
 import { runIdVariable } from '../system/own-environment.js';
 
+/** The most that every shell can reckon with: there is no deadline. */
+const longestSeconds = 2 ** 31 - 1;
+
 /** What a hook is told, besides what qemu-trap's own environment says. */
 export interface HookFacts {
   /** What is so of this run only, by variable. */
@@ -12,7 +15,7 @@ export interface HookFacts {
   readonly hooksDir: string;
   /** The folder of the `qmp` command. */
   readonly libDir: string;
-  /** Time left, in milliseconds. */
+  /** Time left, in milliseconds; Infinity: the guest is never forced. */
   readonly leftMs: number;
   /** As `--press` has it. */
   readonly press: string;
@@ -79,7 +82,7 @@ export function hookEnvironment(facts: HookFacts, inherited: NodeJS.ProcessEnv):
     [pidVariable]: String(process.pid),
     QEMU_TRAP_HOOK: facts.hook,
     QEMU_TRAP_HOOKS: facts.hooksDir,
-    QEMU_TRAP_TIMEOUT: String(Math.max(0, Math.ceil(facts.leftMs / 1000))),
+    QEMU_TRAP_TIMEOUT: String(Math.min(longestSeconds, Math.max(0, Math.ceil(facts.leftMs / 1000)))),
     QEMU_TRAP_PRESS: facts.press,
     [runDirVariable]: facts.runDir,
     ...(facts.stateFile !== null && { QEMU_TRAP_STATE: facts.stateFile }),

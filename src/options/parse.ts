@@ -2,7 +2,7 @@ import minimist from 'minimist';
 import { refuseMisplaced, refuseSubcommand, unknownOption } from './near-miss.js';
 import { options } from './table.js';
 import { parsePress } from './press.js';
-import { parseTime } from '../system/duration.js';
+import { parseTime, parseTimeOrInfinity } from '../system/duration.js';
 import { parseSignalSpec, type SignalSpec } from '../rules/spec.js';
 import type { SignalName } from '../signals/names.js';
 import { longestSocketPath } from '../system/socket-path.js';
@@ -158,7 +158,7 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Comm
   const config: Config = {
     hooksDir: last('hooks') ?? (env['QEMU_TRAP_HOOKS'] || null),
     specs: specsOf(all('signal')),
-    timeoutMs: parseTime(last('timeout') ?? String(defaultTimeoutSeconds), '--timeout', 'write a time, such as 5min'),
+    timeoutMs: parseTimeOrInfinity(last('timeout') ?? String(defaultTimeoutSeconds), '--timeout'),
     killAfterMs: parseTime(last('kill-after') ?? '10', '--kill-after', 'write a time, such as 10'),
     name: last('name') ?? null,
     runDir: last('run-dir') ?? null,

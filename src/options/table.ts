@@ -33,8 +33,8 @@ export const options: readonly Option[] = [
   {
     name: 'timeout',
     value: 'free',
-    argument: 'TIME',
-    help: 'time from the signal to the default action (default: 60)',
+    argument: 'TIME|infinity',
+    help: 'time from the signal to the default action; infinity: the guest is never forced, but by SIGQUIT (default: 60)',
   },
   {
     name: 'kill-after',

@@ -88,3 +88,14 @@ export function describeUnknownCommand(
   const fix = 'write a QMP command (query-commands lists them) or a command of the human monitor (help lists them)';
   return { fix, message: `--signal ${signal}: QEMU has no monitor command '${command}': ${fix}` };
 }
+
+/** What is wrong where a shutdown has no time at all, and how to say what was meant; `null` where each has some. */
+export function describeNoTime(rules: readonly Rule[]): { readonly message: string; readonly fix: string } | null {
+  const signals = rules
+    .filter(({ stages, timeoutMs, defaultAction }) => stages.length > 0 && timeoutMs === 0 && defaultAction !== 'none')
+    .map(({ signal }) => signal);
+  if (signals.length === 0) return null;
+  const fix =
+    'write --timeout infinity to wait until the guest has shut down; to cut it off at once, send SIGQUIT, or write a rule of default=quit alone (--signal SIGUSR1,default=quit)';
+  return { fix, message: `a timeout of 0: the guest has no time to shut down on ${signals.join(', ')}; ${fix}` };
+}

@@ -22,7 +22,7 @@ export interface Rule {
   readonly source: 'option' | 'hooks directory' | 'built-in';
   /** In the order hook, command, power button, each at most once. */
   readonly stages: readonly Stage[];
-  /** From the signal to the default action, in milliseconds. */
+  /** From the signal to the default action, in milliseconds; Infinity: the guest is never forced. */
   readonly timeoutMs: number;
   readonly defaultAction: DefaultAction;
 }

@@ -1,5 +1,5 @@
 import { readOpts } from '../qemu/option-syntax.js';
-import { parseTime } from '../system/duration.js';
+import { parseTimeOrInfinity } from '../system/duration.js';
 import { type SignalName, parseSignal } from '../signals/names.js';
 import { UsageError } from '../system/usage-error.js';
 import type { DefaultAction } from './builtin.js';
@@ -23,7 +23,7 @@ function isKey(text: string): text is Key {
 }
 
 /**
- * Reads `SIGNAL[,script=NAME|PATH][,monitorcommand=COMMAND][,timeout=TIME][,default=quit|kill|none]`.
+ * Reads `SIGNAL[,script=NAME|PATH][,monitorcommand=COMMAND][,timeout=TIME|infinity][,default=quit|kill|none]`.
  * @throws {UsageError} one line that names what is wrong, and what would be right
  */
 export function parseSignalSpec(text: string): SignalSpec {
@@ -54,7 +54,7 @@ export function parseSignalSpec(text: string): SignalSpec {
     signal: parsed.signal,
     script: values.get('script'),
     monitorCommand: command === 'none' ? null : command,
-    timeoutMs: timeout === undefined ? undefined : parseTime(timeout, `--signal ${text}`, 'write a time, such as 5min'),
+    timeoutMs: timeout === undefined ? undefined : parseTimeOrInfinity(timeout, `--signal ${text}`),
     defaultAction: action,
   };
 }

@@ -22,7 +22,8 @@ export function describeState({ shutdown, button: watch, termination, evidence }
     const button = buttonStateOf(watch.evidence);
     // To tell a service manager takes a process: what a press comes to in a moment is not told.
     const known = button === 'not-listening' || button === 'no-acpi' ? `; ${describeButton(button)}` : '';
-    return `shutting down on ${shutdown.rule.signal}, ${left(shutdown.deadline)}${known}`;
+    const until = shutdown.deadline === Infinity ? 'until the guest shuts down' : left(shutdown.deadline);
+    return `shutting down on ${shutdown.rule.signal}, ${until}${known}`;
   }
   return describeRunState(evidence.runState);
 }

@@ -64,18 +64,19 @@ interface StopTimeFault {
 
 /**
  * Whether the unit that qemu-trap runs in has time enough for a stop.
- * @param neededMs how long a stop may take, in milliseconds
+ * @param neededMs how long a stop may take, in milliseconds; Infinity: the guest is never forced
  * @returns `null` where it has, or qemu-trap is in none
  */
 export async function findStopTimeFault(neededMs: number, env: NodeJS.ProcessEnv): Promise<StopTimeFault | null> {
   const given = await stopTime(env);
-  if (given === null || given.isExtended || given.ms > neededMs) return null;
+  if (given === null || given.isExtended || given.ms === Infinity || given.ms > neededMs) return null;
   const { unit } = given;
-  const fix = `TimeoutStopSec=${Math.ceil(neededMs / 1000) + 10} in ${unit}, or NotifyAccess=all there`;
+  const isEndless = neededMs === Infinity;
+  const fix = `TimeoutStopSec=${isEndless ? 'infinity' : Math.ceil(neededMs / 1000) + 10} in ${unit}, or NotifyAccess=all there`;
   return {
     unit,
     fix,
-    message: `${unit}: systemd kills it (SIGKILL) after TimeoutStopSec=${formatSeconds(given.ms).replace(' ', '')}, but a shutdown may take ${formatSeconds(neededMs)}; fix: ${fix}`,
+    message: `${unit}: systemd kills it (SIGKILL) after TimeoutStopSec=${formatSeconds(given.ms).replace(' ', '')}, but a shutdown may take ${isEndless ? 'as long as the guest needs' : formatSeconds(neededMs)}; fix: ${fix}`,
   };
 }
 

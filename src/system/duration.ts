@@ -67,3 +67,8 @@ export function parseTime(text: string, what: string, instead: string): number {
 export function formatSeconds(ms: number): string {
   return `${Number((ms / 1000).toFixed(2))} s`;
 }
+
+/** A timeout of `ms` milliseconds as JSON has it, which does not know Infinity; `null`: there is none to tell of. */
+export function timeoutFacts(ms: number | null): { readonly timeout_ms: number | null; readonly timeout?: 'infinity' } {
+  return ms === Infinity ? { timeout_ms: null, timeout: 'infinity' } : { timeout_ms: ms };
+}

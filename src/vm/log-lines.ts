@@ -2,7 +2,7 @@ import type { LogEvent } from '../log/log.js';
 import { describeCause, endCauses } from '../outcome/end-cause.js';
 import { describeButton } from '../outcome/button-words.js';
 import { shownCommand } from '../qmp/monitor-command.js';
-import { formatSeconds } from '../system/duration.js';
+import { formatSeconds, timeoutFacts } from '../system/duration.js';
 import type { Notice } from '../dispatch/messages.js';
 import { type MonitorStage, commandLine } from '../rules/rule.js';
 
@@ -29,6 +29,11 @@ function describeAction({ cause, action, signal }: Notice & { readonly event: 'd
   return cause === 'asked' ? `${doing}, ${describeCause(cause, signal)}` : `${describeCause(cause, signal)}; ${doing}`;
 }
 
+function describeDeadline({ timeoutMs, defaultAction }: Notice & { readonly event: 'shutdown' }): string {
+  if (timeoutMs === Infinity) return 'QEMU is left running until the guest has shut down';
+  return `QEMU is ${defaultAction === 'kill' ? 'killed' : 'told to quit'} in ${formatSeconds(timeoutMs)}`;
+}
+
 /** The words for what the core tells. */
 export function describeNotice(notice: Notice): LogEvent {
   const { event } = notice;
@@ -37,8 +42,8 @@ export function describeNotice(notice: Notice): LogEvent {
       return {
         event,
         level: 'info',
-        facts: { signal: notice.signal, timeout_ms: notice.timeoutMs },
-        message: `${notice.signal}: shutting down; QEMU is ${notice.defaultAction === 'kill' ? 'killed' : 'told to quit'} in ${formatSeconds(notice.timeoutMs)}${notice.waitsForMonitor ? '; waiting for QEMU to start' : ''}`,
+        facts: { signal: notice.signal, ...timeoutFacts(notice.timeoutMs) },
+        message: `${notice.signal}: shutting down; ${describeDeadline(notice)}${notice.waitsForMonitor ? '; waiting for QEMU to start' : ''}`,
       };
     case 'stands':
       return {

@@ -8,6 +8,7 @@ import { ServiceManager } from '../service-manager/notify.js';
 import { findStopTimeFault } from '../service-manager/stop-time.js';
 import type { SignalName } from '../signals/names.js';
 import { StatusFile } from '../status/file.js';
+import { timeoutFacts } from '../system/duration.js';
 import { helperEnvironment } from '../system/own-environment.js';
 import type { UsageError } from '../system/usage-error.js';
 import type { FinishedRun } from './conclude.js';
@@ -18,7 +19,7 @@ import { LifecycleHooks } from './lifecycle-hooks.js';
 import type { ReadyDescriptor } from './readiness.js';
 import type { StateFile } from './saved-state.js';
 import { Vm } from './vm.js';
-import { warnOfFaults } from './warnings.js';
+import { warnOfFaults, warnOfNoTime } from './warnings.js';
 
 /** What a service needs to begin with. */
 interface Premises {
@@ -102,7 +103,7 @@ export class Service {
     const how = { end, verdict: verdict(ending), cut_off: cutOff, status: code, signal, cause, button, ms };
     const startedNoGuest = end === 'start-failed' && ending.prevented === null && code === 0;
     const time = new Date().toISOString();
-    await this.#pass({ time, vm, ...how, timeout_ms: stop?.timeoutMs ?? null, message }, startedNoGuest);
+    await this.#pass({ time, vm, ...how, ...timeoutFacts(stop?.timeoutMs ?? null), message }, startedNoGuest);
     log({
       event: 'exit',
       level: cutOff || end === 'start-failed' || code !== 0 ? 'warning' : 'info',
@@ -133,7 +134,9 @@ export class Service {
     const survive = (error: unknown): void => this.#vm?.survival.survive(error);
     process.on('uncaughtException', survive).on('unhandledRejection', survive);
     // Now that nothing waits for it: what is wrong with a hook is no reason to start later.
-    this.#vm?.survival.attempt(() => warnOfFaults(this.#context.book, process.env, this.#context.log));
+    const { book, log } = this.#context;
+    this.#vm?.survival.attempt(() => warnOfFaults(book, process.env, log));
+    this.#vm?.survival.attempt(() => warnOfNoTime(book, log));
     this.#warnOfStopTime().catch(survive);
   }
 

@@ -2,7 +2,7 @@ import type { Distrusted } from './preflight.js';
 import { findUnknownCommands } from '../qmp/known-commands.js';
 import { shownCommand } from '../qmp/monitor-command.js';
 import { waitsForConnection } from '../qemu/argv.js';
-import { describeUnknownCommand, userCommands } from '../rules/resolve.js';
+import { allRules, describeNoTime, describeUnknownCommand, userCommands } from '../rules/resolve.js';
 import type { SignalName } from '../signals/names.js';
 import { formatSeconds } from '../system/duration.js';
 import type { RunContext } from './context.js';
@@ -10,7 +10,6 @@ import type { ControlMonitor } from './control-monitor.js';
 import type { Log } from '../log/log.js';
 import type { Config } from '../options/command.js';
 import { findFaults } from '../rules/hook-faults.js';
-import { allRules } from '../rules/resolve.js';
 import type { RuleBook } from '../rules/rule.js';
 import { hasProc } from '../system/processes.js';
 import { outlives } from './launch.js';
@@ -60,6 +59,14 @@ export function warnOfLimits(config: Config, { helpers, runDir, terminal }: Work
       message: `QEMU will keep running if qemu-trap is killed (SIGKILL), as with --on-death keep: ${why}${runDir.isLasting ? '' : '; name a directory with --run-dir, or the next start will not find it'}`,
     });
   }
+}
+
+/** Says that a timeout of 0 leaves the guest no time. */
+export function warnOfNoTime(book: RuleBook, log: Log): void {
+  const fault = describeNoTime(allRules(book));
+  if (fault === null) return;
+  const { message, fix } = fault;
+  log({ event: 'no-time', level: 'warning', message, facts: { fix } });
 }
 
 /** Says what is wrong with the hooks, each fault once. */

@@ -1346,3 +1346,144 @@ decides(
     10.5 press SIGTERM true
   `,
 );
+
+// A guest that is never forced.
+
+const patient = ruleOf('SIGTERM', ['hook', 'power-button'], Infinity);
+
+decides(
+  'infinity: a hook that hangs has a minute, and then the button is pressed, again and again, for as long as it takes',
+  begun(patient),
+  { untilS: 95 },
+  `
+    0 run-hook SIGTERM /hook Infinity
+    0 - shutdown SIGTERM Infinity quit false
+    60 stop-hook SIGTERM timeout
+    60 press SIGTERM true
+    60 - next-link SIGTERM power-button hook-timeout
+    70 press SIGTERM true
+    80 press SIGTERM true
+    90 press SIGTERM true
+  `,
+);
+decides(
+  'infinity: a day later the guest is waited for still',
+  begun(ruleOf('SIGTERM', ['power-button'], Infinity)),
+  { untilS: 86_400, limits: { pressGaps: [40_000_000] } },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM Infinity quit false
+    40000 press SIGTERM true
+    80000 press SIGTERM true
+  `,
+);
+decides(
+  'infinity: a hook that has pressed is left at work, and the presses go on',
+  [...begun(patient), [2, powerdown]],
+  { untilS: 75 },
+  `
+    0 run-hook SIGTERM /hook Infinity
+    0 - shutdown SIGTERM Infinity quit false
+    12 press SIGTERM true
+    22 press SIGTERM true
+    32 press SIGTERM true
+    42 press SIGTERM true
+    52 press SIGTERM true
+    62 press SIGTERM true
+    72 press SIGTERM true
+  `,
+);
+decides(
+  'infinity: a hook that ends well, and presses nothing, has the button pressed after a minute, once only if so wished',
+  [...begun(patient), [1, exits('SIGTERM')], [1, ends('SIGTERM', 'done')]],
+  { untilS: 1_000, limits: once },
+  `
+    0 run-hook SIGTERM /hook Infinity
+    0 - shutdown SIGTERM Infinity quit false
+    60 press SIGTERM true
+    60 - next-link SIGTERM power-button reserve
+  `,
+);
+decides(
+  'infinity: SIGQUIT forces all the same, and QEMU has its time to exit',
+  [...begun(patient), [100, signal(force)]],
+  { untilS: 200 },
+  `
+    0 run-hook SIGTERM /hook Infinity
+    0 - shutdown SIGTERM Infinity quit false
+    60 stop-hook SIGTERM timeout
+    60 press SIGTERM true
+    60 - next-link SIGTERM power-button hook-timeout
+    70 press SIGTERM true
+    80 press SIGTERM true
+    90 press SIGTERM true
+    100 silence-hooks
+    100 quit
+    100 - default-action SIGTERM quit cut
+    105 kill
+    105 - kill cut
+    135 abandon
+    135 - abandoned
+  `,
+);
+decides(
+  'infinity: a second Ctrl-C forces',
+  [
+    [0, up()],
+    [0, typed(ruleOf('SIGINT', ['power-button'], Infinity))],
+    [3_600, typed(ruleOf('SIGINT', ['power-button'], Infinity))],
+  ],
+  { untilS: 3_601, limits: once },
+  `
+    0 press SIGINT true
+    0 - shutdown SIGINT Infinity quit false
+    0 - again-to-force
+    3600 silence-hooks
+    3600 quit
+    3600 - default-action SIGINT quit cut
+  `,
+);
+decides(
+  'infinity: a hook of a signal that leaves the guest running has a minute',
+  [
+    [0, up()],
+    [0, signal(ruleOf('SIGHUP', ['hook'], Infinity, 'none'))],
+  ],
+  { untilS: 100 },
+  `
+    0 run-hook SIGHUP /hook 60000
+    60 stop-hook SIGHUP timeout
+    60 - failed SIGHUP
+  `,
+);
+decides(
+  'infinity: without a button the hook is all there is, and stays',
+  begun(ruleOf('SIGTERM', ['hook'], Infinity)),
+  { untilS: 1_000 },
+  `
+    0 run-hook SIGTERM /hook Infinity
+    0 - shutdown SIGTERM Infinity quit false
+  `,
+);
+decides(
+  'infinity: what stood still has its minute all the same, and no deadline is told of',
+  [...begun(patient), ...Array.from({ length: 62 }, (_, i) => [30 + i, { kind: 'tick' }] as const)],
+  { isFrozen: true },
+  `
+    0 run-hook SIGTERM /hook Infinity
+    0 - shutdown SIGTERM Infinity quit false
+    90 stop-hook SIGTERM timeout
+    90 press SIGTERM true
+    90 - next-link SIGTERM power-button hook-timeout
+  `,
+);
+decides(
+  'infinity: a guest that resets after its press is pressed anew',
+  [...begun(ruleOf('SIGTERM', ['power-button'], Infinity)), [0.1, powerdown], [5, reset()]],
+  { untilS: 16 },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM Infinity quit false
+    10 press SIGTERM true
+  `,
+);

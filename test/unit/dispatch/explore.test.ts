@@ -45,6 +45,27 @@ test('no button (monitorcommand=none), and one that is pressed in the middle of 
   t.diagnostic(`${states} states, ${transitions} transitions`);
 });
 
+test('infinity, of a shutdown and of a signal beside it: every sequence of a guest that runs', (t) => {
+  const rules = [
+    ruleOf('SIGTERM', ['hook', 'command', 'power-button'], Infinity, 'quit'),
+    ruleOf('SIGHUP', ['hook', 'command'], Infinity, 'none'),
+    now,
+  ];
+  const { states, transitions } = explore(core, { rules, limits, depth: depth - 2, first: [up()] });
+  t.diagnostic(`${states} states, ${transitions} transitions`);
+});
+
+test('infinity, without a button: every sequence of a shutdown', (t) => {
+  const bare = ruleOf('SIGTERM', ['hook'], Infinity, 'quit');
+  const { states, transitions } = explore(core, {
+    rules: [bare, now],
+    limits,
+    depth: depth - 3,
+    first: [up(), signal(bare)],
+  });
+  t.diagnostic(`${states} states, ${transitions} transitions`);
+});
+
 const readable = {
   rules: [stop],
   limits,
