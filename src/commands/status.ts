@@ -119,7 +119,7 @@ function advice({ name, found, records }: Reported): string[] {
     // A pid that another user has written down is nothing to send a signal to.
     if (first !== undefined && first.next !== 'none' && found.uid === ownUid)
       lines.push(`${name}: to cut the guest off now: kill -QUIT ${found.pid}`);
-    if (first !== undefined && first.waitsFor === 'guest' && first.until === null)
+    if (first !== undefined && (first.writing !== null || (first.waitsFor === 'guest' && first.until === null)))
       lines.push(`${name}: ${first.signal}: waiting ${describeWait(first)}`);
     if (first !== undefined && first.button !== null) lines.push(`${name}: ${adviseOnButton(first.button)}`);
   }
@@ -171,6 +171,7 @@ function asObject({ name, found, records }: Reported): object {
       waits_for: each.waitsFor,
       left_ms: leftMs(each),
       button: each.button,
+      written_per_second: each.writing === null ? null : Math.round(each.writing),
     })),
     last: records.at(-1) ?? null,
     stops: counts.stops,

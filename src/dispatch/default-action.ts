@@ -1,5 +1,5 @@
 import type { StopReason } from '../hook/log-lines.js';
-import type { EndCause } from '../outcome/end-cause.js';
+import { type EndCause, isLate } from '../outcome/end-cause.js';
 import { guestEnded } from '../outcome/evidence.js';
 import { uselessToWait } from '../outcome/run-state.js';
 import { notice, noticeRepeats } from './notices.js';
@@ -23,7 +23,7 @@ export function takeDefaultAction(s: Step, cause: EndCause): void {
   if (shutdown === null) return;
   const isOff = cause === 'powered-off';
   const action = !isOff && shutdown.rule.defaultAction === 'kill' ? 'kill' : 'quit';
-  endHookForGood(s, shutdown, isOff ? 'guest-off' : cause === 'deadline' ? 'timeout' : 'qemu-exits');
+  endHookForGood(s, shutdown, isOff ? 'guest-off' : isLate(cause) ? 'timeout' : 'qemu-exits');
   noticeRepeats(s, shutdown);
   const termination = newTermination(s, action, cause);
   state.termination = termination;

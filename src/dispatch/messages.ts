@@ -1,4 +1,5 @@
 import type { ButtonPlace, ButtonReading, ButtonState } from '../outcome/button-evidence.js';
+import type { DiskWrites } from '../outcome/disk-activity.js';
 import type { EndCause } from '../outcome/end-cause.js';
 import type { QemuEvent } from '../outcome/evidence.js';
 import type { HookOutcome } from '../outcome/hook-outcome.js';
@@ -21,6 +22,8 @@ export type Input =
    */
   | { readonly kind: 'button-place'; readonly place: ButtonPlace | null }
   | { readonly kind: 'button'; readonly reading: ButtonReading | null }
+  /** What `read-disks` has found; `null` if QEMU did not say. */
+  | { readonly kind: 'disks'; readonly writes: DiskWrites | null }
   /** The guest was woken from its sleep. */
   | { readonly kind: 'wakeup' }
   | { readonly kind: 'qemu'; readonly event: QemuEvent }
@@ -59,6 +62,13 @@ export type Notice =
   | { readonly event: 'coalesced'; readonly signal: SignalName; readonly times: number }
   | { readonly event: 'again-to-force' }
   | { readonly event: 'lost-time'; readonly signal: SignalName; readonly ms: number }
+  /** The deadline has passed, and the guest still writes: it has until so long after the signal, if it goes on. */
+  | {
+      readonly event: 'more-time';
+      readonly signal: SignalName;
+      readonly bytesPerSecond: number;
+      readonly busyMs: number;
+    }
   | { readonly event: 'dropped'; readonly signal: SignalName }
   /** The hook said "not now" when the button was pressed already. */
   | { readonly event: 'too-late'; readonly signal: SignalName }
@@ -103,6 +113,8 @@ export type Effect =
   | { readonly do: 'look-up-button' }
   /** Read them, and give in what they say as `button`. */
   | { readonly do: 'read-button' }
+  /** Ask QEMU what its disks have done, and give it in as `disks`. */
+  | { readonly do: 'read-disks' }
   | { readonly do: 'quit' }
   | { readonly do: 'kill' }
   /** Not even SIGKILL ended QEMU in time: stop waiting for it. */

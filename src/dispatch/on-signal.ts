@@ -1,3 +1,4 @@
+import { busyForMs, noDiskActivity } from '../outcome/disk-activity.js';
 import { type Rule, isIgnored } from '../rules/rule.js';
 import type { SignalName } from '../signals/names.js';
 import { askThenStart, buttonIsOthersMs, newChain, runBeside } from './chain.js';
@@ -73,13 +74,19 @@ function noteCtrlC(
   notices.push({ event: 'again-to-force' });
 }
 
-function newShutdown(rule: Rule, now: number, waiting: Map<SignalName, Rule>): Shutdown {
+function newShutdown(rule: Rule, now: number, busyMs: number | null, waiting: Map<SignalName, Rule>): Shutdown {
+  const { timeoutMs } = rule;
   return {
     ...newChain(rule, now),
     reserveAt: now + buttonIsOthersMs(rule),
     reserveCame: false,
     seenAt: now,
     lostMs: 0,
+    busyUntil: busyMs !== null && busyMs > timeoutMs ? now + busyMs : null,
+    disks: noDiskActivity,
+    disksReadAt: now + Math.max(0, timeoutMs - busyForMs),
+    isReadingDisks: false,
+    isExtended: false,
     isPressed: false,
     presses: 0,
     isPressing: false,
@@ -100,7 +107,7 @@ export function beginWaiting(s: Step, waiting: ReadonlyMap<SignalName, Rule>): v
 function beginShutdown(s: Step, rule: Rule, waiting = new Map<SignalName, Rule>()): void {
   const { state, now } = s;
   const { signal, timeoutMs, defaultAction } = rule;
-  const shutdown = newShutdown(rule, now, waiting);
+  const shutdown = newShutdown(rule, now, state.limits.busyTimeoutMs, waiting);
   state.shutdown = shutdown;
   state.button = unreadButton;
   for (const [refused, chain] of state.chains) {

@@ -1,4 +1,5 @@
 import { type ButtonEvidence, type ButtonState, isSettled, noButtonEvidence } from '../outcome/button-evidence.js';
+import type { DiskActivity } from '../outcome/disk-activity.js';
 import type { EndCause } from '../outcome/end-cause.js';
 import { type Evidence, noEvidence } from '../outcome/evidence.js';
 import type { Rule, Stage } from '../rules/rule.js';
@@ -37,6 +38,14 @@ export interface Shutdown extends Chain {
   seenAt: number;
   /** By how much the deadline was moved for that, in milliseconds. */
   lostMs: number;
+  /** Until then a guest whose disks are still written gets more time; `null`: none is given. */
+  busyUntil: number | null;
+  disks: DiskActivity;
+  /** When they are to be asked about next. */
+  disksReadAt: number;
+  isReadingDisks: boolean;
+  /** The deadline was moved for them. */
+  isExtended: boolean;
   /** The button was pressed since the signal, and since the guest's last reset. */
   isPressed: boolean;
   /** Presses, whoever made them; one of qemu-trap's own counts from its request on. */
@@ -112,6 +121,8 @@ export interface State {
 export interface Limits {
   /** From the default action to SIGKILL, in milliseconds. */
   readonly killAfterMs: number;
+  /** From the signal to where also a guest that still writes is forced, in milliseconds; `null`: it gets no more time. */
+  readonly busyTimeoutMs: number | null;
   readonly pressGaps: PressGaps;
   /** The user has given the gaps: they are kept, whatever is known of the button. */
   readonly keepsGaps: boolean;
@@ -145,6 +156,12 @@ export function mayReadButton({ shutdown, button, termination, monitorUp }: Stat
   return shutdown.presses > 0;
 }
 
+/** QEMU may be asked what its disks have done. */
+export function mayReadDisks({ shutdown, termination, monitorUp }: State): boolean {
+  if (shutdown === null || termination !== null || !monitorUp) return false;
+  return shutdown.busyUntil !== null && !shutdown.isReadingDisks;
+}
+
 /** When {@link step} wants a `tick`, on the same clock as its `now`; Infinity if it waits for nothing. */
 export function nextTick(state: State): number {
   const { shutdown, termination, chains, ignored, monitorUp } = state;
@@ -154,6 +171,7 @@ export function nextTick(state: State): number {
     times.push(shutdown.deadline, shutdown.nextPressAt, shutdown.seenAt + heartbeatMs);
     if (!shutdown.reserveCame && monitorUp) times.push(shutdown.reserveAt);
     if (mayReadButton(state)) times.push(state.button.nextReadAt);
+    if (mayReadDisks(state)) times.push(shutdown.disksReadAt);
   }
   for (const chain of chains.values()) times.push(chain.deadline);
   for (const { until } of ignored.values()) times.push(until);

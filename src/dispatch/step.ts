@@ -1,3 +1,4 @@
+import { isBusy, withLostTime } from '../outcome/disk-activity.js';
 import { type QemuEvent, guestEnded, isExiting, withEvent, withRunState } from '../outcome/evidence.js';
 import {
   endOverdue,
@@ -11,6 +12,7 @@ import {
   startShutdownChain,
 } from './chain.js';
 import { endIfWaitingIsUseless, takeDefaultAction, killQemu, onExit, onStay } from './default-action.js';
+import { giveMoreTime, onDisks, readDisks } from './busy-disks.js';
 import type { Effect, Input, Notice } from './messages.js';
 import { notice, noticeCounts } from './notices.js';
 import { beginWaiting, onSignal } from './on-signal.js';
@@ -48,6 +50,7 @@ export function step(
   const s: Step = { state, effects: [], notices: [], now };
   take(s, input);
   readButton(s);
+  readDisks(s);
   return s;
 }
 
@@ -70,6 +73,8 @@ function take(s: Step, input: Input): void {
     case 'button-place':
       onPlace(s, input.place);
       return;
+    case 'disks':
+      return onDisks(s, input.writes);
     case 'wakeup':
       state.button = forgetButton(state.button, s.now);
       return;
@@ -153,6 +158,9 @@ function regainLostTime(s: Step, shutdown: Shutdown): void {
   if (ms <= 0) return;
   shutdown.reserveAt += ms;
   if (shutdown.deadline === Infinity) return;
+  shutdown.disksReadAt += ms;
+  shutdown.disks = withLostTime(shutdown.disks, ms);
+  if (shutdown.busyUntil !== null) shutdown.busyUntil += ms;
   shutdown.lostMs += ms;
   shutdown.deadline += ms;
   notice(s, { event: 'lost-time', signal: shutdown.rule.signal, ms });
@@ -165,7 +173,8 @@ function onTick(s: Step): void {
   else if (shutdown !== null) {
     // In this order: a tick that comes late still gives the last stage its turn.
     if (now >= shutdown.reserveAt && !shutdown.reserveCame && state.monitorUp) startReserve(s, shutdown);
-    if (now >= shutdown.deadline) takeDefaultAction(s, 'deadline');
+    if (now >= shutdown.deadline && !giveMoreTime(s, shutdown))
+      takeDefaultAction(s, shutdown.isExtended && isBusy(shutdown.disks, now) ? 'busy-deadline' : 'deadline');
     else if (now >= shutdown.nextPressAt) pressAgain(s, shutdown);
   }
   for (const chain of [...state.chains.values()]) if (now >= chain.deadline) endOverdue(s, chain);

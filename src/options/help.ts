@@ -40,8 +40,9 @@ descriptor 3.
 
 ${options.map(describeOption).join('\n')}
 
-SPEC is SIGNAL[,script=NAME|PATH][,monitorcommand=COMMAND][,timeout=TIME|infinity]
-[,default=quit|kill|none]; write ,, for a comma within a value
+SPEC is SIGNAL[,script=NAME|PATH][,monitorcommand=COMMAND]
+[,timeout=TIME|infinity][,default=quit|kill|none]; write ,, for a comma within a
+value
 
 TIME is seconds, such as 60 or 0.5, or a span of time, such as 5min or 1h30min
 

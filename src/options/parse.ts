@@ -2,7 +2,7 @@ import minimist from 'minimist';
 import { refuseMisplaced, refuseSubcommand, unknownOption } from './near-miss.js';
 import { options } from './table.js';
 import { parsePress } from './press.js';
-import { parseTime, parseTimeOrInfinity } from '../system/duration.js';
+import { formatSeconds, parseTime } from '../system/duration.js';
 import { parseSignalSpec, type SignalSpec } from '../rules/spec.js';
 import type { SignalName } from '../signals/names.js';
 import { longestSocketPath } from '../system/socket-path.js';
@@ -118,6 +118,24 @@ function specsOf(texts: readonly string[]): Map<SignalName, SignalSpec> {
   return specs;
 }
 
+/** @throws {UsageError} for one that would never come, or comes before the time that every guest has */
+function busyTimeout(text: string | undefined, timeoutMs: number, specs: readonly SignalSpec[]): number | null {
+  if (text === undefined) return null;
+  const busyMs = parseTime(text, '--busy-timeout', 'a guest that is never forced has --timeout infinity');
+  const refuse = (ms: number, what: string, infinity: string): void => {
+    if (ms === Infinity)
+      throw new UsageError(`--busy-timeout ${text}: by ${infinity} the guest is never forced: leave one of them out`);
+    if (ms > busyMs)
+      throw new UsageError(
+        `--busy-timeout ${text}: it is counted from the signal, and shorter than ${what} (${formatSeconds(ms)}): write a longer one`,
+      );
+  };
+  refuse(timeoutMs, '--timeout', '--timeout infinity');
+  for (const { signal, timeoutMs: ms = 0, defaultAction } of specs)
+    if (defaultAction !== 'none') refuse(ms, `timeout= of ${signal}`, `timeout=infinity of ${signal}`);
+  return busyMs;
+}
+
 /** @throws {UsageError} for a QEMU that is missing, is one too many, or has an option of ours */
 function checkQemu(mode: Mode, qemu: readonly string[]): void {
   if (mode === 'run' && qemu.length === 0)
@@ -155,10 +173,13 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Comm
   const last = (option: string): string | undefined => all(option).at(-1);
 
   const mode = modeOf(parsed);
+  const specs = specsOf(all('signal'));
+  const timeoutMs = parseTime(last('timeout') ?? String(defaultTimeoutSeconds), '--timeout', null);
   const config: Config = {
     hooksDir: last('hooks') ?? (env['QEMU_TRAP_HOOKS'] || null),
-    specs: specsOf(all('signal')),
-    timeoutMs: parseTimeOrInfinity(last('timeout') ?? String(defaultTimeoutSeconds), '--timeout'),
+    specs,
+    timeoutMs,
+    busyTimeoutMs: busyTimeout(last('busy-timeout'), timeoutMs, [...specs.values()]),
     killAfterMs: parseTime(last('kill-after') ?? '10', '--kill-after', 'write a time, such as 10'),
     name: last('name') ?? null,
     runDir: last('run-dir') ?? null,

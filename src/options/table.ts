@@ -43,6 +43,12 @@ export const options: readonly Option[] = [
     help: 'time from the default action to SIGKILL (default: 10)',
   },
   {
+    name: 'busy-timeout',
+    value: 'free',
+    argument: 'TIME',
+    help: 'time from the signal to the default action for a guest that still writes to its disks (default: --timeout)',
+  },
+  {
     name: 'name',
     value: 'free',
     argument: 'NAME',

@@ -3,6 +3,8 @@ import type { SignalName } from '../signals/names.js';
 /** Why qemu-trap told QEMU to quit, or killed it. */
 export type EndCause =
   | 'deadline'
+  /** The end of the time that a guest which writes has. */
+  | 'busy-deadline'
   | 'cut'
   | 'asked'
   | 'panicked'
@@ -16,6 +18,7 @@ export type EndCause =
 /** Whether the cause means that a guest which still ran loses power, and the reason in words. */
 export const endCauses: Readonly<Record<EndCause, { readonly forced: boolean; readonly words: string }>> = {
   deadline: { forced: true, words: 'the deadline passed' },
+  'busy-deadline': { forced: true, words: 'the guest was still writing when --busy-timeout was over' },
   cut: { forced: true, words: 'the wait was cut short' },
   asked: { forced: true, words: 'as the signal asks' },
   panicked: { forced: true, words: 'the guest had panicked' },
@@ -30,4 +33,9 @@ export const endCauses: Readonly<Record<EndCause, { readonly forced: boolean; re
 /** The reason in words, on `signal` if one began the shutdown. */
 export function describeCause(cause: EndCause, signal: SignalName | null): string {
   return cause === 'asked' && signal !== null ? `as ${signal} asks` : endCauses[cause].words;
+}
+
+/** The guest had not gone when its time was up. */
+export function isLate(cause: EndCause | null): boolean {
+  return cause === 'deadline' || cause === 'busy-deadline';
 }

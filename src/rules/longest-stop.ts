@@ -4,7 +4,10 @@ import { ruleFor } from './resolve.js';
 import type { RuleBook } from './rule.js';
 
 /** How long a stop may take from SIGTERM to qemu-trap's own end, in milliseconds. */
-export function longestStopMs({ killAfterMs }: { readonly killAfterMs: number }, book: RuleBook): number {
+export function longestStopMs(
+  { killAfterMs, busyTimeoutMs }: { readonly killAfterMs: number; readonly busyTimeoutMs: number | null },
+  book: RuleBook,
+): number {
   const forEnd = findLifecycleHook('end', book.dirs).length > 0 ? lifecycleTimeoutMs.end + graceMs : 0;
-  return ruleFor('SIGTERM', book).timeoutMs + killAfterMs + forEnd;
+  return Math.max(ruleFor('SIGTERM', book).timeoutMs, busyTimeoutMs ?? 0) + killAfterMs + forEnd;
 }

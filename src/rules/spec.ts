@@ -1,5 +1,5 @@
 import { readOpts } from '../qemu/option-syntax.js';
-import { parseTimeOrInfinity } from '../system/duration.js';
+import { parseTime } from '../system/duration.js';
 import { type SignalName, parseSignal } from '../signals/names.js';
 import { UsageError } from '../system/usage-error.js';
 import type { DefaultAction } from './builtin.js';
@@ -54,7 +54,7 @@ export function parseSignalSpec(text: string): SignalSpec {
     signal: parsed.signal,
     script: values.get('script'),
     monitorCommand: command === 'none' ? null : command,
-    timeoutMs: timeout === undefined ? undefined : parseTimeOrInfinity(timeout, `--signal ${text}`),
+    timeoutMs: timeout === undefined ? undefined : parseTime(timeout, `--signal ${text}`, null),
     defaultAction: action,
   };
 }

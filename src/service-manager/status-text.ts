@@ -1,14 +1,17 @@
 import { buttonStateOf } from '../outcome/button-evidence.js';
 import { describeButton } from '../outcome/button-words.js';
+import { describeWriting } from '../outcome/disk-activity.js';
 import { describeCause } from '../outcome/end-cause.js';
 import { describeRunState } from '../outcome/run-state.js';
 import { type State, isFinal } from '../dispatch/state.js';
+import { servingOf, untilGuestGoes } from '../status/progress.js';
 
 /**
  * What `systemctl status` is to show: how the VM is, in words for people.
  * @param now on the clock of the state, in milliseconds
  */
-export function describeState({ shutdown, button: watch, termination, evidence }: State, now: number): string {
+export function describeState(state: State, now: number): string {
+  const { shutdown, button: watch, termination, evidence } = state;
   // A time of day stays true until the next status; a number of seconds does not.
   const left = (until: number): string =>
     `at most until ${new Date(Date.now() + until - now).toTimeString().slice(0, 8)}`;
@@ -18,12 +21,14 @@ export function describeState({ shutdown, button: watch, termination, evidence }
       ? `killing QEMU with SIGKILL (${because})`
       : `waiting for QEMU to ${termination.action === 'none' ? 'exit' : 'quit'} (${because}), ${left(termination.killAt)}`;
   }
-  if (shutdown !== null) {
+  const [serving] = servingOf(state);
+  if (shutdown !== null && serving !== undefined) {
     const button = buttonStateOf(watch.evidence);
     // To tell a service manager takes a process: what a press comes to in a moment is not told.
     const known = button === 'not-listening' || button === 'no-acpi' ? `; ${describeButton(button)}` : '';
-    const until = shutdown.deadline === Infinity ? 'until the guest shuts down' : left(shutdown.deadline);
-    return `shutting down on ${shutdown.rule.signal}, ${until}${known}`;
+    const { signal, until, writing } = serving;
+    const still = writing === null ? '' : `${describeWriting(writing)}, `;
+    return `shutting down on ${signal}, ${still}${until === null ? untilGuestGoes : left(until)}${known}`;
   }
   return describeRunState(evidence.runState);
 }

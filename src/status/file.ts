@@ -104,7 +104,12 @@ export function readStatus(path: string): VmStatus | null {
     return {
       vm,
       guest,
-      serving: serving.filter(isServing).map(({ button, ...each }) => ({ ...each, button: readButtonState(button) })),
+      serving: serving.filter(isServing).map(({ button, writing, ...each }) => ({
+        ...each,
+        // What a version before this one wrote has neither.
+        button: readButtonState(button),
+        writing: typeof writing === 'number' ? writing : null,
+      })),
       history: typeof history === 'string' ? history : null,
       warning: typeof warning === 'string' ? warning : null,
     };

@@ -1,7 +1,8 @@
 import { type ButtonState, buttonStateOf } from '../outcome/button-evidence.js';
+import { describeWriting, isBusy } from '../outcome/disk-activity.js';
 import type { DefaultAction } from '../rules/builtin.js';
 import type { SignalName } from '../signals/names.js';
-import type { State } from '../dispatch/state.js';
+import type { Shutdown, State } from '../dispatch/state.js';
 
 export interface Serving {
   readonly signal: SignalName;
@@ -9,6 +10,8 @@ export interface Serving {
   readonly since: number;
   /** `null`: for as long as it takes. */
   readonly until: number | null;
+  /** Bytes a second that the guest still writes, which gives it time until then; `null`: it does not, or that counts for nothing. */
+  readonly writing: number | null;
   /** What comes then. */
   readonly next: DefaultAction;
   /** What is known of the last press of the power button; `null` if it was not pressed. */
@@ -25,10 +28,19 @@ const waitsInWords: Readonly<Record<Serving['waitsFor'], string>> = {
   kill: 'for SIGKILL to take effect',
 };
 
+/** Of a guest that is never forced. */
+export const untilGuestGoes = 'until the guest shuts down';
+
 /** What is waited for, in words that follow "waiting". */
-export function describeWait({ waitsFor, until }: Pick<Serving, 'waitsFor' | 'until'>): string {
-  if (waitsFor === 'guest' && until === null) return 'until the guest shuts down';
-  return waitsInWords[waitsFor];
+export function describeWait({ waitsFor, until, writing }: Pick<Serving, 'waitsFor' | 'until' | 'writing'>): string {
+  if (waitsFor === 'guest' && until === null) return untilGuestGoes;
+  return `${waitsInWords[waitsFor]}${writing === null ? '' : ` (${describeWriting(writing)})`}`;
+}
+
+/** A guest that writes moves its deadline along, to the end of the time that it has for that. */
+function deadlineOf({ deadline, busyUntil, disks, seenAt }: Shutdown): Pick<Serving, 'until' | 'writing'> {
+  if (busyUntil !== null && isBusy(disks, seenAt)) return { until: busyUntil, writing: disks.bytesPerSecond };
+  return { until: deadline === Infinity ? null : deadline, writing: null };
 }
 
 /** What is being waited for, the shutdown first; its times on the clock of the state. */
@@ -38,6 +50,7 @@ export function servingOf({ shutdown, button: watch, termination, chains }: Stat
     waitsFor: waits[at],
     since,
     until: deadline,
+    writing: null,
     next: 'none',
     button: null,
   }));
@@ -51,7 +64,7 @@ export function servingOf({ shutdown, button: watch, termination, chains }: Stat
           signal: rule.signal,
           waitsFor: shutdown.isPressed ? 'guest' : waits[shutdown.at],
           since,
-          until: shutdown.deadline === Infinity ? null : shutdown.deadline,
+          ...deadlineOf(shutdown),
           next: rule.defaultAction,
           button,
         }
@@ -60,6 +73,7 @@ export function servingOf({ shutdown, button: watch, termination, chains }: Stat
           waitsFor: termination.killed ? 'kill' : 'quit',
           since,
           until: termination.killed ? null : termination.killAt,
+          writing: null,
           next: termination.killed ? 'none' : 'kill',
           button,
         },

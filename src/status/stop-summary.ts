@@ -1,3 +1,4 @@
+import { isLate } from '../outcome/end-cause.js';
 import type { RunRecord } from './run-record.js';
 
 /** What the stops of a VM say together. */
@@ -27,7 +28,7 @@ export function summarize(records: readonly RunRecord[], leastSeconds: number): 
   const clean = asked.filter(({ end }) => end === 'guest-shutdown' || end === 'guest-reset');
   const cutOff = records.filter(({ cut_off }) => cut_off === true);
   // Of a guest that had not gone by its deadline, all that is known is that it takes longer.
-  const late = asked.filter(({ cause }) => cause === 'deadline').map(({ timeout_ms }) => timeout_ms ?? 0);
+  const late = asked.filter(({ cause }) => isLate(cause)).map(({ timeout_ms }) => timeout_ms ?? 0);
   const slowestMs = clean.length === 0 ? null : Math.max(...clean.map(({ ms }) => ms ?? 0));
   const longest = Math.max(slowestMs ?? 0, ...late);
   return {

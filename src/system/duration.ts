@@ -36,30 +36,23 @@ export function parseSpan(text: string): number | null {
 }
 
 /**
- * Reads a time as users write it, or `infinity`.
+ * Reads a time as users write it.
  * @param what the option or key it stands under, for the message
+ * @param infinity what to write in the place of `infinity`, for a wait that has to end; `null`: it may be written
  * @returns milliseconds
  * @throws {UsageError} for anything else
  */
-export function parseTimeOrInfinity(text: string, what: string): number {
+export function parseTime(text: string, what: string, infinity: string | null): number {
   const ms = parseSpan(text);
+  const alsoInfinity = infinity === null ? ', or infinity' : '';
   if (ms === null)
     throw new UsageError(
-      `${what}: '${text}' is not a time: write seconds, such as 60 or 0.5, or a span of time, such as 5min or 1h30min`,
+      `${what}: '${text}' is not a time: write seconds, such as 60 or 0.5, or a span of time, such as 5min or 1h30min${alsoInfinity}`,
     );
+  if (ms === Infinity && infinity !== null)
+    throw new UsageError(`${what}: 'infinity' is not possible here: ${infinity}`);
   if (ms !== Infinity && ms > Number.MAX_SAFE_INTEGER)
     throw new UsageError(`${what}: '${text}' is too long a time: write less than 285,000 years`);
-  return ms;
-}
-
-/**
- * The same, of a wait that has to end.
- * @param instead what to write in the place of `infinity`
- * @throws {UsageError} also for `infinity`
- */
-export function parseTime(text: string, what: string, instead: string): number {
-  const ms = parseTimeOrInfinity(text, what);
-  if (ms === Infinity) throw new UsageError(`${what}: 'infinity' is not possible here: ${instead}`);
   return ms;
 }
 

@@ -2,6 +2,7 @@ import { isExiting, readEvent } from '../outcome/evidence.js';
 import { unknownRunState } from '../outcome/run-state.js';
 import { describeShutdown } from '../outcome/words.js';
 import { ButtonReader } from '../qemu/button-reader.js';
+import { readDiskWrites } from '../qemu/disk-writes.js';
 import { letGoOn, pressPowerButton, queryRunState } from '../qemu/power-button.js';
 import { QmpClient } from '../qmp/client.js';
 import { MonitorClosed, QmpError, type QmpEvent } from '../qmp/messages.js';
@@ -129,6 +130,15 @@ export class ControlMonitor {
       this.dispatcher.feed(
         typeof reading === 'string' ? { kind: 'button-place', place: reading } : { kind: 'button', reading },
       );
+    } catch {
+      // QEMU has gone.
+    }
+  }
+
+  /** Asks what the disks have done, for the core. Never rejected. */
+  async readDisks(): Promise<void> {
+    try {
+      this.dispatcher.feed({ kind: 'disks', writes: await readDiskWrites(this.client) });
     } catch {
       // QEMU has gone.
     }

@@ -1,6 +1,7 @@
 import type { LogEvent } from '../log/log.js';
 import { describeCause, endCauses } from '../outcome/end-cause.js';
 import { describeButton } from '../outcome/button-words.js';
+import { describeWriting } from '../outcome/disk-activity.js';
 import { shownCommand } from '../qmp/monitor-command.js';
 import { formatSeconds, timeoutFacts } from '../system/duration.js';
 import type { Notice } from '../dispatch/messages.js';
@@ -86,6 +87,17 @@ export function describeNotice(notice: Notice): LogEvent {
         level: 'warning',
         facts: { signal: notice.signal, ms: Math.round(notice.ms) },
         message: `${notice.signal}: qemu-trap was suspended for ${formatSeconds(notice.ms)}; the deadline is extended by as much`,
+      };
+    case 'more-time':
+      return {
+        event,
+        level: 'warning',
+        facts: {
+          signal: notice.signal,
+          bytes_per_second: Math.round(notice.bytesPerSecond),
+          busy_timeout_ms: Math.round(notice.busyMs),
+        },
+        message: `${notice.signal}: the deadline has passed, but the guest is ${describeWriting(notice.bytesPerSecond)}; it gets more time for as long as it writes, at most until ${formatSeconds(notice.busyMs)} after the signal`,
       };
     case 'dropped':
       return {

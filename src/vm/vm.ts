@@ -65,9 +65,9 @@ export class Vm {
     this.#waker = new Waker(running.qemu, log, this.survival);
     this.#savedGuest = new SavedGuest(context, running, this.survival);
     this.#freezeGuard = new FreezeGuard(config.agent, running.runDir.file(runFiles.frozen), log);
-    const { killAfterMs, pressGaps, keepsPressGaps: keepsGaps } = config;
+    const { killAfterMs, busyTimeoutMs, pressGaps, keepsPressGaps: keepsGaps } = config;
     this.#dispatcher = new Dispatcher(
-      { killAfterMs, pressGaps, keepsGaps },
+      { killAfterMs, busyTimeoutMs, pressGaps, keepsGaps },
       {
         prepare: ({ termination }) => this.#hooks.hold(termination !== null),
         perform: (effect) => this.#perform(effect),
@@ -207,6 +207,8 @@ export class Vm {
         return void this.#monitor.readButton();
       case 'look-up-button':
         return void this.#monitor.lookUpButton();
+      case 'read-disks':
+        return void this.#monitor.readDisks();
       case 'let-go-on':
         return void this.#monitor.letGoOn(effect.signal);
       case 'command':

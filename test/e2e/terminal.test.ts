@@ -133,7 +133,15 @@ test('at 60 columns the seconds are there, and wrapping is given back', async (t
 });
 
 test('the words of the live line', () => {
-  const serving = { signal: 'SIGTERM', waitsFor: 'quit', since: 0, until: 10_000, next: 'kill', button: null } as const;
+  const serving = {
+    signal: 'SIGTERM',
+    waitsFor: 'quit',
+    since: 0,
+    until: 10_000,
+    next: 'kill',
+    button: null,
+    writing: null,
+  } as const;
   assert.equal(
     formatLive(serving, 0, false),
     `10 s left: SIGTERM, waiting for QEMU to quit [${'#'.repeat(20)}], then QEMU is killed`,

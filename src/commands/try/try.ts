@@ -23,6 +23,7 @@ import { throwAwayGuest, withSnapshot } from './throw-away-qemu.js';
 import { Timeline } from './timeline.js';
 import { Watcher, hookWords } from './watcher.js';
 import { startTimer } from '../../system/timer.js';
+import { type EndCause, isLate } from '../../outcome/end-cause.js';
 
 /** How long the guest has to say that it is up, in milliseconds. */
 const upWithinMs = 60_000;
@@ -124,7 +125,7 @@ export async function tryOut(
     readonly time: string;
     readonly signal?: string;
     readonly outcome?: string;
-    readonly cause?: string;
+    readonly cause?: EndCause;
     readonly end?: string;
   }): void => {
     const at = Date.parse(time);
@@ -134,7 +135,7 @@ export async function tryOut(
         event === 'next-link' ||
         event === 'failed' ||
         event === 'command-timeout' ||
-        (event === 'default-action' && facts.cause === 'deadline')
+        (event === 'default-action' && isLate(facts.cause ?? null))
       )
         isMissed = true;
     }

@@ -23,6 +23,7 @@ import {
   up,
   wakeup,
   windowClosed,
+  wrote,
 } from './play.js';
 
 /*
@@ -53,6 +54,7 @@ const int = ruleOf('SIGINT', ['hook', 'power-button'], 60);
 const force = ruleOf('SIGQUIT', [], 0);
 const power = ruleOf('SIGPWR', ['power-button'], 60);
 const once = { pressGaps: [] };
+const tick = { kind: 'tick' } as const;
 
 // The stages of a shutdown, and its end.
 
@@ -1467,7 +1469,7 @@ decides(
 );
 decides(
   'infinity: what stood still has its minute all the same, and no deadline is told of',
-  [...begun(patient), ...Array.from({ length: 62 }, (_, i) => [30 + i, { kind: 'tick' }] as const)],
+  [...begun(patient), ...Array.from({ length: 62 }, (_, i) => [30 + i, tick] as const)],
   { isFrozen: true },
   `
     0 run-hook SIGTERM /hook Infinity
@@ -1485,5 +1487,216 @@ decides(
     0 press SIGTERM true
     0 - shutdown SIGTERM Infinity quit false
     10 press SIGTERM true
+  `,
+);
+
+// A guest that still writes to its disks at the deadline.
+
+const patientWithDisks = { limits: { busyTimeoutMs: 100_000, pressGaps: [] } };
+/** The disks are written from the 45th second on, and no more after the `last`; what is read, is read at once. */
+const writesUntil = (last: number, until: number): Script =>
+  Array.from({ length: until - 44 }, (_, i) => [45 + i + 0.001, wrote(10 + Math.min(45 + i, last), 3 * i)] as const);
+
+decides(
+  'busy: nothing is asked of the disks until 15 s before the deadline, and then once a second',
+  [...begun(button), [0.1, powerdown], [0.75, found('unreadable')], [45.1, wrote(7)], [46.1, wrote(7)]],
+  { ...patientWithDisks, untilS: 50, tellsReads: true },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    0.6 look-up-button
+    45 read-disks
+    46 read-disks
+    47 read-disks
+  `,
+);
+decides(
+  'busy: without --busy-timeout nothing is asked of the disks',
+  [...begun(button), [0.1, powerdown], [0.75, found('unreadable')]],
+  { limits: { pressGaps: [] }, untilS: 61, tellsReads: true },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    0.6 look-up-button
+    60 silence-hooks
+    60 quit
+    60 - default-action SIGTERM quit deadline
+  `,
+);
+decides(
+  'busy: a guest that writes until it powers off is not forced',
+  [...begun(button), ...writesUntil(70, 70), [71, poweredOff]],
+  { ...patientWithDisks, untilS: 73 },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    60 - more-time SIGTERM 3000000 100000
+    71 silence-hooks
+  `,
+);
+decides(
+  'busy: one that stops writing has 15 s more',
+  [...begun(button), ...writesUntil(70, 90)],
+  { ...patientWithDisks, untilS: 90 },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    60 - more-time SIGTERM 3000000 100000
+    85.001 silence-hooks
+    85.001 quit
+    85.001 - default-action SIGTERM quit deadline
+  `,
+);
+decides(
+  'busy: one that writes for ever is forced when that time is over',
+  [...begun(button), ...writesUntil(100, 100)],
+  { ...patientWithDisks, untilS: 101 },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    60 - more-time SIGTERM 3000000 100000
+    100 silence-hooks
+    100 quit
+    100 - default-action SIGTERM quit busy-deadline
+  `,
+);
+decides(
+  'busy: one that stands still is forced at the deadline',
+  [...begun(button), ...writesUntil(0, 60)],
+  { ...patientWithDisks, untilS: 61 },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    60 silence-hooks
+    60 quit
+    60 - default-action SIGTERM quit deadline
+  `,
+);
+decides(
+  'busy: one whose last write was 14 s before the deadline has one more second',
+  [...begun(button), ...writesUntil(46, 62)],
+  { ...patientWithDisks, untilS: 62 },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    60 - more-time SIGTERM 3000000 100000
+    61.001 silence-hooks
+    61.001 quit
+    61.001 - default-action SIGTERM quit deadline
+  `,
+);
+decides(
+  'busy: a QEMU that does not say is not waited for',
+  [...begun(button), ...writesUntil(47, 47), [48, wrote(null)]],
+  { ...patientWithDisks, untilS: 63 },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    60 - more-time SIGTERM 3000000 100000
+    62.001 silence-hooks
+    62.001 quit
+    62.001 - default-action SIGTERM quit deadline
+  `,
+);
+decides(
+  'busy: a disk that is unplugged takes its counts along, and that is no write',
+  [...begun(button), [45.001, wrote(500)], [46.001, wrote(20)], [47.001, wrote(20)], [48.001, wrote(20)]],
+  { ...patientWithDisks, untilS: 61 },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    60 silence-hooks
+    60 quit
+    60 - default-action SIGTERM quit deadline
+  `,
+);
+decides(
+  'busy: the last quarter comes when it would, and the presses go on while the guest writes',
+  [...begun(hooked), ...writesUntil(95, 95)],
+  { limits: { busyTimeoutMs: 100_000 }, untilS: 96 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    45 stop-hook SIGTERM timeout
+    45 press SIGTERM true
+    45 - next-link SIGTERM power-button hook-timeout
+    55 press SIGTERM true
+    60 - more-time SIGTERM 3000000 100000
+    65 press SIGTERM true
+    75 press SIGTERM true
+    85 press SIGTERM true
+    95 press SIGTERM true
+  `,
+);
+decides(
+  'busy: SIGQUIT forces all the same',
+  [...begun(button), ...writesUntil(80, 80), [80.5, signal(force)]],
+  { ...patientWithDisks, untilS: 81 },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    60 - more-time SIGTERM 3000000 100000
+    80.5 silence-hooks
+    80.5 quit
+    80.5 - default-action SIGTERM quit cut
+  `,
+);
+decides(
+  "busy: time in which nothing of this process ran is not the guest's",
+  [
+    ...begun(ruleOf('SIGTERM', ['power-button'], 4)),
+    [0.001, wrote(1)],
+    [1, tick],
+    [1.001, wrote(2)],
+    [3, tick],
+    [9, tick],
+    [9.9, tick],
+    [10, tick],
+  ],
+  { limits: { busyTimeoutMs: 6_000, pressGaps: [] }, isFrozen: true },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 4000 quit false
+    9 - lost-time SIGTERM 4000
+    9 - more-time SIGTERM 0 10000
+    10 silence-hooks
+    10 quit
+    10 - default-action SIGTERM quit busy-deadline
+  `,
+);
+decides(
+  'busy: it is for a timeout that is shorter',
+  begun(button),
+  { limits: { busyTimeoutMs: 60_000, pressGaps: [] }, untilS: 61, tellsReads: true },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    60 silence-hooks
+    60 quit
+    60 - default-action SIGTERM quit deadline
+  `,
+);
+decides(
+  'busy: a guest that is never forced needs none',
+  begun(ruleOf('SIGTERM', ['power-button'], Infinity)),
+  { limits: { busyTimeoutMs: 60_000, pressGaps: [] }, untilS: 100, tellsReads: true },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM Infinity quit false
+  `,
+);
+decides(
+  'busy: what the disks did is told after the shutdown was called off, and says nothing then',
+  [
+    ...begun(ruleOf('SIGTERM', ['hook', 'power-button'], 10)),
+    [1, exits('SIGTERM')],
+    [1, ends('SIGTERM', 'not-now')],
+    [2, wrote(5)],
+  ],
+  { limits: { busyTimeoutMs: 60_000 }, untilS: 3 },
+  `
+    0 run-hook SIGTERM /hook 10000
+    0 - shutdown SIGTERM 10000 quit false
+    1 - dropped SIGTERM
   `,
 );

@@ -11,7 +11,7 @@ import { powerdown, ruleOf, signal, up } from './play.js';
 
 /** How many inputs a sequence has at most. */
 const depth = Number(process.env['QEMU_TRAP_TEST_DEPTH'] ?? 8);
-const limits = { killAfterMs: 5_000, pressGaps: [2_000], keepsGaps: false };
+const limits = { killAfterMs: 5_000, pressGaps: [2_000], keepsGaps: false, busyTimeoutMs: null };
 
 const stop = ruleOf('SIGTERM', ['hook', 'command', 'power-button'], 8, 'quit');
 const beside = ruleOf('SIGHUP', ['hook', 'command'], 6, 'none');
@@ -63,6 +63,18 @@ test('infinity, without a button: every sequence of a shutdown', (t) => {
     depth: depth - 3,
     first: [up(), signal(bare)],
   });
+  t.diagnostic(`${states} states, ${transitions} transitions`);
+});
+
+const short = ruleOf('SIGTERM', ['hook', 'power-button'], 2, 'quit');
+const busy = {
+  rules: [short],
+  limits: { ...limits, busyTimeoutMs: 20_000 },
+  first: [up(), signal(short)],
+};
+
+test('a guest whose disks may be written past its deadline: every sequence of a shutdown', (t) => {
+  const { states, transitions } = explore(core, { ...busy, depth: depth - 2 });
   t.diagnostic(`${states} states, ${transitions} transitions`);
 });
 
@@ -149,13 +161,36 @@ for (const [what, file, from, to, found] of [
     '',
     /a press is due/,
   ],
+  [
+    'a guest that writes no more has more time',
+    'busy-disks.ts',
+    ' || !isBusy(disks, s.now)',
+    '',
+    /has no more time|moves the next one on/,
+  ],
+  [
+    'the time of a guest that writes is never over',
+    'busy-disks.ts',
+    's.now >= busyUntil ||',
+    '',
+    /moves the next one on|no more time/,
+  ],
+  [
+    'a guest that writes is forced all the same',
+    'busy-disks.ts',
+    'return true;\n  shutdown',
+    'return false;\n  shutdown',
+    /still writes/,
+  ],
 ] as const) {
   test(`negative control: ${what} is found`, async (t) => {
     const changed = await mutant(t, file, from, to);
     const all =
       file === 'power-button.ts'
         ? { ...readable, first: [...readable.first, powerdown], depth: 6 }
-        : { rules: [stop, beside, now], limits, depth: 5 };
+        : file === 'busy-disks.ts'
+          ? { ...busy, depth: 6 }
+          : { rules: [stop, beside, now], limits, depth: 5 };
     assert.throws(() => explore(changed, all), found);
   });
 }

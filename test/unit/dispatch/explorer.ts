@@ -8,6 +8,7 @@ import {
   type State,
   isFinal,
 } from '../../../src/dispatch/state.js';
+import { isLate } from '../../../src/outcome/end-cause.js';
 import { isExiting, type QemuEvent } from '../../../src/outcome/evidence.js';
 import type { HookOutcome } from '../../../src/outcome/hook-outcome.js';
 import { uselessToWait } from '../../../src/outcome/run-state.js';
@@ -46,6 +47,8 @@ interface World {
   readonly isAsking: boolean;
   /** The registers of the button are being looked up, or read. */
   readonly sought: 'nothing' | 'place' | 'registers';
+  /** QEMU was asked what its disks have done. */
+  readonly isReadingDisks: boolean;
   /** When they were read in the last second. */
   readonly readAt: readonly number[];
   /** The service manager was told that the shutdown cannot be called off. */
@@ -92,7 +95,7 @@ const longestGapMs = 2_000;
 const mostTicks = 40;
 
 function* movesOf(
-  { state, now, hooks, asked, sought }: World,
+  { state, now, hooks, asked, sought, isReadingDisks }: World,
   rules: readonly Rule[],
   shown: readonly string[],
   core: Core,
@@ -123,6 +126,14 @@ function* movesOf(
   }
   if (sought === 'place') for (const each of places) yield atOnce(`button ${each}`, found(each));
   if (sought === 'registers') for (const each of shown) yield atOnce(`button ${each}`, shows(each));
+  if (isReadingDisks) {
+    const { operations, bytes } = state.shutdown?.disks.last ?? { operations: 1, bytes: 0 };
+    for (const more of [0, 1]) {
+      const writes = { operations: operations + more, bytes: bytes + more };
+      yield atOnce(more > 0 ? 'disks wrote' : 'disks idle', { kind: 'disks', writes });
+    }
+    yield atOnce('disks no answer', { kind: 'disks', writes: null });
+  }
   if (shown.length > 0 && state.monitorUp) yield atOnce('WAKEUP', { kind: 'wakeup' });
   const next = core.nextTick(state);
   if (next === Infinity) return;
@@ -149,7 +160,7 @@ function move(world: World, what: Move, isRead: boolean, core: Core): World {
  * @param isRead if not, the button of the machine cannot be read
  */
 function play(world: World, { inputs, ms }: Move, isRead: boolean, core: Core): World {
-  let { state, isAsking, isStopping, sought, readAt } = world;
+  let { state, isAsking, isStopping, sought, readAt, isReadingDisks } = world;
   let isQuiet = true;
   const now = world.now + ms;
   const hooks = new Map(world.hooks);
@@ -162,6 +173,7 @@ function play(world: World, { inputs, ms }: Move, isRead: boolean, core: Core): 
     if (effects.length > 0) isQuiet = false;
     if (input.kind === 'hook-exit' && hooks.get(input.signal) === 'running') hooks.set(input.signal, 'exited');
     if (input.kind === 'hook-end') hooks.delete(input.signal);
+    if (input.kind === 'disks') isReadingDisks = false;
     if (input.kind === 'button-place') sought = 'nothing';
     if (input.kind === 'button') {
       sought = 'nothing';
@@ -183,6 +195,7 @@ function play(world: World, { inputs, ms }: Move, isRead: boolean, core: Core): 
     for (const effect of effects) {
       holdEffect(effect, before, after, input, now, hooks, asked, turns);
       if (effect.do === 'ask-run-state') isAsking = true;
+      if (effect.do === 'read-disks') isReadingDisks = true;
       if (effect.do !== 'read-button' && effect.do !== 'look-up-button') continue;
       assert.equal(sought, 'nothing', 'one reading at a time');
       sought = effect.do === 'read-button' ? 'registers' : 'place';
@@ -194,7 +207,8 @@ function play(world: World, { inputs, ms }: Move, isRead: boolean, core: Core): 
       sought = 'nothing';
       state = core.step(state, found('unreadable'), now).state;
     }
-    if (after.termination !== null && before.termination === null && after.termination.cause === 'deadline')
+    if (input.kind === 'tick') holdMoreTime(before, after, now);
+    if (after.termination !== null && before.termination === null && isLate(after.termination.cause))
       holdTurns(after, turns, isAsking);
     if (isUnderWay(after)) isStopping = true;
     assert.doesNotThrow(() => [servingOf(after), describeState(after, now)]);
@@ -203,7 +217,7 @@ function play(world: World, { inputs, ms }: Move, isRead: boolean, core: Core): 
   if (inputs[0]?.kind === 'tick') assert.ok(next > now, 'a tick moves the next one on');
   if (state.termination === null ? state.shutdown !== null : !state.termination.killed)
     assert.ok(next < Infinity, 'what is to end QEMU is waited for');
-  return { state, now, hooks, asked, turns, isAsking, sought, readAt, isStopping, isQuiet };
+  return { state, now, hooks, asked, turns, isAsking, sought, isReadingDisks, readAt, isStopping, isQuiet };
 }
 
 function holdEffect(
@@ -224,10 +238,19 @@ function holdEffect(
     'ask-run-state',
     'look-up-button',
     'read-button',
+    'read-disks',
     'quit',
   ].includes(effect.do);
   if (says) assert.ok(!isExiting(after.evidence), `nothing is said to a QEMU that exits (${effect.do})`);
-  const isOfGuest = ['run-hook', 'press', 'let-go-on', 'command', 'look-up-button', 'read-button'].includes(effect.do);
+  const isOfGuest = [
+    'run-hook',
+    'press',
+    'let-go-on',
+    'command',
+    'look-up-button',
+    'read-button',
+    'read-disks',
+  ].includes(effect.do);
   if (isOfGuest)
     assert.ok(
       before.termination === null || before.termination.action === 'none',
@@ -247,6 +270,10 @@ function holdEffect(
       assert.ok(after.shutdown, 'the button is read in a shutdown only');
       assert.ok(!after.shutdown.isPressing && now < after.shutdown.nextPressAt, 'and not while a press is due');
       assert.ok(after.shutdown.presses > 0, 'and not before the first press');
+      return;
+    case 'read-disks':
+      assert.ok(after.shutdown?.busyUntil, 'the disks are asked about only if that may give more time');
+      assert.ok(now >= after.shutdown.since + after.shutdown.rule.timeoutMs - 15_000, 'and in the last 15 s');
       return;
     case 'command':
     case 'press':
@@ -298,10 +325,28 @@ function holdEnd(what: 'quit' | 'kill', before: State, after: State, input: Inpu
   }
   assert.ok(shutdown, 'only a shutdown stops QEMU');
   const { cause } = termination;
-  if (cause === 'deadline') assert.ok(now >= shutdown.deadline, 'not before the deadline');
+  if (isLate(cause)) holdLate(shutdown, now);
   else if (cause === 'asked') assert.equal(shutdown.rule.stages.length, 0, 'at once only if nothing was to be asked');
   else if (cause === 'cut') assert.ok(input.kind === 'signal', 'cut short by a signal only');
   else assert.equal(uselessToWait(after.evidence.runState), cause, 'at once only if no wait is of any use');
+}
+
+/** At the deadline a guest is given more time only if its disks are still written, and to the end of that time at most. */
+function holdMoreTime(
+  { shutdown, termination }: State,
+  { termination: ends, shutdown: after }: State,
+  now: number,
+): void {
+  if (shutdown === null || termination !== null || after === null || after.lostMs > shutdown.lostMs) return;
+  const { deadline, busyUntil, disks } = shutdown;
+  if (now < deadline || (busyUntil !== null && now < busyUntil && now - disks.wroteAt < 15_000)) return;
+  assert.ok(ends, 'a guest that writes no more has no more time');
+}
+
+/** Not before the deadline, and not while the disks are still written and there is time for that. */
+function holdLate({ since, rule, lostMs, busyUntil, disks }: Shutdown, now: number): void {
+  assert.ok(now >= since + rule.timeoutMs + lostMs, 'not before the deadline');
+  assert.ok(busyUntil === null || now >= busyUntil || now - disks.wroteAt >= 15_000, 'not while it still writes');
 }
 
 /** At a forced end every stage had its turn. A QEMU that does not say how its guest is gets no hook. */
@@ -325,6 +370,7 @@ function shutdownKey(s: Shutdown, { state: { termination }, now }: World): strin
     since(s.reserveAt, now),
     s.reserveCame,
     since(s.seenAt, now),
+    s.busyUntil === null ? 'b' : busyKey(s, now),
     s.lostMs,
     s.isPressed,
     Math.min(s.presses, 3),
@@ -334,6 +380,19 @@ function shutdownKey(s: Shutdown, { state: { termination }, now }: World): strin
     noticed,
     '#',
     [...s.waiting.keys()],
+  ].join();
+}
+
+/** How much the disks have done says nothing, but when. */
+function busyKey({ busyUntil, disks, disksReadAt, isReadingDisks, isExtended }: Shutdown, now: number): string {
+  const readAt = since(Math.max(now, disksReadAt), now);
+  return [
+    since(busyUntil ?? 0, now),
+    disks.last !== null,
+    now - disks.wroteAt,
+    readAt,
+    isReadingDisks,
+    isExtended,
   ].join();
 }
 
@@ -352,7 +411,7 @@ function chainKey({ rule, at, begun, repeats, hasExited, isWantedAgain, deadline
 
 /** With times relative to now, and without what has no part in what comes. */
 function keyOf(world: World): string {
-  const { state, now, hooks, asked, turns, isAsking, sought, isStopping } = world;
+  const { state, now, hooks, asked, turns, isAsking, sought, isReadingDisks, isStopping } = world;
   const { shutdown: s, termination: t, evidence: e } = state;
   const parts = [
     state.monitorUp,
@@ -379,6 +438,7 @@ function keyOf(world: World): string {
     ...[...turns].sort(),
     isAsking,
     sought,
+    isReadingDisks,
     isStopping,
   ];
   return parts.join('|');
@@ -438,6 +498,7 @@ export function explore(
     turns: new Set(),
     isAsking: false,
     sought: 'nothing',
+    isReadingDisks: false,
     readAt: [],
     isStopping: false,
     isQuiet: true,

@@ -52,6 +52,11 @@ export const readings: Readonly<Record<string, ButtonReading | null>> = {
 };
 /** They were looked up. */
 export const found = (place: ButtonPlace | null): Input => ({ kind: 'button-place', place });
+/** What QEMU's disks have done. */
+export const wrote = (operations: number | null, megabytes = 0): Input => ({
+  kind: 'disks',
+  writes: operations === null ? null : { operations, bytes: megabytes * 1_000_000 },
+});
 /** They were read. */
 export function shows(reading: string): Input {
   const found = readings[reading];
@@ -113,7 +118,13 @@ export function play(
     readonly tellsReads?: boolean;
   } = {},
 ): { readonly lines: string[]; readonly state: State } {
-  let state = initialState({ killAfterMs: 5_000, pressGaps: [10_000], keepsGaps: false, ...limits });
+  let state = initialState({
+    killAfterMs: 5_000,
+    pressGaps: [10_000],
+    keepsGaps: false,
+    busyTimeoutMs: null,
+    ...limits,
+  });
   const lines: string[] = [];
   const take = (input: Input, now: number): void => {
     if (input.kind === 'button' || input.kind === 'button-place')
@@ -121,7 +132,7 @@ export function play(
     const stepped = step(state, input, now);
     state = stepped.state;
     for (const effect of stepped.effects)
-      if (tellsReads || !['read-button', 'look-up-button'].includes(effect.do))
+      if (tellsReads || !['read-button', 'look-up-button', 'read-disks'].includes(effect.do))
         lines.push(`${now / 1_000} ${line(effect)}`);
     for (const notice of stepped.notices) lines.push(`${now / 1_000} - ${line(notice)}`);
   };

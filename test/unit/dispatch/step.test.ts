@@ -113,7 +113,7 @@ class Day {
   cause: EndCause | null = null;
 
   constructor(pressGaps: readonly number[]) {
-    this.state = initialState({ killAfterMs, pressGaps, keepsGaps: false });
+    this.state = initialState({ killAfterMs, pressGaps, keepsGaps: false, busyTimeoutMs: null });
   }
 
   take(input: Input): void {
@@ -280,7 +280,7 @@ const running = up();
 
 /** What is done on each of these inputs, one a second from 1 s on. */
 function doneOn(...inputs: readonly Input[]): { state: State; done: string[][] } {
-  let state = initialState({ killAfterMs, pressGaps: [], keepsGaps: false });
+  let state = initialState({ killAfterMs, pressGaps: [], keepsGaps: false, busyTimeoutMs: null });
   const done = inputs.map((input, i) => {
     const stepped = step(state, input, (i + 1) * 1_000);
     state = stepped.state;
@@ -338,7 +338,11 @@ test('the button follows a monitor command that fails, and in the reserve one th
 
 test("time in which qemu-trap stood still is not the guest's, and the button has its whole reserve", () => {
   const fourSeconds = rule('SIGTERM', true, 'system_powerdown', 4_000, 'quit');
-  let state = step(initialState({ killAfterMs, pressGaps: [10_000], keepsGaps: false }), running, 0).state;
+  let state = step(
+    initialState({ killAfterMs, pressGaps: [10_000], keepsGaps: false, busyTimeoutMs: null }),
+    running,
+    0,
+  ).state;
   state = step(state, signal(fourSeconds), 0).state;
   const done: [number, string[]][] = [];
   // Frozen from 1 s to 5 s.
@@ -416,7 +420,11 @@ test('a signal that came during a shutdown which its hook then calls off begins 
 
 test('a hook that presses under monitorcommand=none has its second press in the last quarter, and not at the deadline', () => {
   const bare = rule('SIGTERM', true, null, 8_000, 'quit');
-  let state = step(initialState({ killAfterMs, pressGaps: [60_000], keepsGaps: false }), running, 0).state;
+  let state = step(
+    initialState({ killAfterMs, pressGaps: [60_000], keepsGaps: false, busyTimeoutMs: null }),
+    running,
+    0,
+  ).state;
   const at: string[] = [];
   for (const [now, input] of [
     [0, signal(bare)],

@@ -55,7 +55,12 @@ test('what is asked for decides what is done', () => {
 test('values: the last one counts, a leading dash is no option, and the environment gives what is not written', () => {
   assert.equal(configOf(['--timeout', '5', '--timeout', '0.5', ...qemu]).timeoutMs, 500);
   assert.equal(configOf(['--timeout', '1h 30min', ...qemu]).timeoutMs, 5_400_000);
+  assert.equal(configOf(['--timeout', 'infinity', ...qemu]).timeoutMs, Infinity);
   assert.equal(configOf(['--kill-after=500ms', ...qemu]).killAfterMs, 500);
+  assert.equal(configOf(qemu).busyTimeoutMs, null);
+  assert.equal(configOf(['--busy-timeout', '60', ...qemu]).busyTimeoutMs, 60_000);
+  const besideIt = ['--busy-timeout', '2min', '--signal', 'HUP,script=reset,timeout=infinity,default=none', ...qemu];
+  assert.equal(configOf(besideIt).busyTimeoutMs, 120_000);
   assert.deepEqual(configOf(['--press', '500ms,1min 30s', ...qemu]).pressGaps, [500, 90_000]);
   assert.equal(configOf(['--name', '-odd-', ...qemu]).name, '-odd-');
   assert.equal(configOf(qemu, { QEMU_TRAP_HOOKS: '/h' }).hooksDir, '/h');

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseSpan, parseTime, parseTimeOrInfinity } from '../../../src/system/duration.js';
+import { parseSpan, parseTime } from '../../../src/system/duration.js';
 import { UsageError } from '../../../src/system/usage-error.js';
 
 test('a span of time as systemd.time(7) writes it', () => {
@@ -47,9 +47,9 @@ test('a time that is wrong gets one line that says what is right', () => {
   const refused = (read: () => unknown, words: RegExp): void => {
     assert.throws(read, (error) => error instanceof UsageError && words.test(error.message) && error.status === 125);
   };
-  refused(() => parseTimeOrInfinity('soon', '--timeout'), /^--timeout: 'soon' is not a time: write .*5min/);
-  refused(() => parseTimeOrInfinity('99999999999y', '--timeout'), /^--timeout: .* too long a time: write/);
+  refused(() => parseTime('soon', '--timeout', null), /^--timeout: 'soon' is not a time: write .*5min/);
+  refused(() => parseTime('99999999999y', '--timeout', null), /^--timeout: .* too long a time: write/);
   refused(() => parseTime('infinity', '--kill-after', 'write 10'), /^--kill-after: 'infinity' is not .*: write 10$/);
-  assert.equal(parseTimeOrInfinity('infinity', '--timeout'), Infinity);
+  assert.equal(parseTime('infinity', '--timeout', null), Infinity);
   assert.equal(parseTime('1min', '--kill-after', ''), 60_000);
 });

@@ -11,7 +11,7 @@ const told = withEvent(withRunState(noEvidence, 'running'), {
   byGuest: false,
 });
 const state = {
-  ...initialState({ killAfterMs: 10, pressGaps: [], keepsGaps: false }),
+  ...initialState({ killAfterMs: 10, pressGaps: [], keepsGaps: false, busyTimeoutMs: null }),
   evidence: told,
   termination: { action: 'quit', cause: 'deadline', killAt: 0, killed: true, abandonAt: 0 },
 } as const;

@@ -12,6 +12,18 @@ const lines: readonly [notice: Notice, message: string][] = [
     { event: 'shutdown', signal: 'SIGTERM', timeoutMs: 60_000, defaultAction: 'kill', waitsForMonitor: true },
     'SIGTERM: shutting down; QEMU is killed in 60 s; waiting for QEMU to start',
   ],
+  [
+    { event: 'shutdown', signal: 'SIGTERM', timeoutMs: Infinity, defaultAction: 'kill', waitsForMonitor: false },
+    'SIGTERM: shutting down; QEMU is left running until the guest has shut down',
+  ],
+  [
+    { event: 'more-time', signal: 'SIGTERM', bytesPerSecond: 3_200_000, busyMs: 600_000 },
+    'SIGTERM: the deadline has passed, but the guest is still writing, 3.2 MB/s; it gets more time for as long as it writes, at most until 600 s after the signal',
+  ],
+  [
+    { event: 'default-action', signal: 'SIGTERM', action: 'quit', cause: 'busy-deadline' },
+    'SIGTERM: the guest was still writing when --busy-timeout was over; telling QEMU to quit',
+  ],
   [{ event: 'stands', signal: 'SIGINT', first: 'SIGTERM' }, 'SIGINT ignored: already shutting down on SIGTERM'],
   [{ event: 'coalesced', signal: 'SIGHUP', times: 3 }, 'SIGHUP received 3 more times; already being handled'],
   [{ event: 'coalesced', signal: 'SIGHUP', times: 1 }, 'SIGHUP received 1 more time; already being handled'],
