@@ -168,6 +168,20 @@ boxed('systemd', 'systemd', () => {
     undo('hasty');
   });
 
+  test('systemd: with --timeout infinity no TimeoutStopSec comes as long as qemu-trap is heard, and SIGQUIT ends it', async () => {
+    dropIn('hasty', 'TimeoutStopSec=2');
+    await start('stubborn', '--timeout infinity --press 3');
+    must(`systemctl stop --no-block ${unit}`);
+    await until('it says so', () => property('StatusText') === 'shutting down on SIGTERM, until the guest shuts down');
+    await until('TimeoutStopSec is over twice', () => vm.log.split('the power button was pressed').length > 3);
+    assert.equal(property('ActiveState'), 'deactivating');
+    must(`systemctl kill -s QUIT --kill-whom=main ${unit}`);
+    await vm.gone();
+    await until('systemd has the exit status', () => property('ExecMainStatus') === '124');
+    must(`systemctl reset-failed ${unit}`);
+    undo('hasty');
+  });
+
   for (const mode of ['control-group', 'mixed'] as const) {
     test(`systemd, KillMode=${mode}: a clean stop`, async () => {
       dropIn('mode', `KillMode=${mode}`);
@@ -221,17 +235,36 @@ boxed('systemd', 'systemd', () => {
  * systemd's own way down ends the box with it: what the guest and qemu-trap said is looked at from outside.
  */
 const shared = process.env['BOX_SHARED'];
-if (isInside('poweroff') && shared !== undefined) {
+if ((isInside('poweroff') || isInside('poweroff-limit')) && shared !== undefined) {
+  const isLimited = isInside('poweroff-limit');
   setUp(`${shared}/log`);
   const vm = new Vm(() => [`${shared}/log`], shared);
-  vm.configure('lingering');
+  vm.configure(isLimited ? 'stubborn' : 'lingering', isLimited ? '--timeout infinity --press 1' : '');
+  if (isLimited) {
+    // The half hour that systemd has of its own for a host's shutdown, in short.
+    writeFileSync(`${shared}/limit`, must('systemctl show -P JobTimeoutUSec poweroff.target'));
+    mkdirSync('/run/units/poweroff.target.d');
+    writeFileSync('/run/units/poweroff.target.d/limit.conf', '[Unit]\nJobTimeoutSec=8s\n');
+    must('systemctl daemon-reload');
+  }
   must(`systemctl start ${unit}`);
   await vm.says('up');
   background('systemctl', 'poweroff');
   await new Promise((resolve) => setTimeout(resolve, 60_000));
 }
 
-if (!isInside('poweroff') && !isInside('tests')) {
+if (!isInside('poweroff') && !isInside('poweroff-limit') && !isInside('tests')) {
+  test('systemd, host shutdown: its own half hour is over --timeout infinity', { skip: whyNoBox() }, () => {
+    const dir = must('mktemp -d /tmp/qemu-trap-poweroff-XXXXXX').trim();
+    const { command, env } = insideAgain('poweroff-limit');
+    const { stderr } = runBox('systemd', command, { ...env, BOX_SHARED: dir });
+    assert.equal(read(`${dir}/limit`).trim(), '30min', stderr);
+    const log = read(`${dir}/log`);
+    assert.match(log, /SIGTERM: shutting down; QEMU is left running until the guest has shut down/, stderr);
+    assert.doesNotMatch(log, /exit status/);
+    rmSync(dir, { recursive: true });
+  });
+
   test('systemd, host shutdown: the VM is shut down with all the rest', { skip: whyNoBox() }, () => {
     const dir = must('mktemp -d /tmp/qemu-trap-poweroff-XXXXXX').trim();
     const { command, env } = insideAgain('poweroff');

@@ -198,9 +198,9 @@ export function testManager(manager: Manager): Vm {
     await vm.wasClean();
   });
 
-  test(`${manager.name}, time-out: its SIGKILL leaves no QEMU behind`, async () => {
+  test(`${manager.name}, time-out: its SIGKILL is over --timeout infinity, and leaves no QEMU behind`, async () => {
     manager.impatient();
-    await start('stubborn', '--timeout 600');
+    await start('stubborn', '--timeout infinity');
     manager.stopOrKill();
     await until(`no QEMU is left; the log:\n${vm.log}`, () => vm.qemus.length === 0 && vm.traps.length === 0);
     assert.equal(vm.said('bye'), 0);
