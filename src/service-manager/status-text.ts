@@ -6,6 +6,9 @@ import { describeRunState } from '../outcome/run-state.js';
 import { type State, isFinal } from '../dispatch/state.js';
 import { servingOf, untilGuestGoes } from '../status/progress.js';
 
+/** A time of day that is further away wants its date. */
+const dayMs = 86_400_000;
+
 /**
  * What `systemctl status` is to show: how the VM is, in words for people.
  * @param now on the clock of the state, in milliseconds
@@ -13,8 +16,11 @@ import { servingOf, untilGuestGoes } from '../status/progress.js';
 export function describeState(state: State, now: number): string {
   const { shutdown, button: watch, termination, evidence } = state;
   // A time of day stays true until the next status; a number of seconds does not.
-  const left = (until: number): string =>
-    `at most until ${new Date(Date.now() + until - now).toTimeString().slice(0, 8)}`;
+  const left = (until: number): string => {
+    const time = new Date(Date.now() + until - now);
+    const isToday = until - now < dayMs;
+    return `at most until ${isToday ? '' : `${time.toDateString()} `}${time.toTimeString().slice(0, 8)}`;
+  };
   if (termination !== null) {
     const because = describeCause(termination.cause, shutdown?.rule.signal ?? null);
     return termination.killed

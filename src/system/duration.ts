@@ -14,6 +14,9 @@ const units: Readonly<Record<string, number>> = {
   ...{ years: 365.25 * day, year: 365.25 * day, y: 365.25 * day },
 };
 
+/** A Date has room for it, counted from now (ECMAScript's time values). */
+const longestMs = 100_000 * 365.25 * day;
+
 /** One number and its unit; what follows a number without one stands apart. */
 const part = /\s*(\d+\.?\d*|\.\d+)\s*([a-zA-Zμµ]+|(?![\d.]))/y;
 
@@ -51,8 +54,8 @@ export function parseTime(text: string, what: string, infinity: string | null): 
     );
   if (ms === Infinity && infinity !== null)
     throw new UsageError(`${what}: 'infinity' is not possible here: ${infinity}`);
-  if (ms !== Infinity && ms > Number.MAX_SAFE_INTEGER)
-    throw new UsageError(`${what}: '${text}' is too long a time: write less than 285,000 years`);
+  if (ms !== Infinity && ms > longestMs)
+    throw new UsageError(`${what}: '${text}' is too long a time: write less than 100,000 years`);
   return ms;
 }
 

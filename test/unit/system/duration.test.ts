@@ -48,6 +48,7 @@ test('a time that is wrong gets one line that says what is right', () => {
     assert.throws(read, (error) => error instanceof UsageError && words.test(error.message) && error.status === 125);
   };
   refused(() => parseTime('soon', '--timeout', null), /^--timeout: 'soon' is not a time: write .*5min/);
+  refused(() => parseTime('100001y', '--timeout', null), /too long a time: write less than 100,000 years/);
   refused(() => parseTime('99999999999y', '--timeout', null), /^--timeout: .* too long a time: write/);
   refused(() => parseTime('infinity', '--kill-after', 'write 10'), /^--kill-after: 'infinity' is not .*: write 10$/);
   assert.equal(parseTime('infinity', '--timeout', null), Infinity);
