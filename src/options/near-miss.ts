@@ -1,5 +1,6 @@
 import { takesValue } from '../qemu/argv.js';
 import { isQemu } from '../qemu/wrappers.js';
+import { nearest } from '../system/near-miss.js';
 import { UsageError } from '../system/usage-error.js';
 import { options } from './table.js';
 
@@ -10,37 +11,9 @@ import { options } from './table.js';
 const names = options.map(({ name }) => name);
 /** QEMU has options of these names, too. */
 const alsoOfQemu = ['name', 'version', 'help'];
-/** A slip more than these, and another word was meant. */
-const mostSlips = 2;
-
-/** How many letters were left out, put in, replaced, or swapped with the next (the restricted Damerau-Levenshtein distance). */
-function slips(a: string, b: string): number {
-  const rows: number[][] = [[...b, ''].map((_, j) => j)];
-  for (let i = 1; i <= a.length; i++) {
-    const row = [i];
-    const [above, before] = [rows[i - 1] as number[], rows[i - 2]];
-    for (let j = 1; j <= b.length; j++) {
-      const isSame = a[i - 1] === b[j - 1];
-      const isSwap = before !== undefined && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
-      const ways = [(above[j] as number) + 1, (row[j - 1] as number) + 1, (above[j - 1] as number) + (isSame ? 0 : 1)];
-      if (isSwap) ways.push((before[j - 2] as number) + 1);
-      row.push(Math.min(...ways));
-    }
-    rows.push(row);
-  }
-  return (rows[a.length] as number[])[b.length] as number;
-}
-
-function nearest(name: string): string | null {
-  const near = names.map((each) => ({ each, by: slips(name, each) })).filter(({ by }) => by <= mostSlips);
-  near.sort((a, b) => a.by - b.by);
-  // A short word is near to anything.
-  return near[0] !== undefined && near[0].by < near[0].each.length / 2 ? near[0].each : null;
-}
-
 /** @param option as it was written, without its value */
 export function unknownOption(option: string): UsageError {
-  const meant = /^-{1,2}[a-z-]+$/i.test(option) ? nearest(option.replace(/^-+/, '').toLowerCase()) : null;
+  const meant = /^-{1,2}[a-z-]+$/i.test(option) ? nearest(option.replace(/^-+/, '').toLowerCase(), names) : null;
   return new UsageError(
     meant === null
       ? `unknown option '${option}': qemu-trap --help lists the options (QEMU's own go after --)`

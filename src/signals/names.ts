@@ -1,4 +1,5 @@
 import { constants } from 'node:os';
+import { nearest } from '../system/near-miss.js';
 
 /** A signal's name in the long form, as `kill -l` and signal(7) have it. */
 export type SignalName = NodeJS.Signals;
@@ -28,6 +29,17 @@ export const trappableSignals: readonly SignalName[] = (Object.keys(constants.si
   .filter((name) => !(name in aliases) && !(name in untrappable))
   .sort((a, b) => constants.signals[a] - constants.signals[b]);
 
+/** @param short a number, or a misspelt name without `SIG` */
+function signalMeantBy(short: string): SignalName | null {
+  const numbered = trappableSignals.find((signal) => String(constants.signals[signal]) === short);
+  if (numbered !== undefined) return numbered;
+  const meant = nearest(
+    short,
+    trappableSignals.map((signal) => signal.slice(3)),
+  );
+  return meant === null ? null : (`SIG${meant}` as SignalName);
+}
+
 /**
  * The signal that `text` names, with or without `SIG`, in either case.
  * @returns its long name, or one line that says why it will not do
@@ -39,7 +51,8 @@ export function parseSignal(text: string): { signal: SignalName } | { error: str
   const reason = untrappable[signal];
   if (reason !== undefined) return { error: `${signal} cannot be trapped: ${reason}` };
   if (!(trappableSignals as readonly string[]).includes(signal)) {
-    return { error: `unknown signal '${text}': write one such as SIGTERM or hup (kill -l lists them)` };
+    const meant = signalMeantBy(long.slice(3));
+    return { error: `unknown signal '${text}': write ${meant ?? 'one such as SIGTERM or hup'} (kill -l lists them)` };
   }
   return { signal };
 }

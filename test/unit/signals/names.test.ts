@@ -9,6 +9,18 @@ test('signals by any of their names', () => {
   assert.deepEqual(parseSignal('poll'), { signal: 'SIGIO' });
   for (const text of ['', '15', 'SIG', 'TERMINATE', '__proto__', 'constructor', 'toString'])
     assert.ok('error' in parseSignal(text), text);
+  for (const [text, meant] of [
+    ['SIGTREM', 'SIGTERM'],
+    ['trem', 'SIGTERM'],
+    ['hupp', 'SIGHUP'],
+    ['SIGUSR3', 'SIGUSR1'],
+    ['15', 'SIGTERM'],
+    ['9', 'one such as'],
+    ['x', 'one such as'],
+    ['SIGFOO', 'one such as'],
+    ['system_powerdown', 'one such as'],
+  ] as const)
+    assert.ok(JSON.stringify(parseSignal(text)).includes(`write ${meant}`), text);
   assert.ok(
     !trappableSignals.some((signal) =>
       ['SIGKILL', 'SIGSTOP', 'SIGCHLD', 'SIGPIPE', 'SIGIOT', 'SIGPOLL'].includes(signal),
