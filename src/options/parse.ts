@@ -1,5 +1,6 @@
 import minimist from 'minimist';
 import { refuseMisplaced, refuseSubcommand, unknownOption } from './near-miss.js';
+import { takeSignalsOut } from './signal-among-qemus.js';
 import { options } from './table.js';
 import { parsePress } from './press.js';
 import { formatSeconds, parseTime } from '../system/duration.js';
@@ -160,7 +161,7 @@ function checkQemu(mode: Mode, qemu: readonly string[]): void {
  * @throws {UsageError} for anything that `--help` does not list
  */
 export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Command {
-  const { own, qemu } = splitAtQemu(argv);
+  const { own, qemu: words } = splitAtQemu(argv);
   const parsed = minimist(forMinimist(own), { string: valued, boolean: flags });
 
   const all = (option: string): string[] => {
@@ -173,7 +174,9 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Comm
   const last = (option: string): string | undefined => all(option).at(-1);
 
   const mode = modeOf(parsed);
-  const specs = specsOf(all('signal'));
+  // After --status they are names of VMs.
+  const { qemu, specs: signals } = mode === 'status' ? { qemu: words, specs: [] } : takeSignalsOut(words);
+  const specs = specsOf([...all('signal'), ...signals]);
   const timeoutMs = parseTime(last('timeout') ?? String(defaultTimeoutSeconds), '--timeout', null);
   const config: Config = {
     hooksDir: last('hooks') ?? (env['QEMU_TRAP_HOOKS'] || null),

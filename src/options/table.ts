@@ -28,7 +28,7 @@ export const options: readonly Option[] = [
     name: 'signal',
     value: 'rule',
     argument: 'SPEC',
-    help: 'a rule for one signal; may be repeated; -signal SPEC works too',
+    help: "a rule for one signal; may be repeated; -signal SPEC works too, also among QEMU's options",
   },
   {
     name: 'timeout',

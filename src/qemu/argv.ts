@@ -73,78 +73,17 @@ export function startsPaused(qemu: readonly string[]): boolean {
   return qemu.some((word) => isOption(word, 'S'));
 }
 
-/** Options of QEMU that take a value, by qemu(1); not all, but those that a command line may well end in. */
-const withValue = [
-  'accel',
-  'add-fd',
-  'append',
-  'audio',
-  'audiodev',
-  'bios',
-  'blockdev',
-  'boot',
-  'cdrom',
-  'chardev',
-  'cpu',
-  'D',
-  'd',
-  'debugcon',
-  'device',
-  'display',
-  'drive',
-  'dtb',
-  'echr',
-  'fda',
-  'fsdev',
-  'fw_cfg',
-  'gdb',
-  'global',
-  'hda',
-  'hdb',
-  'hdc',
-  'hdd',
-  'icount',
-  'incoming',
-  'initrd',
-  'k',
-  'kernel',
-  'loadvm',
-  'M',
-  'm',
-  'machine',
-  'mem-path',
-  'mon',
-  'monitor',
-  'name',
-  'net',
-  'netdev',
-  'nic',
-  'numa',
-  'object',
-  'parallel',
-  'pidfile',
-  'pflash',
-  'qmp',
-  'readconfig',
-  'rtc',
-  'run-with',
-  'runas',
-  'sandbox',
-  'seed',
-  'serial',
-  'set',
-  'smbios',
-  'smp',
-  'spice',
-  'tpmdev',
-  'trace',
-  'uuid',
-  'vga',
-  'virtfs',
-  'vnc',
-  'watchdog-action',
-  'action',
-];
+/** Options of QEMU that take a value, by qemu(1) of versions 7.2 to 11. */
+const withValue = `
+  accel acpitable action add-fd append audio audiodev bios blockdev boot cdrom chardev chroot compat cpu D d
+  debugcon device dfilter display drive dtb dump-vmstate echr fda fsdev fw_cfg g gdb global hda hdb hdc hdd
+  icount incoming initrd iscsi k kernel L loadvm M m machine mem-path mon monitor msg mtdblock name net netdev
+  nic numa object option-rom overcommit parallel pflash pidfile plugin prom-env qmp qmp-pretty readconfig
+  rotate rtc run-with runas sandbox sd seed semihosting-config serial set shim smbios smp soundhw spice tb-size
+  tpmdev trace usbdevice uuid vga virtfs vnc watchdog watchdog-action writeconfig xen-domid
+`
+  .trim()
+  .split(/\s+/);
 
 /** Whether the word after this one is its value, as far as it is known. */
 export function takesValue(word: string): boolean {

@@ -70,6 +70,26 @@ test('values: the last one counts, a leading dash is no option, and the environm
   assert.equal(configOf(qemu).shield, true);
 });
 
+test("-signal among QEMU's options is a rule of ours, and behind an option with a value it is that value", () => {
+  const press = ['-signal', 'SIGTERM,monitorcommand=system_powerdown'];
+  const reset = ['-signal', 'hup,monitorcommand=system_reset'];
+  for (const [words, left, signals] of [
+    [[...qemu, ...press, ...reset], qemu, ['SIGTERM', 'SIGHUP']],
+    [['qemu-system-x86_64', ...press, '-m', '16'], qemu, ['SIGTERM']],
+    [['--signal', 'USR1,script=reset', '--', ...qemu, ...press], qemu, ['SIGUSR1', 'SIGTERM']],
+    [['--', './start-vm', ...press, 'web'], ['./start-vm', 'web'], ['SIGTERM']],
+    [['--', 'nice', ...qemu, ...press], ['nice', ...qemu], ['SIGTERM']],
+    [['--', 'timeout', '-signal', 'KILL', ...qemu], ['timeout', '-signal', 'KILL', ...qemu], []],
+    [[...qemu, '-append', '-signal'], [...qemu, '-append', '-signal'], []],
+    [[...qemu, '-append', '-signal', ...press], [...qemu, '-append', '-signal'], ['SIGTERM']],
+    [['--check', '--', ...qemu, ...press], qemu, ['SIGTERM']],
+  ] as const) {
+    const command = read(words) as Extract<Command, { mode: 'run' | 'check' }>;
+    assert.deepEqual(command.config.qemu, left, words.join(' '));
+    assert.deepEqual([...command.config.specs.keys()], signals, words.join(' '));
+  }
+});
+
 test('what cannot be meant is refused, and what was meant is named', () => {
   for (const [words, says] of [
     [['--kill-aftr', '5', ...qemu], /write --kill-after/],
@@ -83,6 +103,10 @@ test('what cannot be meant is refused, and what was meant is named', () => {
     [['--', '--timeout', '5', ...qemu], /--timeout: this option of qemu-trap comes after --/],
     [['--no-shield=false', ...qemu], /--no-shield takes no value/],
     [['--status=web'], /--status takes no value/],
+    [[...qemu, '-signal'], /-signal: no rule follows: write one, such as -signal SIGTERM,script=powerdown/],
+    [[...qemu, '-signal', 'SIGTREM,script=x'], /unknown signal 'SIGTREM': write SIGTERM /],
+    [[...qemu, '-signal', '-m'], /unknown signal '-m': write one such as/],
+    [['--signal', 'TERM', '--', ...qemu, '-signal', 'TERM'], /SIGTERM has a rule already/],
     [['--check', '--try', 'TERM'], /--check and --try: write only one of them/],
   ] as const)
     assert.throws(
