@@ -1,3 +1,4 @@
+import { knownEvents } from '../../src/hook/event-names.js';
 import { lifecycleHooks } from '../../src/hook/find.js';
 import type { Option, ValueKind } from '../../src/options/table.js';
 import { trappableSignals } from '../../src/signals/names.js';
@@ -14,7 +15,7 @@ export interface Described extends Option {
 function wordsOf(value: ValueKind): readonly string[] | null {
   if (typeof value !== 'string') return value;
   if (value === 'signal' || value === 'rule') return trappableSignals;
-  return value === 'hook name' ? [...trappableSignals, ...lifecycleHooks] : null;
+  return value === 'hook name' ? [...trappableSignals, ...lifecycleHooks, ...knownEvents] : null;
 }
 
 /** Names that are no more than names: those of another user's VMs may be anything, and a shell would expand them. */

@@ -3,14 +3,15 @@ import type { Config } from '../options/command.js';
 import { columns } from '../system/text-table.js';
 import { findFaults } from '../rules/hook-faults.js';
 import { describeHook, type Description } from '../hook/describe.js';
-import { lifecycleHooks, findLifecycleHook, type HookFile } from '../hook/find.js';
+import { knownEvents } from '../hook/event-names.js';
+import { lifecycleHooks, findEventHooks, findLifecycleHook, findScript, type HookFile } from '../hook/find.js';
 import { isDirectoryOfSteps, stepsIn } from '../hook/steps.js';
 import { findStopTimeFault } from '../service-manager/stop-time.js';
 import { askQemu } from '../qemu/ask-qemu.js';
 import { cautionsOf } from './qemu-warnings.js';
 import { requireQemu } from '../qemu/helpers.js';
 import { shownCommand } from '../qmp/monitor-command.js';
-import { findUnknownCommands } from '../qmp/known-commands.js';
+import { findUnknownCommands, queryEvents } from '../qmp/known-commands.js';
 import { allRules, describeNoTime, describeUnknownCommand, ruleFor, userCommands } from '../rules/resolve.js';
 import { UsageError } from '../system/usage-error.js';
 import { type Rule, type RuleBook, isIgnored, monitorCommandOf, scriptOf } from '../rules/rule.js';
@@ -25,7 +26,7 @@ interface CheckReport {
 /** What an administrator should fix or know; a fault costs a clean shutdown or a hook, a note does not. */
 interface Finding {
   readonly severity: 'fault' | 'note';
-  readonly event: 'hook-fault' | 'qemu-caution' | 'stop-time' | 'no-time' | 'unknown-command';
+  readonly event: 'hook-fault' | 'hook-meaning' | 'qemu-caution' | 'stop-time' | 'no-time' | 'unknown-command';
   readonly message: string;
   readonly fix: string;
   readonly facts: Readonly<Record<string, string>>;
@@ -64,7 +65,7 @@ interface Listed extends Description {
   readonly runs: readonly string[];
 }
 
-function listHooks(rules: readonly Rule[], book: RuleBook): Listed[] {
+function listHooks(rules: readonly Rule[], book: RuleBook, events: readonly string[]): Listed[] {
   const hooks = new Map<string, { readonly file: HookFile; readonly runs: string[] }>();
   const add = (file: HookFile, runsOn: string): void => {
     const known = hooks.get(file.path);
@@ -73,6 +74,8 @@ function listHooks(rules: readonly Rule[], book: RuleBook): Listed[] {
   };
   for (const which of lifecycleHooks)
     for (const file of findLifecycleHook(which, book.dirs).slice(0, 1)) add(file, which);
+  for (const { name, found } of findEventHooks(events, book.dirs))
+    for (const file of found.slice(0, 1)) add(file, name);
   for (const rule of rules) {
     const script = scriptOf(rule);
     if (script !== null) add(script, rule.signal);
@@ -128,6 +131,38 @@ async function stopTimeFindings(config: Config, book: RuleBook, env: NodeJS.Proc
       ];
 }
 
+/** The names of QEMU's events; without a QEMU those that are known. */
+async function eventsOf({ qemu: [qemu] }: Config): Promise<readonly string[]> {
+  return (qemu === undefined ? null : await askQemu(qemu, queryEvents)) ?? knownEvents;
+}
+
+/** Names that are easily taken for each other. */
+const meanings: Readonly<Record<string, string>> = {
+  RESET: 'it runs when the guest has been reset, by whomever; what resets it is the hook reset',
+  STOP: "it runs when the guest's processors have been stopped (paused, or after a panic); what runs after QEMU is the hook end, and SIGSTOP cannot be trapped",
+  reset:
+    'a rule runs it that names it (script=reset), in the place of the bundled hook; what runs after a reset is RESET',
+};
+
+function meaningFindings({ dirs }: RuleBook, events: readonly string[]): Finding[] {
+  const { user } = dirs;
+  if (user === null) return [];
+  const here = [...findEventHooks(events, dirs).map(({ found }) => found[0]), findScript('reset', dirs)];
+  return here.flatMap((file) => {
+    const meaning = file === undefined || file.ours ? undefined : meanings[basename(file.path, '.d')];
+    if (file === undefined || meaning === undefined) return [];
+    return [
+      {
+        severity: 'note',
+        event: 'hook-meaning',
+        message: `hook ${file.path}: ${meaning}`,
+        fix: 'nothing, if that is what you mean',
+        facts: { hook: file.path },
+      },
+    ];
+  });
+}
+
 /** No fault: it may be what is wanted. */
 function noTimeFindings(rules: readonly Rule[]): Finding[] {
   const found = describeNoTime(rules);
@@ -161,13 +196,15 @@ function byWeight(rules: readonly Rule[]): Rule[] {
 /** The dispatch table as it would be, what each hook is, and every fault with its fix. */
 export async function check(config: Config, book: RuleBook, env: NodeJS.ProcessEnv): Promise<CheckReport> {
   const rules = byWeight(allRules(book));
-  const hooks = listHooks(rules, book);
+  const events = await eventsOf(config);
+  const hooks = listHooks(rules, book, events);
   const findings: Finding[] = [
     ...qemuFindings(config, book, env),
     ...(await stopTimeFindings(config, book, env)),
     ...noTimeFindings(rules),
     ...(await commandFindings(config, rules)),
-    ...findFaults(rules, book, env).map(
+    ...meaningFindings(book, events),
+    ...findFaults(rules, book, env, events).map(
       ({ path, message, fix }): Finding => ({
         severity: 'fault',
         event: 'hook-fault',

@@ -1,6 +1,15 @@
 import { chmodSync, closeSync, fchmodSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { findLifecycleHook, findForSignal, type HookDirs } from '../hook/find.js';
+import { knownEvents } from '../hook/event-names.js';
+import {
+  findEventHook,
+  findForSignal,
+  findLifecycleHook,
+  type HookDirs,
+  type LifecycleHook,
+  lifecycleHooks,
+} from '../hook/find.js';
+import { nearest } from '../system/near-miss.js';
 import { createParents } from '../system/make-directories.js';
 import { findWayFault, shellQuote } from '../system/permissions.js';
 import { type SignalName, parseSignal } from '../signals/names.js';
@@ -77,20 +86,75 @@ if [ "$QEMU_TRAP_CUT_OFF" = yes ]; then
 fi
 `;
 
+const readyStarter = `#!/bin/sh
+# ready - runs when the guest first runs, or when qemu-trap has taken over a guest that runs
+#
+${contract}
+#
+# It has 30 seconds. The service manager is told that the VM is ready when it has exited. If it fails, that is a warning.
+
+echo "$QEMU_TRAP_VM runs"
+
+# Such as:
+# qmp human-monitor-command '{"command-line":"info network"}'
+`;
+
+/** What people do on an event. */
+const eventExamples: Readonly<Record<string, string>> = {
+  GUEST_PANICKED: `# With -action panic=pause the guest stands still and can be looked at, and started anew:
+# qmp dump-guest-memory "{\\"paging\\":false,\\"protocol\\":\\"file:/var/tmp/$QEMU_TRAP_VM.dump\\"}"
+# until qmp query-status | grep -q guest-panicked; do sleep 0.1; done
+# qmp system_reset && qmp cont
+# With QEMU's default it exits, and there is no monitor any more.
+# logger -p daemon.err "$QEMU_TRAP_VM: the guest panicked"`,
+  BLOCK_IO_ERROR: `# With werror=stop the guest stands still until there is room again, say:
+# until qmp query-status | grep -q io-error; do sleep 1; done
+# qmp cont`,
+  WATCHDOG: '# logger -p daemon.err "$QEMU_TRAP_VM: the watchdog has expired"',
+};
+
+function eventStarter(name: string): string {
+  return `#!/bin/sh
+# ${name} - runs when QEMU says that this has happened
+#
+${contract}
+#
+# It has 30 seconds. Its stdin is the event, one line of JSON. Hooks of events run one at a time: if the event came more
+# than once meanwhile, this is the last one, and QEMU_TRAP_COUNT says how often it came. When QEMU exits or has gone, there
+# is no file descriptor 3, and QMP_FD is not set. If it fails, that is a warning.
+
+read -r event
+echo "$QEMU_TRAP_VM: $1, $QEMU_TRAP_COUNT times: $event"
+
+${eventExamples[name] ?? '# Such as:\n# [ -n "${QMP_FD-}" ] && qmp query-status'}
+`;
+}
+
+const lifecycleStarters: Readonly<Record<LifecycleHook, string>> = {
+  start: startStarter,
+  ready: readyStarter,
+  end: endStarter,
+};
+
 /** A commented hook to begin with, and the name it is for. */
 function starterFor(
   asked: string,
   dirs: HookDirs,
 ): { readonly name: string; readonly text: string; readonly there: string | undefined } {
-  if (asked === 'start' || asked === 'end') {
-    return {
-      name: asked,
-      text: asked === 'start' ? startStarter : endStarter,
-      there: findLifecycleHook(asked, dirs)[0]?.path,
-    };
-  }
+  const which = lifecycleHooks.find((each) => each === asked);
+  if (which !== undefined)
+    return { name: which, text: lifecycleStarters[which], there: findLifecycleHook(which, dirs)[0]?.path };
+  if (knownEvents.includes(asked))
+    return { name: asked, text: eventStarter(asked), there: findEventHook(asked, dirs)[0]?.path };
   const parsed = parseSignal(asked);
-  if ('error' in parsed) throw new UsageError(`--new-hook ${asked}: ${parsed.error}; start and end are hooks, too`);
+  if ('error' in parsed) {
+    const meant = nearest(asked.toUpperCase(), knownEvents);
+    throw new UsageError(
+      meant === null
+        ? `--new-hook ${asked}: ${parsed.error}; start, ready, end and QEMU's events (GUEST_PANICKED) are hooks, too`
+        : `--new-hook ${asked}: unknown signal or event: write ${meant}`,
+    );
+  }
   const { signal } = parsed;
   const ends = builtinRule(signal).monitorCommand !== null;
   return {
@@ -111,7 +175,7 @@ function refuseOthersDirectory(asked: string, directory: string): void {
 
 /**
  * Writes a starter into the hooks directory, which is made where it is not there.
- * @param asked a signal, `start` or `end`
+ * @param asked a signal, an event of QEMU's, `start`, `ready` or `end`
  * @returns what to do next
  * @throws {UsageError} where there is one already, or it cannot be written
  */
@@ -141,6 +205,6 @@ export function newHook(asked: string, directory: string): string {
   }
   const hooks = `--hooks ${shellQuote(directory)}`;
   const next = [`wrote ${path}: edit it, then run`, `  qemu-trap --check ${hooks}`];
-  if (name !== 'start' && name !== 'end') next.push(`  qemu-trap --try ${name} ${hooks}`);
+  if ('signal' in parseSignal(name)) next.push(`  qemu-trap --try ${name} ${hooks}`);
   return `${next.join('\n')}\n`;
 }

@@ -43,6 +43,27 @@ export function signalOccasion(
   };
 }
 
+/** The variables that lead to a monitor. */
+export const monitorVariables = ['QMP_FD', 'QMP_SOCKET', 'MONITOR_SOCKET'] as const;
+
+/**
+ * What the hook of an event, or `ready`, is told of its occasion. What the guest has a part in is on its stdin only.
+ * @param count how often the event came; `null` if it is of none
+ */
+export function eventOccasion(
+  count: number | null,
+  qemuPid: number,
+  { qmp, human }: { readonly qmp: string; readonly human: string },
+): HookFacts['occasion'] {
+  return {
+    QMP_FD: '3',
+    QMP_SOCKET: qmp,
+    MONITOR_SOCKET: human,
+    QEMU_TRAP_QEMU_PID: String(qemuPid),
+    ...(count !== null && { QEMU_TRAP_COUNT: String(count) }),
+  };
+}
+
 export function randomDigits(): string {
   return Math.floor(Math.random() * 2 ** 52)
     .toString(16)
@@ -64,6 +85,13 @@ export function inheritedEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv 
   const inherited = { ...env };
   for (const name of notInherited) delete inherited[name];
   return inherited;
+}
+
+/** For a hook that has no monitor. */
+export function withoutMonitor(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const without = { ...env };
+  for (const name of monitorVariables) delete without[name];
+  return without;
 }
 
 /** A hook's $PATH: the folder of the `qmp` command, then what qemu-trap itself has. */

@@ -1,5 +1,6 @@
 import { lstatSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
+import { isEventName } from './event-names.js';
 import { hookNames, type SignalName } from '../signals/names.js';
 
 /** Where hooks are looked up. */
@@ -53,16 +54,36 @@ export function findForSignal(signal: SignalName, dirs: HookDirs): HookFile[] {
   return findUsers(hookNames(signal), dirs);
 }
 
-/** The hooks that run before QEMU starts, and after it has exited. */
-export const lifecycleHooks = ['start', 'end'] as const;
+/** The hooks that run before QEMU starts, when its guest first runs, and after it has exited. */
+export const lifecycleHooks = ['start', 'ready', 'end'] as const;
 export type LifecycleHook = (typeof lifecycleHooks)[number];
 
 /** How long such a hook has, in milliseconds, all its steps together; what it leaves has its grace period besides. */
-export const lifecycleTimeoutMs: Readonly<Record<LifecycleHook, number>> = { start: 30_000, end: 10_000 };
+export const lifecycleTimeoutMs: Readonly<Record<LifecycleHook, number>> = {
+  start: 30_000,
+  ready: 30_000,
+  end: 10_000,
+};
+
+/** How long the hooks of events have in all when QEMU has gone, in milliseconds. */
+export const lastEventsMs = 10_000;
 
 /** What is there for {@link LifecycleHook} in the user's hooks directory, a file or a directory of steps; the first one counts. */
 export function findLifecycleHook(which: LifecycleHook, dirs: HookDirs): HookFile[] {
   return findUsers([which], dirs);
+}
+
+/** What is there for an event of QEMU's in the user's hooks directory; the first one counts. */
+export function findEventHook(name: string, dirs: HookDirs): HookFile[] {
+  return isEventName(name) ? findUsers([name], dirs) : [];
+}
+
+/** Every hook of one of `events` in the user's hooks directory, with what it is for. */
+export function findEventHooks(
+  events: readonly string[],
+  dirs: HookDirs,
+): readonly { readonly name: string; readonly found: readonly HookFile[] }[] {
+  return events.map((name) => ({ name, found: findEventHook(name, dirs) })).filter(({ found }) => found.length > 0);
 }
 
 function findUsers(names: readonly string[], { user }: HookDirs): HookFile[] {

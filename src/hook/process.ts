@@ -30,6 +30,8 @@ interface HookCall {
   readonly argument: string;
   readonly facts: Omit<HookFacts, 'runId' | 'hook'>;
   readonly inherited: NodeJS.ProcessEnv;
+  /** Its stdin; `null`: there is nothing to read. */
+  readonly input: number | null;
   /** A connection to a monitor, in blocking mode, greeting unread: the hook's fd 3. `null` where no QEMU is there. */
   readonly monitor: Socket | null;
   /** Closed at the end of the run; `null`: Node's own kind of pipe. */
@@ -76,7 +78,7 @@ export function startHook(call: HookCall): HookProcess {
     child = spawn(path, [call.argument], {
       detached: true,
       stdio: [
-        'ignore',
+        call.input ?? 'ignore',
         output?.writer ?? 'pipe',
         output?.writer ?? 'pipe',
         ...(call.monitor === null ? [] : [call.monitor]),

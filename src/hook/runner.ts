@@ -1,11 +1,14 @@
+import { closeSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import type { Log } from '../log/log.js';
 import type { HookOutcome } from '../outcome/hook-outcome.js';
+import { runFiles } from '../run-dir/files.js';
 import { startTimer, within } from '../system/timer.js';
 import { errorText } from '../system/usage-error.js';
 import { graceMs } from './descendants.js';
-import { type HookFacts, inheritedEnvironment } from './environment.js';
+import { type HookFacts, inheritedEnvironment, monitorVariables, withoutMonitor } from './environment.js';
 import type { HookFile } from './find.js';
+import { openInput } from './input-file.js';
 import { type HookEnd, type HookSubject, type StopReason, logHookEnd, logHookStart, nameOf } from './log-lines.js';
 import { type OutputPipe, OutputPipes } from './output-pipes.js';
 import { type HookProcess, startHook } from './process.js';
@@ -48,8 +51,12 @@ interface HookJob {
   readonly stopsAtDeadline: boolean;
   /** What the environment says of this run only. */
   readonly variables: HookFacts['occasion'];
+  /** What it reads on its stdin; `null`: nothing. */
+  readonly input?: string | null;
   /** `null`: the hook gets no monitor. */
   readonly connections: Connections | null;
+  /** If `false`, the hook is run without one, too. */
+  readonly needsMonitor?: boolean;
   /** Asked when all is ready for a step. */
   readonly isWanted: () => boolean;
   /** Called when a step has been reaped; the next one waits for it. */
@@ -74,7 +81,7 @@ export class HookRunner {
   /** @param file gives the path of a file in the run directory */
   constructor(
     readonly facts: CommonFacts,
-    private readonly file: (name: string) => string,
+    readonly file: (name: string) => string,
     readonly log: Log,
   ) {}
 
@@ -145,7 +152,7 @@ class Run implements RunningHook {
     const startedAt = performance.now();
     const { connections } = job;
     const connection = connections && (connections.takeReady() ?? (await connections.take()));
-    const hasAll = connections === null || connection !== null;
+    const hasAll = connections === null || connection !== null || job.needsMonitor === false;
     const isTooLate = (): boolean => this.#stopReason !== null || !job.isWanted();
     // Not for one that is too late: pipes that are made after the last hook stay in the run directory.
     const pipes = hasAll && !isTooLate() ? runner.pipes : null;
@@ -172,18 +179,40 @@ class Run implements RunningHook {
 
   #start(file: HookFile, connection: Socket | null, output: OutputPipe | null): HookProcess {
     const { runner, job } = this;
+    const input = this.#openInput();
+    const variables = { ...job.variables };
+    if (connection === null) for (const name of monitorVariables) delete variables[name];
     const hook = startHook({
       file,
       argument: nameOf(job.subject),
-      facts: { ...runner.facts, occasion: job.variables, leftMs: job.deadline - performance.now() },
-      inherited: runner.inherited,
+      facts: { ...runner.facts, occasion: variables, leftMs: job.deadline - performance.now() },
+      inherited: connection === null ? withoutMonitor(runner.inherited) : runner.inherited,
+      input,
       monitor: connection,
       output,
       onOutput: (chunk) => runner.log.hookOutput(file.path, chunk),
     });
+    if (input !== null) closeSync(input);
     this.#process = hook;
     this.#leftovers.push(hook.cleared);
     return hook;
+  }
+
+  /** A hook is run without its input, too, if there is no room for that. */
+  #openInput(): number | null {
+    const { runner, job } = this;
+    if (job.input === undefined || job.input === null) return null;
+    try {
+      return openInput(runner.file(runFiles.input), job.input);
+    } catch (error) {
+      runner.log({
+        event: 'no-input',
+        level: 'warning',
+        message: `hook ${job.script.path} is run without its stdin, which cannot be written (${errorText(error)})`,
+        facts: { hook: job.script.path },
+      });
+      return null;
+    }
   }
 
   /** How the hook ended. One that the kernel holds, so that SIGKILL does not end it, is not waited for. */

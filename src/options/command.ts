@@ -63,7 +63,7 @@ interface Status {
 
 interface NewHook {
   readonly mode: 'new-hook';
-  /** A signal, `start` or `end`. */
+  /** A signal, an event of QEMU's, `start`, `ready` or `end`. */
   readonly subject: string;
   readonly hooksDir: string | null;
 }

@@ -30,7 +30,7 @@ export const usage = `Usage: qemu-trap [OPTION...] [--] QEMU [QEMU-OPTION...]
        qemu-trap --check [OPTION...] [-- QEMU...]
        qemu-trap --attach SOCKET [OPTION...]
        qemu-trap --status [NAME...]
-       qemu-trap --new-hook SIGNAL|start|end [--hooks DIR]
+       qemu-trap --new-hook SIGNAL|EVENT|start|ready|end [--hooks DIR]
        qemu-trap --try SIGNAL [OPTION...] [-- QEMU...]
 
 Runs QEMU as a service. On SIGTERM, SIGINT, SIGHUP and SIGPWR it presses the

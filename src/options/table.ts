@@ -116,7 +116,7 @@ export const options: readonly Option[] = [
   {
     name: 'new-hook',
     value: 'hook name',
-    argument: 'SIGNAL|start|end',
+    argument: 'SIGNAL|EVENT|start|ready|end',
     help: 'write a commented example hook into the hooks directory',
   },
   {

@@ -1,10 +1,8 @@
 import type { Socket } from 'node:net';
-import type { SignalName } from '../signals/names.js';
 import { setBlocking } from '../system/node-internals.js';
 import { lineSplitter } from '../qmp/lines.js';
 import { readMessage } from '../qmp/messages.js';
 import { dialMonitor } from '../qmp/dial.js';
-import type { MonitorPaths } from './launch-plan.js';
 import { startTimer } from '../system/timer.js';
 
 /** How long a hook that has ended has its last commands executed, in milliseconds. */
@@ -20,25 +18,25 @@ const drainCommand = Buffer.concat([
 ]);
 
 /**
- * The connections that become the hooks' fd 3. Each is made ahead: at the signal it is there, whatever has become of
- * the run directory, the descriptors or QEMU's main loop meanwhile.
+ * The connections that become the hooks' fd 3, by what a hook is for (`For`). Those to the paths `ahead` are made
+ * ahead: at a signal one is there, whatever has become of the run directory, the descriptors or QEMU's main loop meanwhile.
  */
-export class HookConnections {
+export class HookConnections<For> {
   /** On their way, or ready. */
   readonly #coming = new Map<string, Promise<void>>();
   readonly #ready = new Map<string, Socket>();
   readonly #open = new Set<Socket>();
   /** Those that hooks have. */
-  readonly #taken = new Map<SignalName, Socket>();
+  readonly #taken = new Map<For, Socket>();
   #isHeld = false;
   #closed = false;
 
-  constructor(private readonly monitors: MonitorPaths) {
-    for (const path of [...monitors.hooks.values(), monitors.lateHooks]) this.#prepare(path);
-  }
-
-  #path(signal: SignalName): string {
-    return this.monitors.hooks.get(signal) ?? this.monitors.lateHooks;
+  /** @param path the socket of the monitor that a hook for this is to have */
+  constructor(
+    ahead: readonly string[],
+    private readonly path: (what: For) => string,
+  ) {
+    for (const each of ahead) this.#prepare(each);
   }
 
   #prepare(path: string): void {
@@ -69,17 +67,17 @@ export class HookConnections {
   }
 
   /**
-   * A connection for one run of `signal`'s hook: in blocking mode, greeting unread.
+   * A connection for one run of a hook: in blocking mode, greeting unread.
    * @returns `null` where none is ready
    */
-  takeReady(signal: SignalName): Socket | null {
-    const path = this.#path(signal);
+  takeReady(what: For): Socket | null {
+    const path = this.path(what);
     const socket = this.#ready.get(path);
     if (socket === undefined) return null;
     this.#forget(path);
     if (socket.destroyed) return null;
     setBlocking(socket, true);
-    this.#taken.set(signal, socket);
+    this.#taken.set(what, socket);
     return socket;
   }
 
@@ -87,14 +85,14 @@ export class HookConnections {
    * The same, waited for.
    * @returns `null` where QEMU takes none
    */
-  async take(signal: SignalName): Promise<Socket | null> {
-    const path = this.#path(signal);
+  async take(what: For): Promise<Socket | null> {
+    const path = this.path(what);
     await this.#coming.get(path);
-    const socket = this.takeReady(signal);
+    const socket = this.takeReady(what);
     if (socket !== null) return socket;
     this.#prepare(path);
     await this.#coming.get(path);
-    return this.takeReady(signal);
+    return this.takeReady(what);
   }
 
   /** QEMU exits or is told to, or stays after all: meanwhile nothing is said on any of these. */
@@ -108,10 +106,10 @@ export class HookConnections {
   }
 
   /** Takes a connection back that no hook has had. */
-  putBack(signal: SignalName, socket: Socket): void {
-    this.#taken.delete(signal);
+  putBack(what: For, socket: Socket): void {
+    this.#taken.delete(what);
     setBlocking(socket, false);
-    const path = this.#path(signal);
+    const path = this.path(what);
     if (this.#closed || this.#coming.has(path)) return void socket.destroy();
     this.#coming.set(path, Promise.resolve());
     this.#ready.set(path, socket);
@@ -123,13 +121,13 @@ export class HookConnections {
    * @param isLast QEMU may exit at any moment: it is kept open, and nothing is said on it
    * @returns QEMU's last error in its answers that the hook has not read; `null` if there is none
    */
-  async giveBack(signal: SignalName, socket: Socket, isLast: boolean): Promise<string | null> {
+  async giveBack(what: For, socket: Socket, isLast: boolean): Promise<string | null> {
     setBlocking(socket, false);
-    if (this.#taken.get(signal) === socket) this.#taken.delete(signal);
+    if (this.#taken.get(what) === socket) this.#taken.delete(what);
     const error = this.#isHeld ? null : await this.#drain(socket, isLast);
     socket.destroy();
     // If QEMU stays after all, the next hook asks for one.
-    if (!this.#isHeld) this.#prepare(this.#path(signal));
+    if (!this.#isHeld) this.#prepare(this.path(what));
     return error;
   }
 

@@ -124,6 +124,8 @@ export interface MonitorPaths {
   readonly hooks: ReadonlyMap<SignalName, string>;
   /** For the hook of a signal that had none when QEMU was started. */
   readonly lateHooks: string;
+  /** For the hooks of QEMU's events. */
+  readonly events: string;
   /** Spare ones, for scripts that dial a socket. */
   readonly qmp: string;
   readonly human: string;
@@ -150,6 +152,7 @@ export function monitorsConfig(controlFd: number | null, monitors: MonitorPaths)
     monitor('heir', 'control', listening(monitors.control)),
     ...[...monitors.hooks].map(([signal, path]) => monitor(`hook-${signal}`, 'control', listening(path))),
     monitor('hook-late', 'control', listening(monitors.lateHooks)),
+    monitor('hook-events', 'control', listening(monitors.events)),
     monitor('qmp', 'control', listening(monitors.qmp)),
     monitor('human', 'readline', listening(monitors.human)),
   ].join('');

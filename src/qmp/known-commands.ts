@@ -37,3 +37,15 @@ export async function findUnknownCommands(monitor: Monitor, lines: readonly stri
   }
   return unknown;
 }
+
+/**
+ * The names of QEMU's events, by its own schema (qapi/introspect.json of QEMU).
+ * @throws {MonitorClosed} if QEMU has gone before it answered
+ */
+export async function queryEvents(monitor: Monitor): Promise<readonly string[]> {
+  const schema = (await monitor.execute('query-qmp-schema')) as readonly {
+    readonly name: string;
+    readonly 'meta-type': string;
+  }[];
+  return schema.filter((entity) => entity['meta-type'] === 'event').map(({ name }) => name);
+}

@@ -1,7 +1,16 @@
-import { readdirSync } from 'node:fs';
+import { accessSync, constants, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { hookPath } from '../hook/environment.js';
-import { lifecycleHooks, findLifecycleHook, findForSignal, libDir, type HookFile } from '../hook/find.js';
+import { isEventName, knownEvents } from '../hook/event-names.js';
+import {
+  lifecycleHooks,
+  findEventHooks,
+  findLifecycleHook,
+  findForSignal,
+  libDir,
+  type HookFile,
+} from '../hook/find.js';
+import { nearest } from '../system/near-miss.js';
 import { findInterpreterFault } from '../hook/interpreter.js';
 import { isDirectoryOfSteps, stepsIn } from '../hook/steps.js';
 import { checkTrust, findDirectoryFault } from '../hook/trust.js';
@@ -26,7 +35,7 @@ function checkFile({ path, ours }: HookFile, searchPath: string, add: AddFault):
 }
 
 /** Names under which other programs look for scripts of the same kind, and what qemu-trap calls those. */
-const lookalikes: Readonly<Record<string, string | null>> = {
+const lookalikes: Readonly<Record<string, string>> = {
   stop: 'SIGTERM',
   shutdown: 'SIGTERM',
   'pre-stop': 'SIGTERM',
@@ -36,24 +45,26 @@ const lookalikes: Readonly<Record<string, string | null>> = {
   'post-stop': 'end',
   poststop: 'end',
   stopped: 'end',
-  // Nothing runs when the guest is up.
-  'post-start': null,
-  poststart: null,
-  started: null,
+  'post-start': 'ready',
+  poststart: 'ready',
+  started: 'ready',
 };
 
 /** Something in capitals that begins with SIG is meant for a signal; what is read as one in any case is, too. */
-function nameFault(name: string): { readonly what: string; readonly better: string | null } | null {
-  if (Object.hasOwn(lookalikes, name)) {
-    const better = lookalikes[name] ?? null;
-    return {
-      what: `qemu-trap runs no hook of that name${better === null ? '' : `; ${better} is probably meant`}`,
-      better,
-    };
-  }
-  const [, stem = '', suffix = ''] = /^([A-Za-z0-9]+)(\.(?:d|sh|bash|py|pl|rb|js|mjs|lua|php))?$/.exec(name) ?? [];
-  if ((lifecycleHooks as readonly string[]).includes(stem) && suffix !== '' && suffix !== '.d')
-    return { what: `qemu-trap runs no hook of that name; ${stem} is probably meant`, better: stem };
+function nameFault(
+  name: string,
+  events: readonly string[],
+  isExecutable: () => boolean,
+): { readonly what: string; readonly better: string | null } | null {
+  const noSuch = (better: string): ReturnType<typeof nameFault> => ({
+    what: `qemu-trap runs no hook of that name; ${better} is probably meant`,
+    better,
+  });
+  const lookalike = Object.hasOwn(lookalikes, name) ? lookalikes[name] : undefined;
+  if (lookalike !== undefined) return noSuch(lookalike);
+  const [, stem = '', suffix = ''] = /^([A-Za-z0-9_]+)(\.(?:d|sh|bash|py|pl|rb|js|mjs|lua|php))?$/.exec(name) ?? [];
+  const isMeant = (lifecycleHooks as readonly string[]).includes(stem) || events.includes(stem);
+  if (isMeant) return suffix === '' || suffix === '.d' ? null : noSuch(stem);
   const parsed = parseSignal(stem);
   if ('signal' in parsed) {
     if (['', '.d'].includes(suffix) && hookNames(parsed.signal).includes(stem)) return null;
@@ -62,11 +73,42 @@ function nameFault(name: string): { readonly what: string; readonly better: stri
       better: `${parsed.signal}${suffix === '.d' ? '.d' : ''}`,
     };
   }
-  return /^SIG[A-Z0-9]+$/.test(stem) ? { what: `no signal runs it: ${parsed.error}`, better: null } : null;
+  if (/^SIG[A-Z0-9]+$/.test(stem)) return { what: `no signal runs it: ${parsed.error}`, better: null };
+  return eventFault(stem, suffix, events, isExecutable);
+}
+
+/** A name in capitals, or with an underscore, is meant for an event; what is not executable may be a README. */
+function eventFault(
+  stem: string,
+  suffix: string,
+  events: readonly string[],
+  isExecutable: () => boolean,
+): ReturnType<typeof nameFault> {
+  const isLikeOne = isEventName(stem) || (stem.includes('_') && isEventName(stem.toUpperCase()));
+  if (!isLikeOne || !isExecutable()) return null;
+  const meant = nearest(stem.toUpperCase(), events);
+  return {
+    what: `QEMU has no event of that name${meant === null ? '' : `; ${meant} is probably meant`}`,
+    better: meant === null ? null : `${meant}${suffix === '.d' ? '.d' : ''}`,
+  };
+}
+
+function canBeExecuted(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** What lies in the hooks directory under a name that looks like a signal's, and is looked for by no signal. */
-function checkNames(directory: string, asked: ReadonlySet<string | undefined>, add: AddFault): void {
+function checkNames(
+  directory: string,
+  asked: ReadonlySet<string | undefined>,
+  events: readonly string[],
+  add: AddFault,
+): void {
   let names: string[];
   try {
     names = readdirSync(directory).sort();
@@ -75,7 +117,7 @@ function checkNames(directory: string, asked: ReadonlySet<string | undefined>, a
   }
   for (const name of names) {
     const path = join(directory, name);
-    const fault = asked.has(path) ? null : nameFault(name);
+    const fault = asked.has(path) ? null : nameFault(name, events, () => canBeExecuted(path));
     if (fault === null) continue;
     const isFree = fault.better !== null && !names.includes(fault.better);
     add(
@@ -117,8 +159,14 @@ function checkHook(script: HookFile, searchPath: string, add: AddFault): boolean
 /**
  * Every fault in the hooks that `rules` name, and in the names in the hooks directory, each file once.
  * @param env qemu-trap's own
+ * @param events QEMU's, where it was asked
  */
-export function findFaults(rules: readonly Rule[], book: RuleBook, env: NodeJS.ProcessEnv): HookFault[] {
+export function findFaults(
+  rules: readonly Rule[],
+  book: RuleBook,
+  env: NodeJS.ProcessEnv,
+  events: readonly string[] = knownEvents,
+): HookFault[] {
   const searchPath = hookPath(libDir(book.dirs), env);
   const faults = new Map<string, HookFault>();
   const add: AddFault = (path, what, fix) => {
@@ -137,6 +185,10 @@ export function findFaults(rules: readonly Rule[], book: RuleBook, env: NodeJS.P
     checkOnlyOne(which, found);
     if (found[0]) checkHook(found[0], searchPath, add);
   }
+  for (const { name, found } of findEventHooks(events, book.dirs)) {
+    checkOnlyOne(name, found);
+    if (found[0]) checkHook(found[0], searchPath, add);
+  }
   for (const rule of rules) {
     const { signal, defaultAction } = rule;
     const script = scriptOf(rule);
@@ -149,6 +201,7 @@ export function findFaults(rules: readonly Rule[], book: RuleBook, env: NodeJS.P
       );
     }
   }
-  if (book.dirs.user !== null) checkNames(book.dirs.user, new Set(rules.map((rule) => scriptOf(rule)?.path)), add);
+  if (book.dirs.user !== null)
+    checkNames(book.dirs.user, new Set(rules.map((rule) => scriptOf(rule)?.path)), events, add);
   return [...faults.values()];
 }

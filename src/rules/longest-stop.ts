@@ -1,5 +1,6 @@
 import { graceMs } from '../hook/descendants.js';
-import { findLifecycleHook, lifecycleTimeoutMs } from '../hook/find.js';
+import { knownEvents } from '../hook/event-names.js';
+import { findEventHooks, findLifecycleHook, lastEventsMs, lifecycleTimeoutMs } from '../hook/find.js';
 import { ruleFor } from './resolve.js';
 import type { RuleBook } from './rule.js';
 
@@ -8,6 +9,7 @@ export function longestStopMs(
   { killAfterMs, busyTimeoutMs }: { readonly killAfterMs: number; readonly busyTimeoutMs: number | null },
   book: RuleBook,
 ): number {
+  const forEvents = findEventHooks(knownEvents, book.dirs).length > 0 ? lastEventsMs + graceMs : 0;
   const forEnd = findLifecycleHook('end', book.dirs).length > 0 ? lifecycleTimeoutMs.end + graceMs : 0;
-  return Math.max(ruleFor('SIGTERM', book).timeoutMs, busyTimeoutMs ?? 0) + killAfterMs + forEnd;
+  return Math.max(ruleFor('SIGTERM', book).timeoutMs, busyTimeoutMs ?? 0) + killAfterMs + forEvents + forEnd;
 }

@@ -17,6 +17,10 @@ export const runFiles = {
   lateHooks: 'hook-late.sock',
   qmp: 'qmp.sock',
   human: 'monitor.sock',
+  /** For the event of QEMU's that a hook is run for. */
+  events: 'hook-events.sock',
+  /** The stdin of a hook, for a moment. */
+  input: 'input',
   output: (number: number) => `output-${number}`,
   /** How the VM is, for `--status`. */
   status: 'status.json',
@@ -29,7 +33,7 @@ export const runFiles = {
 
 /** True for the name of a file that a qemu-trap which was killed may have left; the lock is none. */
 export function isRunFile(name: string): boolean {
-  return /^(monitors\.cfg|qemu\.(pid|id)|control\.sock|hook-[A-Za-z0-9]+\.sock|qmp\.sock|monitor\.sock|output-\d+|frozen|resuming|starting|status\.json(\.part)?)$/.test(
+  return /^(monitors\.cfg|qemu\.(pid|id)|control\.sock|hook-[A-Za-z0-9]+\.sock|qmp\.sock|monitor\.sock|output-\d+|input|frozen|resuming|starting|status\.json(\.part)?)$/.test(
     name,
   );
 }

@@ -38,13 +38,17 @@ export class ControlMonitor {
   /** Monitors of qemu-trap's own; `null` if QEMU has enough of them. */
   #server: QmpServer | null = null;
 
-  /** @param refreshed is called when QEMU has said anew how its guest is */
+  /**
+   * @param refreshed is called when QEMU has said anew how its guest is
+   * @param heard is called with each event, after what follows from it
+   */
   constructor(
     private readonly context: RunContext,
     private readonly running: RunningQemu,
     private readonly dispatcher: Dispatcher,
     private readonly read: RunStateReading,
     private readonly refreshed: () => void,
+    private readonly heard: (event: QmpEvent) => void,
   ) {
     const { qemu } = running;
     this.client = new QmpClient(qemu.control, {
@@ -60,11 +64,11 @@ export class ControlMonitor {
 
   /** Opens monitors of qemu-trap's own, for a QEMU that has but the one. */
   async share(): Promise<void> {
-    const { lateHooks, qmp, human } = this.running.monitors;
+    const { lateHooks, events, qmp, human } = this.running.monitors;
     const server = new QmpServer(this.client);
     this.#server = server;
     try {
-      await server.listen([lateHooks, qmp], human);
+      await server.listen([lateHooks, events, qmp], human);
     } catch (error) {
       this.context.log({
         event: 'monitors-failed',
@@ -182,6 +186,11 @@ export class ControlMonitor {
   }
 
   #onEvent(happened: QmpEvent): void {
+    this.#follow(happened);
+    this.heard(happened);
+  }
+
+  #follow(happened: QmpEvent): void {
     this.#server?.event(happened);
     const { event } = happened;
     const { log } = this.context;

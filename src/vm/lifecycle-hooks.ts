@@ -56,7 +56,7 @@ export class LifecycleHooks {
 
   /** @returns `undefined` if there is no such hook */
   async #run(
-    occasion: LifecycleHook,
+    occasion: Exclude<LifecycleHook, 'ready'>,
     variables: Readonly<Record<string, string>>,
     onSignal: (run: RunningHook, trapped: Trapped) => void,
   ): Promise<HookOutcome | null | undefined> {

@@ -37,7 +37,7 @@ export class SignalHooks {
   /** The latest run of each signal; `null` while it is being started. */
   readonly #turns = new Map<SignalName, { run: RunningHook | null }>();
   readonly #unfinished = new Set<RunningHook>();
-  #connections: HookConnections | null = null;
+  #connections: HookConnections<SignalName> | null = null;
 
   constructor(
     private readonly context: RunContext,
@@ -48,7 +48,13 @@ export class SignalHooks {
   /** Makes ready what a hook needs. It may fail: the button is pressed without any of it. */
   prepare(monitors: MonitorPaths): void {
     const { survival, runner } = this.around;
-    survival.attempt(() => (this.#connections = new HookConnections(monitors)));
+    const { hooks, lateHooks } = monitors;
+    survival.attempt(() => {
+      this.#connections = new HookConnections(
+        [...hooks.values(), lateHooks],
+        (signal) => hooks.get(signal) ?? lateHooks,
+      );
+    });
     survival.attempt(() => runner.pipes);
   }
 
@@ -106,12 +112,11 @@ export class SignalHooks {
     this.#turns.get(signal)?.run?.stop(why);
   }
 
-  /** Stops all that is left of any hook, and removes what was made for them. */
+  /** Stops all that is left of any hook. */
   async close(): Promise<void> {
     for (const { run } of this.#turns.values()) run?.stop('qemu-exits');
     await Promise.all([...this.#unfinished].map((run) => run.leftoversGone()));
     this.#connections?.close();
-    await this.around.runner.release();
   }
 
   /** What a hook leaves behind in the guest, and on its monitor. */

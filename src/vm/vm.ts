@@ -18,6 +18,7 @@ import { type FinishedRun, concludeRun } from './conclude.js';
 import type { RunContext, RunningQemu, ShutdownRequest } from './context.js';
 import { ControlMonitor } from './control-monitor.js';
 import { Dispatcher } from './dispatcher.js';
+import { EventHooks } from './event-hooks.js';
 import { SavedGuest } from './saved-guest.js';
 import { locateQemu } from './locate-qemu.js';
 import { describeNotice } from './log-lines.js';
@@ -43,6 +44,7 @@ export class Vm {
   readonly #monitor: ControlMonitor;
   readonly #savedGuest: SavedGuest;
   readonly #hooks: SignalHooks;
+  readonly #eventHooks: EventHooks;
   readonly #freezeGuard: FreezeGuard;
   readonly #untrap: () => void;
   /** How long the monitor has to come up, before a line says that it has not. */
@@ -58,7 +60,7 @@ export class Vm {
   constructor(
     private readonly context: RunContext,
     private readonly running: RunningQemu,
-    runner: HookRunner,
+    private readonly runner: HookRunner,
   ) {
     const { config, log } = context;
     this.survival = new Survival(log);
@@ -69,7 +71,10 @@ export class Vm {
     this.#dispatcher = new Dispatcher(
       { killAfterMs, busyTimeoutMs, pressGaps, keepsGaps },
       {
-        prepare: ({ termination }) => this.#hooks.hold(termination !== null),
+        prepare: ({ termination }) => {
+          this.#hooks.hold(termination !== null);
+          this.#eventHooks.hold(termination !== null);
+        },
         perform: (effect) => this.#perform(effect),
         performed: (state) => this.#followShutdown(state),
         notice: (notice) => log(() => describeNotice(notice)),
@@ -83,7 +88,13 @@ export class Vm {
       this.#dispatcher,
       (runState) => this.#savedGuest.read(runState),
       () => this.#tellReady(),
+      (event) => this.survival.attempt(() => this.#eventHooks.onEvent(event)),
     );
+    this.#eventHooks = new EventHooks(context, running, {
+      runner,
+      survival: this.survival,
+      mayExit: () => this.#dispatcher.state.shutdown?.isPressed === true,
+    });
     this.#hooks = new SignalHooks(context, running, {
       runner,
       dispatcher: this.#dispatcher,
@@ -120,7 +131,8 @@ export class Vm {
     for (const observer of observers) this.survival.attempt(() => observer.close());
     this.#patience.cancel();
     this.#waker.stop();
-    await this.#hooks.close();
+    await Promise.all([this.#hooks.close(), this.#eventHooks.finish()]);
+    await this.runner.release();
     this.#monitor.close();
     const isStillThere = this.#hasAbandoned;
     const exit = isStillThere ? atFirst : await this.#finish();
@@ -249,7 +261,7 @@ export class Vm {
   #tellReady(): void {
     if (this.#isReady || !isUp(this.#dispatcher.state.evidence.runState)) return;
     this.#isReady = true;
-    tellReady(this.context);
+    this.#eventHooks.ready(() => tellReady(this.context));
     const { limits } = this.#dispatcher.state;
     setImmediate(() => this.survival.attempt(() => warmUp(this.context.book, limits)));
   }

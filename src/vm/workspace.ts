@@ -16,6 +16,7 @@ function placeMonitors(hooked: readonly SignalName[], file: (name: string) => st
     control: file(runFiles.control),
     hooks: new Map(hooked.map((signal) => [signal, file(runFiles.hook(signal))])),
     lateHooks: file(runFiles.lateHooks),
+    events: file(runFiles.events),
     qmp: file(runFiles.qmp),
     human: file(runFiles.human),
   };

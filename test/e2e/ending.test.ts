@@ -4,7 +4,18 @@ import { existsSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { recall } from '../../src/status/history.js';
-import { execute, Lab, monitor, program, read, runState, until, type StartOptions, type Trap } from '../support/lab.js';
+import {
+  execute,
+  human,
+  Lab,
+  monitor,
+  program,
+  read,
+  runState,
+  type StartOptions,
+  type Trap,
+  until,
+} from '../support/lab.js';
 
 /*
  * One truth about how it ended: the last line, the hook `end`, the exit status, the history and `--status` of each kind
@@ -24,16 +35,6 @@ interface Row {
   readonly words: RegExp;
   readonly skip?: string | false;
 }
-
-/** Says one line on the human monitor, and waits until QEMU has hung up. */
-const human = (lab: Lab, line: string): Promise<void> =>
-  new Promise((resolve, reject) => {
-    const socket = createConnection(`${lab.runDir}/monitor.sock`);
-    socket.on('error', reject).on('close', () => resolve());
-    socket.on('data', (chunk) => {
-      if (chunk.toString().includes('(qemu)') && socket.writable) socket.end(`${line}\n`);
-    });
-  });
 
 /** What pvpanic's port does when the guest writes to it; the human monitor plays the guest. */
 const panics = (action: string): Pick<Row, 'start' | 'act'> => ({

@@ -376,3 +376,14 @@ export async function execute(lab: Lab, command: string, args?: Readonly<Record<
 export async function runState(client: QmpClient): Promise<string> {
   return String(((await client.execute('query-status')) as { status: string }).status);
 }
+
+/** Says one line on the human monitor, and waits until QEMU has hung up. */
+export function human(lab: Lab, line: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = createConnection(`${lab.runDir}/monitor.sock`);
+    socket.on('error', reject).on('close', () => resolve());
+    socket.on('data', (chunk) => {
+      if (chunk.toString().includes('(qemu)') && socket.writable) socket.end(`${line}\n`);
+    });
+  });
+}

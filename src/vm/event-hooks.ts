@@ -1,0 +1,176 @@
+import { existsSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { findEventHook, findLifecycleHook, type HookFile, lastEventsMs, lifecycleTimeoutMs } from '../hook/find.js';
+import { eventOccasion } from '../hook/environment.js';
+import type { HookRunner, RunningHook } from '../hook/runner.js';
+import { HookConnections } from '../qemu/hook-connections.js';
+import type { QmpEvent } from '../qmp/messages.js';
+import { startTimer } from '../system/timer.js';
+import type { RunContext, RunningQemu } from './context.js';
+import type { Survival } from './survival.js';
+
+/** How long the hook of one event has, in milliseconds. */
+const eventTimeoutMs = 30_000;
+
+/** One hook that waits for its turn. */
+interface Waiting {
+  readonly script: HookFile;
+  /** How often the event came. */
+  count: number;
+  /** The last one; `null` of the hook `ready`. */
+  event: QmpEvent | null;
+  /** Called when its turn is over. */
+  readonly done?: () => void;
+}
+
+interface Surroundings {
+  readonly runner: HookRunner;
+  readonly survival: Survival;
+  /** QEMU may exit at any moment: nothing is said that nobody has asked for. */
+  readonly mayExit: () => boolean;
+}
+
+/**
+ * The hooks of QEMU's events, and `ready`, one at a time, in the order in which their names came. None of them delays the
+ * hook of a signal, nor waits for one.
+ */
+export class EventHooks {
+  /** By name. */
+  readonly #waiting = new Map<string, Waiting>();
+  readonly #unfinished = new Set<RunningHook>();
+  readonly #connections: HookConnections<'event'>;
+  #current: RunningHook | null = null;
+  /** Settled when nothing waits any more. */
+  #turns: Promise<void> | null = null;
+  /** QEMU exits: there is no monitor any more. */
+  #isHeld = false;
+  #hasGone = false;
+
+  constructor(
+    private readonly context: RunContext,
+    private readonly running: RunningQemu,
+    private readonly around: Surroundings,
+  ) {
+    const { events, lateHooks } = running.monitors;
+    // A QEMU that was started by a version before this one has no monitor for events.
+    this.#connections = new HookConnections([], () => (existsSync(events) ? events : lateHooks));
+  }
+
+  /** Gives the hook of `event` its turn, if there is one. */
+  onEvent(event: QmpEvent): void {
+    const { book, runsLifecycleHooks } = this.context;
+    if (!runsLifecycleHooks || this.#hasGone) return;
+    const { event: name } = event;
+    const waiting = this.#waiting.get(name);
+    if (waiting !== undefined) {
+      waiting.count++;
+      waiting.event = event;
+      return;
+    }
+    const script = findEventHook(name, book.dirs)[0];
+    if (script !== undefined) this.#queue(name, { script, count: 1, event });
+  }
+
+  /**
+   * Runs the hook `ready`, if there is one.
+   * @param then called when it is over, and QEMU is still there
+   */
+  ready(then: () => void): void {
+    const { book, runsLifecycleHooks } = this.context;
+    const script = runsLifecycleHooks ? findLifecycleHook('ready', book.dirs)[0] : undefined;
+    if (script === undefined) return then();
+    const done = (): void => {
+      if (!this.#hasGone) then();
+    };
+    this.#queue('ready', { script, count: 1, event: null, done });
+  }
+
+  /** @param isHeld QEMU was told to quit, or exits, or stays after all: meanwhile no hook has a monitor */
+  hold(isHeld: boolean): void {
+    this.#isHeld = isHeld;
+    this.#connections.hold(isHeld);
+    if (isHeld) this.#connections.silence();
+  }
+
+  /** Settled when QEMU has gone, and every event that came before has had its turn, or ten seconds are over. */
+  async finish(): Promise<void> {
+    this.#hasGone = true;
+    this.hold(true);
+    let isOver = false;
+    const timer = startTimer(lastEventsMs, () => {
+      isOver = true;
+      this.#current?.stop('qemu-exits');
+      const left = [...this.#waiting.keys()];
+      this.#waiting.clear();
+      if (left.length > 0) this.#tellDropped(left);
+    });
+    await this.#turns;
+    timer.cancel();
+    if (isOver) for (const run of this.#unfinished) run.stop('qemu-exits');
+    await Promise.all([...this.#unfinished].map((run) => run.leftoversGone()));
+    this.#connections.close();
+  }
+
+  #tellDropped(names: readonly string[]): void {
+    this.context.log({
+      event: 'events-dropped',
+      level: 'warning',
+      message: `QEMU has exited, and ${lastEventsMs / 1000} seconds later hooks have still to be run for ${names.join(', ')}: they are not run`,
+      facts: { events: names.join(' ') },
+    });
+  }
+
+  #queue(name: string, waiting: Waiting): void {
+    this.#waiting.set(name, waiting);
+    // After what else this turn has to do: a signal's hook, say.
+    this.#turns ??= new Promise((resolve) => setImmediate(resolve))
+      .then(() => this.#takeTurns())
+      .catch(this.around.survival.survive)
+      .then(() => void (this.#turns = null));
+  }
+
+  async #takeTurns(): Promise<void> {
+    for (let next = this.#next(); next !== undefined; next = this.#next()) {
+      const [name, waiting] = next;
+      this.#waiting.delete(name);
+      await this.#run(name, waiting);
+      waiting.done?.();
+    }
+  }
+
+  #next(): [string, Waiting] | undefined {
+    return this.#waiting.entries().next().value;
+  }
+
+  async #run(name: string, { script, count, event }: Waiting): Promise<void> {
+    const { runner } = this.around;
+    const { qemu, monitors } = this.running;
+    const run = runner.run({
+      subject: { occasion: name },
+      script,
+      deadline: performance.now() + (event === null ? lifecycleTimeoutMs.ready : eventTimeoutMs),
+      stopsAtDeadline: true,
+      variables: eventOccasion(event === null ? null : count, qemu.pid, monitors),
+      input: event === null ? null : `${JSON.stringify(event)}\n`,
+      connections: {
+        takeReady: () => (this.#isHeld ? null : this.#connections.takeReady('event')),
+        take: async () => (this.#isHeld ? null : this.#connections.take('event')),
+        putBack: (connection) => this.#connections.putBack('event', connection),
+      },
+      needsMonitor: false,
+      isWanted: () => true,
+      onStepEnd: async ({ connection }) => this.#giveBack(connection),
+    });
+    this.#current = run;
+    this.#unfinished.add(run);
+    await run.outcome;
+    this.#current = null;
+    void run.leftoversGone().finally(() => this.#unfinished.delete(run));
+  }
+
+  #giveBack(connection: Socket | null): void {
+    if (connection === null) return;
+    const { survival, mayExit } = this.around;
+    this.#connections.giveBack('event', connection, mayExit()).catch(survival.survive);
+  }
+}
