@@ -46,13 +46,17 @@ function timeoutOf({ timeoutMs }: Rule): number | 'infinity' {
   return timeoutMs === Infinity ? 'infinity' : timeoutMs / 1000;
 }
 
-function row(rule: Rule): readonly string[] {
+function hasBusyTime({ stages, timeoutMs, defaultAction }: Rule, busyMs: number | null): busyMs is number {
+  return busyMs !== null && stages.length > 0 && defaultAction !== 'none' && timeoutMs < busyMs;
+}
+
+function row(rule: Rule, busyMs: number | null): readonly string[] {
   const script = scriptOf(rule);
   return [
     rule.signal,
     script === null ? '-' : formatScript(script),
     monitorCommandOf(rule) ?? '-',
-    isIgnored(rule) ? '-' : String(timeoutOf(rule)),
+    isIgnored(rule) ? '-' : `${timeoutOf(rule)}${hasBusyTime(rule, busyMs) ? `, busy ${busyMs / 1000}` : ''}`,
     rule.defaultAction,
     isIgnored(rule) ? 'ignored' : rule.source,
   ];
@@ -215,10 +219,15 @@ export async function check(config: Config, book: RuleBook, env: NodeJS.ProcessE
     ),
   ];
   const faulty = findings.some(({ severity }) => severity === 'fault');
-  return { text: (config.log === 'json' ? asJson : asText)(rules, hooks, findings), faulty };
+  return { text: (config.log === 'json' ? asJson : asText)(rules, hooks, findings, config.busyTimeoutMs), faulty };
 }
 
-function asJson(rules: readonly Rule[], hooks: readonly Listed[], findings: readonly Finding[]): string {
+function asJson(
+  rules: readonly Rule[],
+  hooks: readonly Listed[],
+  findings: readonly Finding[],
+  busyMs: number | null,
+): string {
   const lines: object[] = rules.map((rule) => {
     const script = scriptOf(rule);
     return {
@@ -228,6 +237,7 @@ function asJson(rules: readonly Rule[], hooks: readonly Listed[], findings: read
       ...(script !== null && isDirectoryOfSteps(script) ? { steps: stepNames(script) } : {}),
       monitorcommand: monitorCommandOf(rule),
       timeout: timeoutOf(rule),
+      ...(hasBusyTime(rule, busyMs) && { busy_timeout: busyMs / 1000 }),
       default: rule.defaultAction,
       source: rule.source,
       ignored: isIgnored(rule),
@@ -240,8 +250,16 @@ function asJson(rules: readonly Rule[], hooks: readonly Listed[], findings: read
   return lines.map((line) => `${JSON.stringify({ ...line, v: 1 })}\n`).join('');
 }
 
-function asText(rules: readonly Rule[], hooks: readonly Listed[], findings: readonly Finding[]): string {
-  const table = columns([['SIGNAL', 'SCRIPT', 'MONITORCOMMAND', 'TIMEOUT', 'DEFAULT', 'FROM'], ...rules.map(row)]);
+function asText(
+  rules: readonly Rule[],
+  hooks: readonly Listed[],
+  findings: readonly Finding[],
+  busyMs: number | null,
+): string {
+  const table = columns([
+    ['SIGNAL', 'SCRIPT', 'MONITORCOMMAND', 'TIMEOUT', 'DEFAULT', 'FROM'],
+    ...rules.map((rule) => row(rule, busyMs)),
+  ]);
   const described = columns([
     ['HOOK', 'KIND', 'FROM', 'ABOUT'],
     ...hooks.map(({ path, from, kind, target, about }) => [

@@ -23,6 +23,11 @@ interface StatusCall {
   readonly format: 'text' | 'json';
 }
 
+/** It has said where its history is; what is kept under its name elsewhere may be another's. */
+function hasOwnRecords({ status, uid }: FoundVm): boolean {
+  return (status !== null && status.history !== null) || uid !== ownUid;
+}
+
 /** A VM as it is reported: one that runs, or one that has run. */
 interface Reported {
   readonly name: string;
@@ -57,7 +62,7 @@ function plain(text: string): string {
   return plainLine(text, '_').replaceAll('\t', '_');
 }
 
-function leftMs({ until }: Serving): number | null {
+function leftMs(until: number | null): number | null {
   return until === null ? null : Math.max(0, Math.round(until - monotonicMs()));
 }
 
@@ -86,7 +91,7 @@ function row({ name, found, records }: Reported): readonly string[] {
       : `${localTime(last.time)} ${last.end}${last.ms === null ? '' : `, ${formatSeconds(last.ms)}`}`;
   if (found === null) return [plain(name), '-', '-', 'stopped', '-', '-', '-', plain(lastStop)];
   const [first] = servingOf(found);
-  const left = first === undefined ? null : leftMs(first);
+  const left = first === undefined ? null : leftMs(first.until);
   return [
     plain(found.uid === ownUid ? name : `${name} (uid ${found.uid})`),
     String(found.pid ?? '-'),
@@ -97,6 +102,12 @@ function row({ name, found, records }: Reported): readonly string[] {
     left === null ? '-' : `${Math.ceil(left / 1000)} s`,
     plain(lastStop),
   ];
+}
+
+/** How long a guest that writes has at most. */
+function describeMost({ mostUntil }: Serving): string {
+  const left = leftMs(mostUntil);
+  return left === null ? '' : `, for ${Math.ceil(left / 1000)} s at most as long as it writes`;
 }
 
 function times(count: number): string {
@@ -120,7 +131,7 @@ function advice({ name, found, records }: Reported): string[] {
     if (first !== undefined && first.next !== 'none' && found.uid === ownUid)
       lines.push(`${name}: to cut the guest off now: kill -QUIT ${found.pid}`);
     if (first !== undefined && (first.writing !== null || (first.waitsFor === 'guest' && first.until === null)))
-      lines.push(`${name}: ${first.signal}: waiting ${describeWait(first)}`);
+      lines.push(`${name}: ${first.signal}: waiting ${describeWait(first)}${describeMost(first)}`);
     if (first !== undefined && first.button !== null) lines.push(`${name}: ${adviseOnButton(first.button)}`);
   }
   if (found !== null && found.pid === null)
@@ -169,9 +180,10 @@ function asObject({ name, found, records }: Reported): object {
     serving: (found === null ? [] : servingOf(found)).map((each) => ({
       signal: each.signal,
       waits_for: each.waitsFor,
-      left_ms: leftMs(each),
+      left_ms: leftMs(each.until),
+      most_left_ms: leftMs(each.mostUntil),
       button: each.button,
-      written_per_second: each.writing === null ? null : Math.round(each.writing),
+      written_per_second: each.writing === null ? null : Math.round(each.writing.bytesPerSecond),
     })),
     last: records.at(-1) ?? null,
     stops: counts.stops,
@@ -193,7 +205,7 @@ export function report({ names, runDir, stateDir, format }: StatusCall, env: Nod
     throw new UsageError('--status: /proc is not mounted, so running VMs cannot be found: mount -t proc proc /proc');
   const running = findVms(runDir, env).map((found): Reported => {
     const name = found.status?.vm ?? basename(found.runDir);
-    return { name, found, records: found.records.length > 0 || found.uid !== ownUid ? found.records : recordsOf(name) };
+    return { name, found, records: hasOwnRecords(found) ? found.records : recordsOf(name) };
   });
   function recordsOf(name: string): readonly RunRecord[] {
     const path = historyFile(stateDir, name, env);

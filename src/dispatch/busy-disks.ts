@@ -1,4 +1,4 @@
-import { type DiskWrites, busyForMs, isBusy, withWrites } from '../outcome/disk-activity.js';
+import { type DiskWrites, busyForMs, isBusy, withWrites, writingOf } from '../outcome/disk-activity.js';
 import { notice } from './notices.js';
 import { type Shutdown, type Step, mayReadDisks } from './state.js';
 
@@ -35,7 +35,7 @@ export function giveMoreTime(s: Step, shutdown: Shutdown): boolean {
   shutdown.deadline = Math.min(disks.wroteAt + busyForMs, busyUntil);
   if (shutdown.isExtended) return true;
   shutdown.isExtended = true;
-  const { bytesPerSecond } = disks;
-  notice(s, { event: 'more-time', signal: rule.signal, bytesPerSecond, busyMs: busyUntil - since });
+  const writing = writingOf(disks, s.now);
+  if (writing !== null) notice(s, { event: 'more-time', signal: rule.signal, ...writing, busyMs: busyUntil - since });
   return true;
 }

@@ -53,6 +53,8 @@ export type Notice =
       readonly event: 'shutdown';
       readonly signal: SignalName;
       readonly timeoutMs: number;
+      /** The same for a guest that writes, if that has more time. */
+      readonly busyMs?: number;
       readonly defaultAction: DefaultAction;
       readonly waitsForMonitor: boolean;
     }
@@ -67,6 +69,7 @@ export type Notice =
       readonly event: 'more-time';
       readonly signal: SignalName;
       readonly bytesPerSecond: number;
+      readonly quietMs: number;
       readonly busyMs: number;
     }
   | { readonly event: 'dropped'; readonly signal: SignalName }

@@ -121,6 +121,8 @@ function beginShutdown(s: Step, rule: Rule, waiting = new Map<SignalName, Rule>(
     takeDefaultAction(s, 'asked');
     return;
   }
-  notice(s, { event: 'shutdown', signal, timeoutMs, defaultAction, waitsForMonitor: !state.monitorUp });
+  const waitsForMonitor = !state.monitorUp;
+  const more = shutdown.busyUntil === null ? {} : { busyMs: shutdown.busyUntil - now };
+  notice(s, { event: 'shutdown', signal, timeoutMs, defaultAction, waitsForMonitor, ...more });
   if (state.monitorUp) askThenStart(s, shutdown);
 }

@@ -1,4 +1,5 @@
 import { isBusy, withLostTime } from '../outcome/disk-activity.js';
+import type { EndCause } from '../outcome/end-cause.js';
 import { type QemuEvent, guestEnded, isExiting, withEvent, withRunState } from '../outcome/evidence.js';
 import {
   endOverdue,
@@ -173,8 +174,7 @@ function onTick(s: Step): void {
   else if (shutdown !== null) {
     // In this order: a tick that comes late still gives the last stage its turn.
     if (now >= shutdown.reserveAt && !shutdown.reserveCame && state.monitorUp) startReserve(s, shutdown);
-    if (now >= shutdown.deadline && !giveMoreTime(s, shutdown))
-      takeDefaultAction(s, shutdown.isExtended && isBusy(shutdown.disks, now) ? 'busy-deadline' : 'deadline');
+    if (now >= shutdown.deadline && !giveMoreTime(s, shutdown)) takeDefaultAction(s, lateCause(shutdown, now));
     else if (now >= shutdown.nextPressAt) pressAgain(s, shutdown);
   }
   for (const chain of [...state.chains.values()]) if (now >= chain.deadline) endOverdue(s, chain);
@@ -183,6 +183,11 @@ function onTick(s: Step): void {
     state.ignored.delete(signal);
     if (ignored.more > 0) notice(s, { event: 'ignored', signal, times: ignored.more });
   }
+}
+
+function lateCause({ isExtended, disks }: Shutdown, now: number): EndCause {
+  if (!isExtended) return 'deadline';
+  return isBusy(disks, now) ? 'busy-deadline' : 'quiet-deadline';
 }
 
 function onTickOfTermination(s: Step, termination: Termination): void {

@@ -1,6 +1,7 @@
 import { takesValue } from '../qemu/argv.js';
 import { isQemu } from '../qemu/wrappers.js';
 import { nearest } from '../system/near-miss.js';
+import { parseSpan } from '../system/duration.js';
 import { UsageError } from '../system/usage-error.js';
 import { options } from './table.js';
 
@@ -25,6 +26,16 @@ export function unknownOption(option: string): UsageError {
 export function refuseSubcommand(word: string): void {
   if (!names.includes(word)) return;
   throw new UsageError(`${word}: qemu-trap has no subcommands: write --${word} (or -- ${word} to run that program)`);
+}
+
+/** @throws {UsageError} for a word that is no program, but the rest of a time that wants quotes */
+export function refuseTimeInPieces(own: readonly string[], word: string): void {
+  const [before = ''] = own.slice(-1);
+  const time = `${before.replace(/^--[a-z-]+=/, '')} ${word}`;
+  if (parseSpan(before.replace(/^--[a-z-]+=/, '')) === null || parseSpan(time) === null) return;
+  throw new UsageError(
+    `${word}: this looks like the rest of a time: write '${time}' in quotes, or ${time.replace(/ /g, '')}`,
+  );
 }
 
 /** @throws {UsageError} for an option of ours that stands among QEMU's */

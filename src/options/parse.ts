@@ -1,5 +1,5 @@
 import minimist from 'minimist';
-import { refuseMisplaced, refuseSubcommand, unknownOption } from './near-miss.js';
+import { refuseMisplaced, refuseSubcommand, refuseTimeInPieces, unknownOption } from './near-miss.js';
 import { takeSignalsOut } from './signal-among-qemus.js';
 import { options } from './table.js';
 import { parsePress } from './press.js';
@@ -36,6 +36,7 @@ function splitAtQemu(argv: readonly string[]): { own: string[]; qemu: string[] }
         continue;
       }
       refuseSubcommand(word);
+      refuseTimeInPieces(own, word);
       return { own, qemu: argv.slice(i) };
     }
     const option = short[word] ?? word;
@@ -108,10 +109,10 @@ function readyDescriptor(text: string | undefined): number | null {
   return Number(text);
 }
 
-function specsOf(texts: readonly string[]): Map<SignalName, SignalSpec> {
+function specsOf(own: readonly string[], amongQemus: readonly string[]): Map<SignalName, SignalSpec> {
   const specs = new Map<SignalName, SignalSpec>();
-  for (const text of texts) {
-    const spec = parseSignalSpec(text);
+  for (const text of [...own, ...amongQemus]) {
+    const spec = parseSignalSpec(text, own.includes(text) ? '--signal' : '-signal');
     if (specs.has(spec.signal))
       throw new UsageError(`--signal ${text}: ${spec.signal} has a rule already: put both into one --signal`);
     specs.set(spec.signal, spec);
@@ -125,7 +126,7 @@ function busyTimeout(text: string | undefined, timeoutMs: number, specs: readonl
   const busyMs = parseTime(text, '--busy-timeout', 'a guest that is never forced has --timeout infinity');
   const refuse = (ms: number, what: string, infinity: string): void => {
     if (ms === Infinity)
-      throw new UsageError(`--busy-timeout ${text}: by ${infinity} the guest is never forced: leave one of them out`);
+      throw new UsageError(`--busy-timeout ${text}: with ${infinity} the guest is never forced: leave one of them out`);
     if (ms > busyMs)
       throw new UsageError(
         `--busy-timeout ${text}: it is counted from the signal, and shorter than ${what} (${formatSeconds(ms)}): write a longer one`,
@@ -176,7 +177,7 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Comm
   const mode = modeOf(parsed);
   // After --status they are names of VMs.
   const { qemu, specs: signals } = mode === 'status' ? { qemu: words, specs: [] } : takeSignalsOut(words);
-  const specs = specsOf([...all('signal'), ...signals]);
+  const specs = specsOf(all('signal'), signals);
   const timeoutMs = parseTime(last('timeout') ?? String(defaultTimeoutSeconds), '--timeout', null);
   const config: Config = {
     hooksDir: last('hooks') ?? (env['QEMU_TRAP_HOOKS'] || null),

@@ -47,8 +47,30 @@ export function isBusy({ wroteAt }: DiskActivity, now: number): boolean {
   return now < wroteAt + busyForMs;
 }
 
-/** `still writing, 3.2 MB/s`; without a rate where it is less than a kilobyte a second. */
-export function describeWriting(bytesPerSecond: number): string {
+/** Readings come once a second, so a write may be told of as late as that. */
+const quietFromMs = 2_000;
+
+/** What is to be told of a guest whose disks are still written. */
+export interface Writing {
+  /** Between the last two readings. */
+  readonly bytesPerSecond: number;
+  /** How long ago a reading had more than the one before it, in milliseconds. */
+  readonly quietMs: number;
+}
+
+/** @returns `null` if they are not written any more */
+export function writingOf(activity: DiskActivity, now: number): Writing | null {
+  if (!isBusy(activity, now)) return null;
+  return { bytesPerSecond: activity.bytesPerSecond, quietMs: now - activity.wroteAt };
+}
+
+export function isQuiet({ quietMs }: Pick<Writing, 'quietMs'>): boolean {
+  return quietMs >= quietFromMs;
+}
+
+/** `still writing, 3.2 MB/s`, without a rate if it is less than a kilobyte a second; `last wrote 9 s ago`. */
+export function describeWriting({ bytesPerSecond, quietMs }: Writing): string {
+  if (isQuiet({ quietMs })) return `last wrote ${Math.round(quietMs / 1_000)} s ago`;
   const [unit, size] = bytesPerSecond >= 1e6 ? (['MB', 1e6] as const) : (['kB', 1e3] as const);
   return bytesPerSecond < 1e3 ? 'still writing' : `still writing, ${(bytesPerSecond / size).toFixed(1)} ${unit}/s`;
 }

@@ -5,6 +5,8 @@ export type EndCause =
   | 'deadline'
   /** The end of the time that a guest which writes has. */
   | 'busy-deadline'
+  /** The guest had more time as long as it wrote, and wrote no more. */
+  | 'quiet-deadline'
   | 'cut'
   | 'asked'
   | 'panicked'
@@ -19,6 +21,10 @@ export type EndCause =
 export const endCauses: Readonly<Record<EndCause, { readonly forced: boolean; readonly words: string }>> = {
   deadline: { forced: true, words: 'the deadline passed' },
   'busy-deadline': { forced: true, words: 'the guest was still writing when --busy-timeout was over' },
+  'quiet-deadline': {
+    forced: true,
+    words: 'the deadline had passed, and the guest had written nothing for 15 s',
+  },
   cut: { forced: true, words: 'the wait was cut short' },
   asked: { forced: true, words: 'as the signal asks' },
   panicked: { forced: true, words: 'the guest had panicked' },
@@ -37,5 +43,5 @@ export function describeCause(cause: EndCause, signal: SignalName | null): strin
 
 /** The guest had not gone when its time was up. */
 export function isLate(cause: EndCause | null): boolean {
-  return cause === 'deadline' || cause === 'busy-deadline';
+  return cause === 'deadline' || cause === 'busy-deadline' || cause === 'quiet-deadline';
 }

@@ -24,10 +24,11 @@ function isKey(text: string): text is Key {
 
 /**
  * Reads `SIGNAL[,script=NAME|PATH][,monitorcommand=COMMAND][,timeout=TIME|infinity][,default=quit|kill|none]`.
+ * @param option how the user has written it
  * @throws {UsageError} one line that names what is wrong, and what would be right
  */
-export function parseSignalSpec(text: string): SignalSpec {
-  const wrong = (what: string): UsageError => new UsageError(`--signal ${text}: ${what}`);
+export function parseSignalSpec(text: string, option = '--signal'): SignalSpec {
+  const wrong = (what: string): UsageError => new UsageError(`${option} ${text}: ${what}`);
   const [first, ...pairs] = readOpts(text);
   const name = first?.key === null ? first.value : '';
   if (!name) throw wrong('no signal: begin with one, such as SIGTERM,script=powerdown');
@@ -54,7 +55,7 @@ export function parseSignalSpec(text: string): SignalSpec {
     signal: parsed.signal,
     script: values.get('script'),
     monitorCommand: command === 'none' ? null : command,
-    timeoutMs: timeout === undefined ? undefined : parseTime(timeout, `--signal ${text}`, null),
+    timeoutMs: timeout === undefined ? undefined : parseTime(timeout, `${option} ${text}`, null),
     defaultAction: action,
   };
 }

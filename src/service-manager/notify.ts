@@ -75,7 +75,7 @@ export class ServiceManager {
     if (this.#state === null) return;
     const status = describeState(this.#state, performance.now());
     // The clock may have been set meanwhile, and a rate is another each time: that goes along with the next extension, and needs no message of its own.
-    const gist = status.replace(/until [^;]+/, '').replace(/[\d.]+ [kM]B\/s/, '');
+    const gist = status.replace(/until [^;]+/, '').replace(/(still writing|last wrote)[^;,]*(, [\d.]+ [kM]B\/s)?/, '');
     if (gist === this.#gist && !this.#pending.has('EXTEND_TIMEOUT_USEC')) return;
     this.#gist = gist;
     this.#send({ STATUS: status });

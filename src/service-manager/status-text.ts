@@ -32,7 +32,8 @@ export function describeState(state: State, now: number): string {
     const button = buttonStateOf(watch.evidence);
     // To tell a service manager takes a process: what a press comes to in a moment is not told.
     const known = button === 'not-listening' || button === 'no-acpi' ? `; ${describeButton(button)}` : '';
-    const { signal, until, writing } = serving;
+    const { signal, writing } = serving;
+    const until = serving.mostUntil ?? serving.until;
     const still = writing === null ? '' : `${describeWriting(writing)}, `;
     return `shutting down on ${signal}, ${still}${until === null ? untilGuestGoes : left(until)}${known}`;
   }

@@ -1,6 +1,7 @@
 import { renameSync, writeFileSync } from 'node:fs';
 import type { ButtonState } from '../outcome/button-evidence.js';
 import { buttonStates } from '../outcome/button-words.js';
+import type { Writing } from '../outcome/disk-activity.js';
 import { unknownRunState } from '../outcome/run-state.js';
 import { runFiles } from '../run-dir/files.js';
 import { readSmallFile } from '../system/small-file.js';
@@ -73,6 +74,7 @@ export class StatusFile {
       ...each,
       since: shift(each.since),
       until: each.until === null ? null : shift(each.until),
+      mostUntil: each.mostUntil === null ? null : shift(each.mostUntil),
     }));
     const status: VmStatus = {
       vm: this.vm,
@@ -104,11 +106,12 @@ export function readStatus(path: string): VmStatus | null {
     return {
       vm,
       guest,
-      serving: serving.filter(isServing).map(({ button, writing, ...each }) => ({
+      serving: serving.filter(isServing).map(({ button, writing, mostUntil, ...each }) => ({
         ...each,
-        // What a version before this one wrote has neither.
+        // What a version before this one wrote has none of these.
         button: readButtonState(button),
-        writing: typeof writing === 'number' ? writing : null,
+        writing: readWriting(writing),
+        mostUntil: typeof mostUntil === 'number' ? mostUntil : null,
       })),
       history: typeof history === 'string' ? history : null,
       warning: typeof warning === 'string' ? warning : null,
@@ -121,6 +124,11 @@ export function readStatus(path: string): VmStatus | null {
 /** One that is not known here comes from another version. */
 function readButtonState(button: unknown): ButtonState | null {
   return buttonStates.find((state) => state === button) ?? null;
+}
+
+function readWriting(writing: unknown): Writing | null {
+  const { bytesPerSecond, quietMs } = (writing ?? {}) as Partial<Record<keyof Writing, unknown>>;
+  return typeof bytesPerSecond === 'number' && typeof quietMs === 'number' ? { bytesPerSecond, quietMs } : null;
 }
 
 function isServing(each: unknown): each is Serving {

@@ -1,5 +1,5 @@
 import { type ButtonState, buttonStateOf } from '../outcome/button-evidence.js';
-import { describeWriting, isBusy } from '../outcome/disk-activity.js';
+import { type Writing, describeWriting, writingOf } from '../outcome/disk-activity.js';
 import type { DefaultAction } from '../rules/builtin.js';
 import type { SignalName } from '../signals/names.js';
 import type { Shutdown, State } from '../dispatch/state.js';
@@ -10,8 +10,10 @@ export interface Serving {
   readonly since: number;
   /** `null`: for as long as it takes. */
   readonly until: number | null;
-  /** Bytes a second that the guest still writes, which gives it time until then; `null`: it does not, or that counts for nothing. */
-  readonly writing: number | null;
+  /** What the guest still writes, if that gives it more time. */
+  readonly writing: Writing | null;
+  /** Until when it has that time at most; `null` if it has none. */
+  readonly mostUntil: number | null;
   /** What comes then. */
   readonly next: DefaultAction;
   /** What is known of the last press of the power button; `null` if it was not pressed. */
@@ -38,9 +40,15 @@ export function describeWait({ waitsFor, until, writing }: Pick<Serving, 'waitsF
 }
 
 /** A guest that writes moves its deadline along, to the end of the time that it has for that. */
-function deadlineOf({ deadline, busyUntil, disks, seenAt }: Shutdown): Pick<Serving, 'until' | 'writing'> {
-  if (busyUntil !== null && isBusy(disks, seenAt)) return { until: busyUntil, writing: disks.bytesPerSecond };
-  return { until: deadline === Infinity ? null : deadline, writing: null };
+function deadlineOf({
+  deadline,
+  busyUntil,
+  disks,
+  seenAt,
+}: Shutdown): Pick<Serving, 'until' | 'writing' | 'mostUntil'> {
+  const until = deadline === Infinity ? null : deadline;
+  const writing = busyUntil === null ? null : writingOf(disks, seenAt);
+  return { until, writing, mostUntil: writing === null ? null : busyUntil };
 }
 
 /** What is being waited for, the shutdown first; its times on the clock of the state. */
@@ -51,6 +59,7 @@ export function servingOf({ shutdown, button: watch, termination, chains }: Stat
     since,
     until: deadline,
     writing: null,
+    mostUntil: null,
     next: 'none',
     button: null,
   }));
@@ -74,6 +83,7 @@ export function servingOf({ shutdown, button: watch, termination, chains }: Stat
           since,
           until: termination.killed ? null : termination.killAt,
           writing: null,
+          mostUntil: null,
           next: termination.killed ? 'none' : 'kill',
           button,
         },

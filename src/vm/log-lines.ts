@@ -1,7 +1,7 @@
 import type { LogEvent } from '../log/log.js';
 import { describeCause, endCauses } from '../outcome/end-cause.js';
 import { describeButton } from '../outcome/button-words.js';
-import { describeWriting } from '../outcome/disk-activity.js';
+import { describeWriting, isQuiet } from '../outcome/disk-activity.js';
 import { shownCommand } from '../qmp/monitor-command.js';
 import { formatSeconds, timeoutFacts } from '../system/duration.js';
 import type { Notice } from '../dispatch/messages.js';
@@ -30,9 +30,10 @@ function describeAction({ cause, action, signal }: Notice & { readonly event: 'd
   return cause === 'asked' ? `${doing}, ${describeCause(cause, signal)}` : `${describeCause(cause, signal)}; ${doing}`;
 }
 
-function describeDeadline({ timeoutMs, defaultAction }: Notice & { readonly event: 'shutdown' }): string {
-  if (timeoutMs === Infinity) return 'QEMU is left running until the guest has shut down';
-  return `QEMU is ${defaultAction === 'kill' ? 'killed' : 'told to quit'} in ${formatSeconds(timeoutMs)}`;
+function describeDeadline({ timeoutMs, busyMs, defaultAction }: Notice & { readonly event: 'shutdown' }): string {
+  if (timeoutMs === Infinity) return 'QEMU is left running until the guest has shut down; SIGQUIT forces it';
+  const later = busyMs === undefined ? '' : `, or ${formatSeconds(busyMs)} while the guest writes to its disks`;
+  return `QEMU is ${defaultAction === 'kill' ? 'killed' : 'told to quit'} in ${formatSeconds(timeoutMs)}${later}`;
 }
 
 /** The words for what the core tells. */
@@ -43,7 +44,11 @@ export function describeNotice(notice: Notice): LogEvent {
       return {
         event,
         level: 'info',
-        facts: { signal: notice.signal, ...timeoutFacts(notice.timeoutMs) },
+        facts: {
+          signal: notice.signal,
+          ...timeoutFacts(notice.timeoutMs),
+          ...(notice.busyMs !== undefined && { busy_timeout_ms: notice.busyMs }),
+        },
         message: `${notice.signal}: shutting down; ${describeDeadline(notice)}${notice.waitsForMonitor ? '; waiting for QEMU to start' : ''}`,
       };
     case 'stands':
@@ -97,7 +102,7 @@ export function describeNotice(notice: Notice): LogEvent {
           bytes_per_second: Math.round(notice.bytesPerSecond),
           busy_timeout_ms: Math.round(notice.busyMs),
         },
-        message: `${notice.signal}: the deadline has passed, but the guest is ${describeWriting(notice.bytesPerSecond)}; it gets more time for as long as it writes, at most until ${formatSeconds(notice.busyMs)} after the signal`,
+        message: `${notice.signal}: the deadline has passed, but the guest ${isQuiet(notice) ? '' : 'is '}${describeWriting(notice)}; it gets more time for as long as it writes, at most until ${formatSeconds(notice.busyMs)} after the signal`,
       };
     case 'dropped':
       return {

@@ -89,12 +89,12 @@ const rows: readonly [what: string, words: readonly string[], says: RegExp, stat
   [
     'a --busy-timeout beside infinity',
     ['--timeout', 'infinity', '--busy-timeout', '1h', ...qemu],
-    /by --timeout infinity the guest is never forced: leave one of them out/,
+    /with --timeout infinity the guest is never forced: leave one of them out/,
   ],
   [
     "a --busy-timeout beside a rule's infinity",
     ['--signal', 'PWR,timeout=infinity', '--busy-timeout', '1h', ...qemu],
-    /by timeout=infinity of SIGPWR the guest is never forced: leave one of them out/,
+    /with timeout=infinity of SIGPWR the guest is never forced: leave one of them out/,
   ],
   [
     "a --busy-timeout that is shorter than a rule's timeout",

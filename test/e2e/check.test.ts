@@ -176,6 +176,38 @@ test('--check shows the steps of a directory, and what is passed over in it', (t
   );
 });
 
+test('--check knows the events of QEMU, and what was probably meant by the name of none', (t) => {
+  const lab = new Lab(t);
+  for (const name of ['GUEST_PANICKED', 'RESET', 'STOP.d', 'RESTE', 'guest_paniked', 'WATCHDOG.sh', 'MEM_UNPLUG_ERROR'])
+    lab.hook(name, '#!/bin/sh\n');
+  lab.hook('README', 'what lies here\n', 0o644);
+  lab.hook('reset', '#!/bin/sh\n');
+  const report = (...qemu: string[]): { faults: string[][]; notes: string[]; hooks: string[] } => {
+    const all = check('--hooks', lab.hooks, '--log', 'json', ...qemu).objects();
+    const last = (path: unknown): string => String(path).split('/').at(-1) as string;
+    const of = (name: string) => all.filter(({ event }) => event === name);
+    return {
+      faults: of('hook-fault')
+        .map(({ hook, fix }) => [last(hook), last(fix)])
+        .sort(),
+      notes: of('hook-meaning')
+        .map(({ hook }) => last(hook))
+        .sort(),
+      hooks: of('hook').map(({ hook }) => last(hook)),
+    };
+  };
+  const { faults, notes, hooks } = report();
+  assert.deepEqual(notes, ['RESET', 'STOP.d', 'reset']);
+  assert.deepEqual(faults, [
+    ['RESTE', 'RESTE.old'],
+    ['WATCHDOG.sh', 'WATCHDOG'],
+    ['guest_paniked', 'guest_paniked.old'],
+  ]);
+  for (const name of ['GUEST_PANICKED', 'RESET', 'STOP.d', 'MEM_UNPLUG_ERROR']) assert.ok(hooks.includes(name), name);
+  const asked = report('--', 'qemu-system-x86_64');
+  assert.ok(asked.hooks.includes('GUEST_PANICKED'), 'by the schema of the QEMU that is given');
+});
+
 test('--check finds what will never run, with the name that was probably meant', (t) => {
   const lab = new Lab(t);
   for (const name of ['stop', 'post-start', 'start.sh', 'sigterm.py', 'end.bak', 'reload', 'lib.sh', 'SIGHUP'])
@@ -185,7 +217,7 @@ test('--check finds what will never run, with the name that was probably meant',
     .filter(({ event }) => event === 'hook-fault');
   const mends = found.map(({ hook, fix }) => [String(hook).split('/').at(-1), String(fix).split('/').at(-1)]);
   assert.deepEqual(mends.sort(), [
-    ['post-start', 'post-start.old'],
+    ['post-start', 'ready'],
     ['sigterm.py', 'SIGTERM'],
     ['start.sh', 'start'],
     ['stop', 'SIGTERM'],

@@ -3,7 +3,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { test } from 'node:test';
-import { Lab, program, read } from '../support/lab.js';
+import { execute, Lab, program, read, until } from '../support/lab.js';
 
 function call(...options: string[]) {
   return spawnSync(process.execPath, [program, ...options], {
@@ -31,15 +31,34 @@ test('--new-hook writes a hook that passes --check, shellcheck and its rehearsal
     assert.equal(tried.status, 0, tried.stdout + tried.stderr);
     assert.match(tried.stdout, /The hook did its job\./);
   }
-  for (const name of ['start', 'end']) assert.equal(call('--new-hook', name, '--hooks', hooks).status, 0);
+  const others = ['BLOCK_IO_ERROR', 'GUEST_PANICKED', 'RESUME', 'WATCHDOG', 'end', 'ready', 'start'];
+  for (const name of others) assert.equal(call('--new-hook', name, '--hooks', hooks).status, 0, name);
   execFileSync(
     'shellcheck',
-    ['start', 'end'].map((name) => `${hooks}/${name}`),
+    others.map((name) => `${hooks}/${name}`),
     { stdio: 'inherit' },
   );
-  assert.deepEqual(readdirSync(hooks), ['SIGQUIT', 'SIGTERM', 'SIGUSR1', 'end', 'start']);
+  assert.deepEqual(readdirSync(hooks), [...others, 'SIGQUIT', 'SIGTERM', 'SIGUSR1'].sort());
   const check = call('--check', '--hooks', hooks);
   assert.equal(check.status, 0, check.stdout);
+});
+
+test('--new-hook for an event: it runs as it is written', async (t) => {
+  const lab = new Lab(t);
+  for (const name of ['RESET', 'ready']) assert.equal(call('--new-hook', name, '--hooks', lab.hooks).status, 0);
+  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks, '--name', 'web'] });
+  assert.equal(trap.events('hook-output')[0]?.message, 'web runs');
+  await execute(lab, 'system_reset');
+  await until('the event is told', () =>
+    trap.events('hook-output').some(({ message }) => /^web: RESET, [123] times: \{"event":"RESET",/.test(message)),
+  );
+  await lab.guestSaid('up', 2);
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0, trap.stderr);
+  const { status, stderr } = call('--new-hook', 'GUEST_PANIC', '--hooks', lab.hooks);
+  assert.equal(status, 125);
+  assert.match(stderr, /GUEST_PANIC: unknown signal/);
+  assert.match(call('--new-hook', 'GUEST_PANIKED', '--hooks', lab.hooks).stderr, /event: write GUEST_PANICKED\n$/);
 });
 
 test('--new-hook under umask 077: a service of another user can read what it makes', (t) => {

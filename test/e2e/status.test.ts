@@ -54,6 +54,31 @@ test('--status has a row for each VM that runs, wherever its run directory is, a
   );
 });
 
+test('a VM with a state directory of its own has no history of another one of its name', async (t) => {
+  const lab = new Lab(t);
+  const name = `namesake-${process.pid}`;
+  const environment = { XDG_STATE_HOME: lab.file('default'), HOME: lab.file('home') };
+  // As the default directory of a user has it; that of root is not the test's to write to.
+  const isUser = process.getuid?.() !== 0;
+  const elsewhere = isUser ? lab.file('default/qemu-trap') : lab.file('elsewhere');
+  const first = await lab.startGuest({ options: ['--name', name, '--state-dir', elsewhere], env: environment });
+  first.kill('SIGTERM');
+  assert.equal(await first.status(), 0, first.stderr);
+  const second = await lab.startGuest({ options: ['--name', name], env: environment });
+  const words = [program, '--status', '--log', 'json', '--run-dir', lab.runDir, '--state-dir', elsewhere, name];
+  const row = await until('its row', () => {
+    const { stdout } = spawnSync(process.execPath, words, {
+      encoding: 'utf8',
+      env: { ...process.env, ...environment },
+    });
+    const [line] = stdout.split('\n');
+    return line ? (JSON.parse(line) as Record<string, unknown>) : null;
+  });
+  assert.deepEqual([row['running'], row['stops'], row['last']], [true, 0, null]);
+  second.kill('SIGTERM');
+  assert.equal(await second.status(), 0, second.stderr);
+});
+
 test('--status tells the signal in progress, what is waited for, the time left, and after the stop how it went', async (t) => {
   const lab = new Lab(t);
   lab.hook('SIGUSR1', `#!/bin/sh\nsleep 1000\n`);

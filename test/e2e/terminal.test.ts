@@ -141,6 +141,7 @@ test('the words of the live line', () => {
     next: 'kill',
     button: null,
     writing: null,
+    mostUntil: null,
   } as const;
   assert.equal(
     formatLive(serving, 0, false),

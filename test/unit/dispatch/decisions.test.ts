@@ -1503,7 +1503,7 @@ decides(
   { ...patientWithDisks, untilS: 50, tellsReads: true },
   `
     0 press SIGTERM true
-    0 - shutdown SIGTERM 60000 quit false
+    0 - shutdown SIGTERM 60000 quit false 100000
     0.6 look-up-button
     45 read-disks
     46 read-disks
@@ -1529,8 +1529,8 @@ decides(
   { ...patientWithDisks, untilS: 73 },
   `
     0 press SIGTERM true
-    0 - shutdown SIGTERM 60000 quit false
-    60 - more-time SIGTERM 3000000 100000
+    0 - shutdown SIGTERM 60000 quit false 100000
+    60 - more-time SIGTERM 3000000 999 100000
     71 silence-hooks
   `,
 );
@@ -1540,11 +1540,11 @@ decides(
   { ...patientWithDisks, untilS: 90 },
   `
     0 press SIGTERM true
-    0 - shutdown SIGTERM 60000 quit false
-    60 - more-time SIGTERM 3000000 100000
+    0 - shutdown SIGTERM 60000 quit false 100000
+    60 - more-time SIGTERM 3000000 999 100000
     85.001 silence-hooks
     85.001 quit
-    85.001 - default-action SIGTERM quit deadline
+    85.001 - default-action SIGTERM quit quiet-deadline
   `,
 );
 decides(
@@ -1553,8 +1553,8 @@ decides(
   { ...patientWithDisks, untilS: 101 },
   `
     0 press SIGTERM true
-    0 - shutdown SIGTERM 60000 quit false
-    60 - more-time SIGTERM 3000000 100000
+    0 - shutdown SIGTERM 60000 quit false 100000
+    60 - more-time SIGTERM 3000000 999 100000
     100 silence-hooks
     100 quit
     100 - default-action SIGTERM quit busy-deadline
@@ -1566,7 +1566,7 @@ decides(
   { ...patientWithDisks, untilS: 61 },
   `
     0 press SIGTERM true
-    0 - shutdown SIGTERM 60000 quit false
+    0 - shutdown SIGTERM 60000 quit false 100000
     60 silence-hooks
     60 quit
     60 - default-action SIGTERM quit deadline
@@ -1578,11 +1578,11 @@ decides(
   { ...patientWithDisks, untilS: 62 },
   `
     0 press SIGTERM true
-    0 - shutdown SIGTERM 60000 quit false
-    60 - more-time SIGTERM 3000000 100000
+    0 - shutdown SIGTERM 60000 quit false 100000
+    60 - more-time SIGTERM 3000000 13999 100000
     61.001 silence-hooks
     61.001 quit
-    61.001 - default-action SIGTERM quit deadline
+    61.001 - default-action SIGTERM quit quiet-deadline
   `,
 );
 decides(
@@ -1591,11 +1591,11 @@ decides(
   { ...patientWithDisks, untilS: 63 },
   `
     0 press SIGTERM true
-    0 - shutdown SIGTERM 60000 quit false
-    60 - more-time SIGTERM 3000000 100000
+    0 - shutdown SIGTERM 60000 quit false 100000
+    60 - more-time SIGTERM 3000000 12999 100000
     62.001 silence-hooks
     62.001 quit
-    62.001 - default-action SIGTERM quit deadline
+    62.001 - default-action SIGTERM quit quiet-deadline
   `,
 );
 decides(
@@ -1604,7 +1604,7 @@ decides(
   { ...patientWithDisks, untilS: 61 },
   `
     0 press SIGTERM true
-    0 - shutdown SIGTERM 60000 quit false
+    0 - shutdown SIGTERM 60000 quit false 100000
     60 silence-hooks
     60 quit
     60 - default-action SIGTERM quit deadline
@@ -1616,12 +1616,12 @@ decides(
   { limits: { busyTimeoutMs: 100_000 }, untilS: 96 },
   `
     0 run-hook SIGTERM /hook 60000
-    0 - shutdown SIGTERM 60000 quit false
+    0 - shutdown SIGTERM 60000 quit false 100000
     45 stop-hook SIGTERM timeout
     45 press SIGTERM true
     45 - next-link SIGTERM power-button hook-timeout
     55 press SIGTERM true
-    60 - more-time SIGTERM 3000000 100000
+    60 - more-time SIGTERM 3000000 999 100000
     65 press SIGTERM true
     75 press SIGTERM true
     85 press SIGTERM true
@@ -1634,8 +1634,8 @@ decides(
   { ...patientWithDisks, untilS: 81 },
   `
     0 press SIGTERM true
-    0 - shutdown SIGTERM 60000 quit false
-    60 - more-time SIGTERM 3000000 100000
+    0 - shutdown SIGTERM 60000 quit false 100000
+    60 - more-time SIGTERM 3000000 999 100000
     80.5 silence-hooks
     80.5 quit
     80.5 - default-action SIGTERM quit cut
@@ -1656,9 +1656,9 @@ decides(
   { limits: { busyTimeoutMs: 6_000, pressGaps: [] }, isFrozen: true },
   `
     0 press SIGTERM true
-    0 - shutdown SIGTERM 4000 quit false
+    0 - shutdown SIGTERM 4000 quit false 6000
     9 - lost-time SIGTERM 4000
-    9 - more-time SIGTERM 0 10000
+    9 - more-time SIGTERM 0 3999 10000
     10 silence-hooks
     10 quit
     10 - default-action SIGTERM quit busy-deadline
@@ -1696,7 +1696,7 @@ decides(
   { limits: { busyTimeoutMs: 60_000 }, untilS: 3 },
   `
     0 run-hook SIGTERM /hook 10000
-    0 - shutdown SIGTERM 10000 quit false
+    0 - shutdown SIGTERM 10000 quit false 60000
     1 - dropped SIGTERM
   `,
 );

@@ -6,6 +6,7 @@ import {
   noDiskActivity,
   withLostTime,
   withWrites,
+  writingOf,
 } from '../../../src/outcome/disk-activity.js';
 
 test('disks are busy for 15 s after a reading that has more than the one before it', () => {
@@ -28,13 +29,28 @@ test('disks are busy for 15 s after a reading that has more than the one before 
 });
 
 test('how much is written, in words', () => {
-  for (const [rate, words] of [
-    [0, 'still writing'],
-    [999, 'still writing'],
-    [1_000, 'still writing, 1.0 kB/s'],
-    [999_999, 'still writing, 1000.0 kB/s'],
-    [3_240_000, 'still writing, 3.2 MB/s'],
-    [1.2e9, 'still writing, 1200.0 MB/s'],
+  for (const [bytesPerSecond, quietMs, words] of [
+    [0, 0, 'still writing'],
+    [999, 0, 'still writing'],
+    [1_000, 0, 'still writing, 1.0 kB/s'],
+    [999_999, 1_999, 'still writing, 1000.0 kB/s'],
+    [3_240_000, 0, 'still writing, 3.2 MB/s'],
+    [1.2e9, 0, 'still writing, 1200.0 MB/s'],
+    [3_240_000, 2_000, 'last wrote 2 s ago'],
+    [0, 14_600, 'last wrote 15 s ago'],
   ] as const)
-    assert.equal(describeWriting(rate), words);
+    assert.equal(describeWriting({ bytesPerSecond, quietMs }), words);
+});
+
+test('what is told of disks: nothing if they are not written any more', () => {
+  assert.equal(writingOf(noDiskActivity, 0), null);
+  const once = withWrites(
+    withWrites(noDiskActivity, { operations: 1, bytes: 0 }, 0),
+    { operations: 2, bytes: 5e5 },
+    500,
+  );
+  assert.deepEqual(writingOf(once, 600), { bytesPerSecond: 1e6, quietMs: 100 });
+  const quiet = withWrites(once, { operations: 2, bytes: 5e5 }, 4_500);
+  assert.deepEqual(writingOf(quiet, 4_500), { bytesPerSecond: 0, quietMs: 4_000 });
+  assert.equal(writingOf(quiet, 15_500), null);
 });

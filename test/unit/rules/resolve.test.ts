@@ -19,7 +19,7 @@ function bookOf(t: TestContext, files: readonly string[], ...specs: readonly str
     else if (name.endsWith('/')) mkdirSync(join(user, name));
     else writeFileSync(join(user, name), '#!/bin/sh\n', { mode: 0o755 });
   }
-  const parsed = specs.map(parseSignalSpec);
+  const parsed = specs.map((text) => parseSignalSpec(text));
   return { specs: new Map(parsed.map((spec) => [spec.signal, spec])), dirs: { user, bundled }, timeoutMs: 60_000 };
 }
 

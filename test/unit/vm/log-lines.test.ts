@@ -14,10 +14,29 @@ const lines: readonly [notice: Notice, message: string][] = [
   ],
   [
     { event: 'shutdown', signal: 'SIGTERM', timeoutMs: Infinity, defaultAction: 'kill', waitsForMonitor: false },
-    'SIGTERM: shutting down; QEMU is left running until the guest has shut down',
+    'SIGTERM: shutting down; QEMU is left running until the guest has shut down; SIGQUIT forces it',
   ],
   [
-    { event: 'more-time', signal: 'SIGTERM', bytesPerSecond: 3_200_000, busyMs: 600_000 },
+    {
+      event: 'shutdown',
+      signal: 'SIGTERM',
+      timeoutMs: 60_000,
+      defaultAction: 'quit',
+      waitsForMonitor: false,
+      busyMs: 600_000,
+    },
+    'SIGTERM: shutting down; QEMU is told to quit in 60 s, or 600 s while the guest writes to its disks',
+  ],
+  [
+    { event: 'more-time', signal: 'SIGTERM', bytesPerSecond: 0, quietMs: 9_100, busyMs: 600_000 },
+    'SIGTERM: the deadline has passed, but the guest last wrote 9 s ago; it gets more time for as long as it writes, at most until 600 s after the signal',
+  ],
+  [
+    { event: 'default-action', signal: 'SIGTERM', action: 'quit', cause: 'quiet-deadline' },
+    'SIGTERM: the deadline had passed, and the guest had written nothing for 15 s; telling QEMU to quit',
+  ],
+  [
+    { event: 'more-time', signal: 'SIGTERM', bytesPerSecond: 3_200_000, quietMs: 0, busyMs: 600_000 },
     'SIGTERM: the deadline has passed, but the guest is still writing, 3.2 MB/s; it gets more time for as long as it writes, at most until 600 s after the signal',
   ],
   [
