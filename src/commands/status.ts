@@ -128,7 +128,8 @@ function advice({ name, found, records }: Reported): string[] {
     const [first] = servingOf(found);
     // Of a shutdown only: without one SIGQUIT would begin it. QEMU itself has those signals blocked.
     // A pid that another user has written down is nothing to send a signal to.
-    if (first !== undefined && first.next !== 'none' && found.uid === ownUid)
+    const isForced = first?.waitsFor === 'quit' || first?.waitsFor === 'kill';
+    if (first !== undefined && first.next !== 'none' && !isForced && found.uid === ownUid)
       lines.push(`${name}: to cut the guest off now: kill -QUIT ${found.pid}`);
     if (first !== undefined && (first.writing !== null || (first.waitsFor === 'guest' && first.until === null)))
       lines.push(`${name}: ${first.signal}: waiting ${describeWait(first)}${describeMost(first)}`);

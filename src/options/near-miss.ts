@@ -38,6 +38,19 @@ export function refuseTimeInPieces(own: readonly string[], word: string): void {
   );
 }
 
+/** @throws {UsageError} for a word among QEMU's options that is meant for `-signal`, and that QEMU has not */
+function refuseNearSignal(qemu: readonly string[]): void {
+  const found = qemu.find((word, i) => {
+    const name = /^-([a-z]+)(=|$)/.exec(word)?.[1] ?? '';
+    const isNear = nearest(name, ['signal']) !== null && (name !== 'signal' || word.includes('='));
+    return isNear && i > 0 && !takesValue(qemu[i - 1] as string);
+  });
+  if (found !== undefined)
+    throw new UsageError(
+      `${found}: QEMU has no such option: write -signal SPEC, such as -signal SIGTERM,script=powerdown`,
+    );
+}
+
 /** @throws {UsageError} for an option of ours that stands among QEMU's */
 export function refuseMisplaced(qemu: readonly string[]): void {
   const first = /^--([a-z-]+)(=|$)/.exec(qemu[0] ?? '')?.[1] ?? '';
@@ -45,6 +58,7 @@ export function refuseMisplaced(qemu: readonly string[]): void {
     throw new UsageError(`${qemu[0]}: this option of qemu-trap comes after --: write it before`);
   const at = qemu.findIndex(isQemu);
   if (at === -1) return;
+  refuseNearSignal(qemu.slice(at));
   const misplaced = qemu.slice(at + 1).find((word, i) => {
     const name = /^--([a-z-]+)(=|$)/.exec(word)?.[1] ?? '';
     return names.includes(name) && !alsoOfQemu.includes(name) && !takesValue(qemu[at + i] ?? '');

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { chmodSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { execute, human, Lab, monitor, read, until } from '../support/lab.js';
 
@@ -273,6 +275,82 @@ test('after a take-over ready runs again, and events have their hooks', async (t
   await lab.guestSaid('up', 2);
   second.kill('SIGTERM');
   assert.equal(await second.status(), 0, second.stderr);
+});
+
+test('an event during a shutdown has its run, and changes nothing of it', async (t) => {
+  const lab = new Lab(t);
+  for (const name of ['POWERDOWN', 'STOP', 'RESUME']) lab.hook(name, tells(lab));
+  const trap = await lab.startGuest({ temper: 'lingering', options: hooks(lab) });
+  const first = told(lab).length;
+  trap.kill('SIGTERM');
+  await lab.guestSaid('pressed');
+  await execute(lab, 'stop');
+  assert.equal(await trap.status(), 0, trap.stderr);
+  assert.equal(lab.said('bye'), 1);
+  const names = told(lab).slice(first);
+  for (const name of ['POWERDOWN', 'STOP', 'RESUME'])
+    assert.ok(
+      names.some((each) => each.name === name),
+      name,
+    );
+  assert.equal(names.find(({ name }) => name === 'STOP')?.fd, '3');
+  await lab.assertNothingLeft();
+});
+
+test('--attach: a QEMU that somebody else has started has hooks for its events, and ready', async (t) => {
+  const lab = new Lab(t);
+  lab.hook('RESET', tells(lab));
+  lab.hook('ready', `#!/bin/sh\nqmp query-status >${lab.file('status')}\n`);
+  lab.spawn([...lab.guest(), '-qmp', `unix:${lab.file('qmp')},server=on,wait=off`]);
+  await lab.guestSaid('up');
+  const trap = lab.start({ command: [], options: ['--attach', lab.file('qmp'), ...hooks(lab)] });
+  await trap.ready();
+  assert.match(read(lab.file('status')), /running/);
+  await execute(lab, 'system_reset');
+  const [reset] = await until('it is told', () => (told(lab).length > 0 ? told(lab) : null));
+  assert.deepEqual([reset?.name, reset?.monitor, reset?.fd], ['RESET', 'yes', '3']);
+  await lab.guestSaid('up', 2);
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0, trap.stderr);
+  await lab.assertNothingLeft();
+});
+
+test('an event in steps, and a hook that is not to be trusted', async (t) => {
+  const lab = new Lab(t);
+  mkdirSync(join(lab.hooks, 'STOP.d'), { mode: 0o755 });
+  lab.hook('STOP.d/10-a', tells(lab));
+  lab.hook('STOP.d/20-b', tells(lab));
+  chmodSync(lab.hook('RESUME', tells(lab)), 0o777);
+  const trap = await lab.startGuest({ options: hooks(lab) });
+  await execute(lab, 'stop');
+  await until('both steps are told', () => told(lab).filter(({ name }) => name === 'STOP').length === 2);
+  for (const { event } of told(lab)) assert.equal(event.event, 'STOP', 'each step has it on its stdin');
+  await execute(lab, 'cont');
+  const refused = await until('it is refused', () =>
+    trap.events('hook-end').find((line) => line['occasion'] === 'RESUME'),
+  );
+  assert.equal(refused.level, 'warning');
+  assert.match(refused.message, /cannot be trusted/);
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0, trap.stderr);
+});
+
+test('what the guest can influence is in no variable, no argument and no line of the log', async (t) => {
+  const lab = new Lab(t);
+  lab.hook(
+    'RESET',
+    `#!/bin/sh\nenv >${lab.file('env')}.part; echo "$@" >${lab.file('arguments')}; mv ${lab.file('env')}.part ${lab.file('env')}\n`,
+  );
+  const trap = await lab.startGuest({ options: hooks(lab) });
+  await execute(lab, 'system_reset');
+  const env = await until('it is told', () => read(lab.file('env')) || null);
+  assert.doesNotMatch(env, /"event"|timestamp/);
+  assert.match(env, /^QEMU_TRAP_COUNT=[123]$/m);
+  assert.doesNotMatch(env, /^QEMU_TRAP_SIGNAL=/m);
+  assert.equal(read(lab.file('arguments')), 'RESET\n');
+  await lab.guestSaid('up', 2);
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0, trap.stderr);
 });
 
 test('negative control: without such hooks nothing is run', async (t) => {

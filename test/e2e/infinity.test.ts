@@ -93,7 +93,7 @@ describe('--timeout infinity', { concurrency: true }, () => {
 
 test('a timeout of 0 cuts the guest off as before, and a warning says what to write instead', async (t) => {
   const lab = new Lab(t);
-  const trap = await lab.startGuest({ options: ['--timeout', '0'] });
+  const trap = await lab.startGuest({ temper: 'stubborn', options: ['--timeout', '0'] });
   const { message } = await trap.event('no-time');
   assert.match(message, /on SIGHUP, SIGINT, SIGTERM, SIGPWR; write --timeout infinity .*SIGQUIT.*default=quit/);
   trap.kill('SIGTERM');

@@ -3,6 +3,8 @@ import { type Server, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { knownEvents } from '../../hook/event-names.js';
+import { lifecycleHooks } from '../../hook/find.js';
 import { type LogEvent, openLog } from '../../log/log.js';
 import type { Config } from '../../options/command.js';
 import { status as exitStatuses } from '../../outcome/exit-status.js';
@@ -36,6 +38,8 @@ const aftermathMs = 1_000;
 
 /** The rule to be tried. */
 function tried(asked: string, book: RuleBook): Rule {
+  if (knownEvents.includes(asked) || lifecycleHooks.some((each) => each === asked))
+    throw new UsageError(`--try ${asked}: only what a signal does can be rehearsed: name one, such as --try SIGTERM`);
   const parsed = parseSignal(asked);
   if ('error' in parsed) throw new UsageError(`--try ${asked}: ${parsed.error}`);
   const rule = ruleFor(parsed.signal, book);

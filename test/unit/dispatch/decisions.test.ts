@@ -1700,3 +1700,21 @@ decides(
     1 - dropped SIGTERM
   `,
 );
+decides(
+  'busy: its time is counted from the signal, whenever that comes',
+  [
+    [0, up()],
+    [100, signal(ruleOf('SIGTERM', ['power-button'], 4))],
+    [100.001, wrote(1)],
+    [101.001, wrote(2)],
+  ],
+  { limits: { busyTimeoutMs: 6_000, pressGaps: [] }, untilS: 107 },
+  `
+    100 press SIGTERM true
+    100 - shutdown SIGTERM 4000 quit false 6000
+    104 - more-time SIGTERM 0 2999 6000
+    106 silence-hooks
+    106 quit
+    106 - default-action SIGTERM quit busy-deadline
+  `,
+);

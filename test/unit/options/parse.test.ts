@@ -83,6 +83,8 @@ test("-signal among QEMU's options is a rule of ours, and behind an option with 
     [[...qemu, '-append', '-signal'], [...qemu, '-append', '-signal'], []],
     [[...qemu, '-append', '-signal', ...press], [...qemu, '-append', '-signal'], ['SIGTERM']],
     [['--check', '--', ...qemu, ...press], qemu, ['SIGTERM']],
+    [[...qemu, '-append', '-singal'], [...qemu, '-append', '-singal'], []],
+    [[...qemu, '-serial', 'stdio'], [...qemu, '-serial', 'stdio'], []],
   ] as const) {
     const command = read(words) as Extract<Command, { mode: 'run' | 'check' }>;
     assert.deepEqual(command.config.qemu, left, words.join(' '));
@@ -107,6 +109,8 @@ test('what cannot be meant is refused, and what was meant is named', () => {
     [[...qemu, '-signal', 'SIGTREM,script=x'], /^-signal SIGTREM,script=x: unknown signal 'SIGTREM': write SIGTERM /],
     [['--timeout', '1h', '30min', '--', ...qemu], /^30min: .* write '1h 30min' in quotes, or 1h30min$/],
     [['--kill-after=2', 'min', ...qemu], /^min: .* write '2 min' in quotes, or 2min$/],
+    [[...qemu, '-singal', 'TERM'], /^-singal: QEMU has no such option: write -signal SPEC/],
+    [[...qemu, '-signal=TERM'], /^-signal=TERM: QEMU has no such option: write -signal SPEC/],
     [[...qemu, '-signal', '-m'], /unknown signal '-m': write one such as/],
     [['--signal', 'TERM', '--', ...qemu, '-signal', 'TERM'], /SIGTERM has a rule already/],
     [['--check', '--try', 'TERM'], /--check and --try: write only one of them/],
