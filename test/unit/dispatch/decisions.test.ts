@@ -1718,3 +1718,13 @@ decides(
     106 - default-action SIGTERM quit busy-deadline
   `,
 );
+decides(
+  'busy: with less than 15 s in all the disks are asked about from the signal on',
+  begun(ruleOf('SIGTERM', ['power-button'], 4)),
+  { limits: { busyTimeoutMs: 6_000, pressGaps: [] }, untilS: 1, tellsReads: true },
+  `
+    0 press SIGTERM true
+    0 read-disks
+    0 - shutdown SIGTERM 4000 quit false 6000
+  `,
+);

@@ -51,7 +51,7 @@ test('infinity, of a shutdown and of a signal beside it: every sequence of a gue
     ruleOf('SIGHUP', ['hook', 'command'], Infinity, 'none'),
     now,
   ];
-  const { states, transitions } = explore(core, { rules, limits, depth: depth - 2, first: [up()] });
+  const { states, transitions } = explore(core, { rules, limits, depth: depth - 3, first: [up()] });
   t.diagnostic(`${states} states, ${transitions} transitions`);
 });
 
