@@ -4,7 +4,7 @@ import type { SignalName } from '../signals/names.js';
 import { askThenStart, buttonIsOthersMs, newChain, runBeside } from './chain.js';
 import { takeDefaultAction } from './default-action.js';
 import { notice, noticeOnce, onIgnored } from './notices.js';
-import { type Shutdown, type State, type Step, chainOf, unreadButton } from './state.js';
+import { type Shutdown, type State, type Step, chainOf } from './state.js';
 import { type Phase, type SignalClass, dispatchTable } from './table.js';
 
 /** A second Ctrl-C sooner than this after the first is the same person's impatience, not a decision. */
@@ -109,7 +109,6 @@ function beginShutdown(s: Step, rule: Rule, waiting = new Map<SignalName, Rule>(
   const { signal, timeoutMs, defaultAction } = rule;
   const shutdown = newShutdown(rule, now, state.limits.busyTimeoutMs, waiting);
   state.shutdown = shutdown;
-  state.button = unreadButton;
   for (const [refused, chain] of state.chains) {
     if (chain.at !== 'start') continue;
     state.chains.delete(refused);

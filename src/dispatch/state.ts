@@ -73,8 +73,8 @@ export interface ButtonWatch {
   readonly told: ButtonState | null;
 }
 
-/** Of a shutdown that begins. None is called off after its first press, so nothing that was asked is under way. */
-export const unreadButton: ButtonWatch = {
+/** Until the first press; no shutdown is called off after that. */
+const unreadButton: ButtonWatch = {
   evidence: noButtonEvidence,
   isPlaced: false,
   asked: 'nothing',

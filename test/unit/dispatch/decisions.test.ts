@@ -1728,3 +1728,45 @@ decides(
     0 - shutdown SIGTERM 4000 quit false 6000
   `,
 );
+decides(
+  'a guest that is half a second old is pressed again after a whole one',
+  [
+    [0, up('running', 500)],
+    [0, signal(button)],
+    [0.1, powerdown],
+  ],
+  { untilS: 4.2 },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    1 press SIGTERM true
+    2.5 press SIGTERM true
+  `,
+);
+decides(
+  'nothing is read for half a second after any press, be it the first since a reset or a later one',
+  [
+    [0, up()],
+    [0, signal(button)],
+    [0.1, powerdown],
+    [0.61, found('placed')],
+    [0.73, shows('clear')],
+    [10.1, powerdown],
+    [10.61, shows('clear')],
+    [12, reset()],
+    [12.05, powerdown],
+    [12.06, found('placed')],
+  ],
+  { untilS: 12.6, tellsReads: true },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    0.6 look-up-button
+    0.725 read-button
+    10 press SIGTERM true
+    10.6 read-button
+    10.61 - button SIGTERM taken
+    12 look-up-button
+    12.55 read-button
+  `,
+);
