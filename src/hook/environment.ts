@@ -32,15 +32,16 @@ export interface HookFacts {
 export function signalOccasion(
   signal: SignalName,
   qemuPid: number,
+  monitors: { readonly qmp: string; readonly human: string },
+): HookFacts['occasion'] {
+  return { ...monitorOccasion(qemuPid, monitors), QEMU_TRAP_SIGNAL: signal };
+}
+
+function monitorOccasion(
+  qemuPid: number,
   { qmp, human }: { readonly qmp: string; readonly human: string },
 ): HookFacts['occasion'] {
-  return {
-    QMP_FD: '3',
-    QMP_SOCKET: qmp,
-    MONITOR_SOCKET: human,
-    QEMU_TRAP_SIGNAL: signal,
-    QEMU_TRAP_QEMU_PID: String(qemuPid),
-  };
+  return { QMP_FD: '3', QMP_SOCKET: qmp, MONITOR_SOCKET: human, QEMU_TRAP_QEMU_PID: String(qemuPid) };
 }
 
 /** The variables that lead to a monitor. */
@@ -53,13 +54,10 @@ export const monitorVariables = ['QMP_FD', 'QMP_SOCKET', 'MONITOR_SOCKET'] as co
 export function eventOccasion(
   count: number | null,
   qemuPid: number,
-  { qmp, human }: { readonly qmp: string; readonly human: string },
+  monitors: { readonly qmp: string; readonly human: string },
 ): HookFacts['occasion'] {
   return {
-    QMP_FD: '3',
-    QMP_SOCKET: qmp,
-    MONITOR_SOCKET: human,
-    QEMU_TRAP_QEMU_PID: String(qemuPid),
+    ...monitorOccasion(qemuPid, monitors),
     ...(count !== null && { QEMU_TRAP_COUNT: String(count) }),
   };
 }

@@ -49,7 +49,7 @@ describe('--busy-timeout', { ...needsLinux, concurrency: 2 }, () => {
 
   test('one that stands still is forced at the deadline', async (t) => {
     const lab = new Lab(t);
-    const { trap, status } = await stopWhile(lab, 'stands', ['--timeout', '25', '--busy-timeout', '10min']);
+    const { trap, status } = await stopWhile(lab, 'stands', ['--timeout', '35', '--busy-timeout', '10min']);
     assert.equal(status, 124, trap.stderr);
     assert.deepEqual(trap.events('more-time'), []);
     assert.equal(trap.verdict['cause'], 'deadline');
