@@ -116,7 +116,8 @@ async function main(argv: readonly string[]): Promise<number> {
       log,
       observers: live === null ? [] : [live],
       tap: null,
-      runsLifecycleHooks: true,
+      runsHookOf: () => true,
+      makesUp: null,
     };
     const code = await (qemu === null ? supervise(context) : attach(context, qemu));
     // Also if nothing is left to wait for before the last line is written.

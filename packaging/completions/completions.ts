@@ -14,7 +14,7 @@ export interface Described extends Option {
 /** The words that a value may be; `null` where it is a path, or anything. */
 function wordsOf(value: ValueKind): readonly string[] | null {
   if (typeof value !== 'string') return value;
-  if (value === 'signal' || value === 'rule') return trappableSignals;
+  if (value === 'rule') return trappableSignals;
   return value === 'hook name' ? [...trappableSignals, ...lifecycleHooks, ...knownEvents] : null;
 }
 

@@ -205,6 +205,6 @@ export function newHook(asked: string, directory: string): string {
   }
   const hooks = `--hooks ${shellQuote(directory)}`;
   const next = [`wrote ${path}: edit it, then run`, `  qemu-trap --check ${hooks}`];
-  if ('signal' in parseSignal(name)) next.push(`  qemu-trap --try ${name} ${hooks}`);
+  if (name !== 'start' && name !== 'end') next.push(`  qemu-trap --try ${name} ${hooks}`);
   return `${next.join('\n')}\n`;
 }

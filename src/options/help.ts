@@ -31,7 +31,7 @@ export const usage = `Usage: qemu-trap [OPTION...] [--] QEMU [QEMU-OPTION...]
        qemu-trap --attach SOCKET [OPTION...]
        qemu-trap --status [NAME...]
        qemu-trap --new-hook SIGNAL|EVENT|start|ready|end [--hooks DIR]
-       qemu-trap --try SIGNAL [OPTION...] [-- QEMU...]
+       qemu-trap --try SIGNAL|EVENT|ready [OPTION...] [-- QEMU...]
 
 Runs QEMU as a service. On SIGTERM, SIGINT, SIGHUP and SIGPWR it presses the
 guest's power button (ACPI) and waits for the guest to shut down. On any signal

@@ -3,7 +3,7 @@
  */
 
 /** The kind of an option's value, for completion. */
-export type ValueKind = 'directory' | 'file' | 'signal' | 'hook name' | 'rule' | 'free' | readonly string[];
+export type ValueKind = 'directory' | 'file' | 'hook name' | 'rule' | 'free' | readonly string[];
 
 export interface Option {
   readonly name: string;
@@ -121,8 +121,8 @@ export const options: readonly Option[] = [
   },
   {
     name: 'try',
-    value: 'signal',
-    argument: 'SIGNAL',
+    value: 'hook name',
+    argument: 'SIGNAL|EVENT|ready',
     help: 'rehearse a hook with a throw-away guest: print what happens when, and everything sent over descriptor 3',
   },
   { name: 'version', short: 'V', value: null, help: 'print the version' },

@@ -2,6 +2,7 @@ import type { State } from '../dispatch/state.js';
 import type { Log } from '../log/log.js';
 import type { Config } from '../options/command.js';
 import type { MonitorPaths } from '../qemu/launch-plan.js';
+import type { QmpEvent } from '../qmp/messages.js';
 import type { RuleBook } from '../rules/rule.js';
 import type { RunDir } from '../run-dir/run-dir.js';
 import type { ServiceManager } from '../service-manager/notify.js';
@@ -65,8 +66,10 @@ export interface VmContext {
   readonly observers: readonly Observer[];
   /** Puts something between hooks and their monitors; `null` if hooks have QEMU's own. */
   readonly tap: Tap | null;
-  /** The hooks `start` and `end` are run; `--try`, which is for one signal, does without. */
-  readonly runsLifecycleHooks: boolean;
+  /** Whether the hook of an event, `start`, `ready` or `end` is run; `--try`, which is for one thing, does without the rest. */
+  readonly runsHookOf: (occasion: string) => boolean;
+  /** Is given what tells the VM of an event that QEMU has not said; `null`: nobody makes any up. */
+  readonly makesUp: ((tell: (event: QmpEvent) => void) => void) | null;
 }
 
 /** What a VM is run with, each time its QEMU is started. */

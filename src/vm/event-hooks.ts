@@ -4,6 +4,7 @@ import { findEventHook, findLifecycleHook, type HookFile, lastEventsMs, lifecycl
 import { eventOccasion } from '../hook/environment.js';
 import type { HookRunner, RunningHook } from '../hook/runner.js';
 import { HookConnections } from '../qemu/hook-connections.js';
+import type { MonitorPaths } from '../qemu/launch-plan.js';
 import type { QmpEvent } from '../qmp/messages.js';
 import { startTimer } from '../system/timer.js';
 import type { RunContext, RunningQemu } from './context.js';
@@ -38,7 +39,7 @@ export class EventHooks {
   /** By name. */
   readonly #waiting = new Map<string, Waiting>();
   readonly #unfinished = new Set<RunningHook>();
-  readonly #connections: HookConnections<'event'>;
+  #connections: HookConnections<'event'>;
   #current: RunningHook | null = null;
   /** Settled when nothing waits any more. */
   #turns: Promise<void> | null = null;
@@ -51,16 +52,19 @@ export class EventHooks {
     private readonly running: RunningQemu,
     private readonly around: Surroundings,
   ) {
-    const { events, lateHooks } = running.monitors;
-    // A QEMU that was started by a version before this one has no monitor for events.
-    this.#connections = new HookConnections([], () => (existsSync(events) ? events : lateHooks));
+    this.#connections = connectionsTo(running.monitors);
+  }
+
+  /** Hooks are to have these monitors from now on. */
+  use(monitors: MonitorPaths): void {
+    this.#connections = connectionsTo(monitors);
   }
 
   /** Gives the hook of `event` its turn, if there is one. */
   onEvent(event: QmpEvent): void {
-    const { book, runsLifecycleHooks } = this.context;
-    if (!runsLifecycleHooks || this.#hasGone) return;
+    const { book, runsHookOf } = this.context;
     const { event: name } = event;
+    if (!runsHookOf(name) || this.#hasGone) return;
     const waiting = this.#waiting.get(name);
     if (waiting !== undefined) {
       waiting.count++;
@@ -76,8 +80,8 @@ export class EventHooks {
    * @param then called when it is over, and QEMU is still there
    */
   ready(then: () => void): void {
-    const { book, runsLifecycleHooks } = this.context;
-    const script = runsLifecycleHooks ? findLifecycleHook('ready', book.dirs)[0] : undefined;
+    const { book, runsHookOf } = this.context;
+    const script = runsHookOf('ready') ? findLifecycleHook('ready', book.dirs)[0] : undefined;
     if (script === undefined) return then();
     const done = (): void => {
       if (!this.#hasGone) then();
@@ -173,4 +177,9 @@ export class EventHooks {
     const { survival, mayExit } = this.around;
     this.#connections.giveBack('event', connection, mayExit()).catch(survival.survive);
   }
+}
+
+/** A QEMU that was started by a version before this one has no monitor for events. */
+function connectionsTo({ events, lateHooks }: MonitorPaths): HookConnections<'event'> {
+  return new HookConnections([], () => (existsSync(events) ? events : lateHooks));
 }

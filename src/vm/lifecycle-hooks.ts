@@ -60,9 +60,9 @@ export class LifecycleHooks {
     variables: Readonly<Record<string, string>>,
     onSignal: (run: RunningHook, trapped: Trapped) => void,
   ): Promise<HookOutcome | null | undefined> {
-    const { book, runsLifecycleHooks } = this.context;
+    const { book, runsHookOf } = this.context;
     const script = findLifecycleHook(occasion, book.dirs)[0];
-    if (script === undefined || !runsLifecycleHooks) return undefined;
+    if (script === undefined || !runsHookOf(occasion)) return undefined;
     const run = this.runner.run({
       subject: { occasion },
       script,

@@ -184,7 +184,9 @@ export class Vm {
     const [monitor, savedGuest] = [this.#monitor, this.#savedGuest];
     if (adoption !== null && savedGuest.isResuming) savedGuest.wasFoundIn(await queryRunState(monitor.client));
     if (adoption?.sharesMonitor) await monitor.share();
-    this.#hooks.prepare(context.tap === null ? running.monitors : await context.tap(running.monitors));
+    const monitors = context.tap === null ? running.monitors : await context.tap(running.monitors);
+    this.#hooks.prepare(monitors);
+    if (context.tap !== null) this.#eventHooks.use(monitors);
     // A QEMU that refuses its saved state is started again, and must not be taken for what a hook has left.
     if (!savedGuest.isResuming) this.survival.attempt(markHooksToCome);
     await monitor.enableMigrationEvents();
@@ -192,6 +194,7 @@ export class Vm {
     if (adoption !== null) tellAdoption(context, running, adoption, runState);
     this.#dispatcher.feed({ kind: 'monitor-up', runState, ageMs: performance.now() - this.startedAt });
     this.#tellReady();
+    context.makesUp?.((event) => this.#eventHooks.onEvent(event));
     const survive = (error: unknown): unknown => error instanceof MonitorClosed || this.survival.survive(error);
     warnOfUnknownCommands(context, monitor).catch(survive);
     if (adoption !== null) {

@@ -205,6 +205,54 @@ test('--try does not praise what hangs, what cuts the guest off, nor what does n
   }
 });
 
+test('--try of an event makes it, and shows what its hook does with it', (t) => {
+  const lab = new Lab(t);
+  const made = {
+    RESET: /guest-reset|host-qmp-system-reset/,
+    STOP: /"STOP"/,
+    RESUME: /"RESUME"/,
+    WATCHDOG: /"action":"none"/,
+  };
+  for (const [name, says] of Object.entries({ ...made, GUEST_PANICKED: /"action":"pause"/ })) {
+    lab.hook(name, '#!/bin/sh\ncat\nqmp query-status\n');
+    const { status, stdout, stderr } = call('--try', name, '--hooks', lab.hooks);
+    assert.equal(status, 0, `${stdout}${stderr}`);
+    assert.match(stdout, says);
+    assert.match(stdout, /fd 3 {2}> +\{"execute":"query-status"/);
+    assert.match(stdout, /The hook did its job\. File descriptor 3 carried/);
+    assert.doesNotMatch(stdout, /example/);
+  }
+  lab.hook('SHUTDOWN', '#!/bin/sh\necho "QMP_FD is ${QMP_FD-not set}"\n');
+  const shutdown = call('--try', 'SHUTDOWN', '--hooks', lab.hooks);
+  assert.equal(shutdown.status, 0, shutdown.stdout);
+  assert.match(shutdown.stdout, /QMP_FD is not set/);
+});
+
+test('--try of any other event runs its hook with an example, and says so; of ready as it comes', (t) => {
+  const lab = new Lab(t);
+  lab.hook('BLOCK_IO_ERROR', '#!/bin/sh\ncat\n');
+  lab.hook('ready', '#!/bin/sh\nqmp query-status\n');
+  lab.hook('start', '#!/bin/sh\necho started\nexit 1\n');
+  const example = call('--try', 'BLOCK_IO_ERROR', '--hooks', lab.hooks);
+  assert.equal(example.status, 0, example.stdout + example.stderr);
+  assert.match(example.stdout, /"event":"BLOCK_IO_ERROR","data":\{"device":/);
+  assert.match(example.stdout, /It was run with an example: BLOCK_IO_ERROR cannot be made here\./);
+  const ready = call('--try', 'ready', '--hooks', lab.hooks);
+  assert.equal(ready.status, 0, ready.stdout + ready.stderr);
+  assert.doesNotMatch(ready.stdout, /hook +started|example/);
+  const own = ['--', 'qemu-system-x86_64', '-display', 'none', '-m', '16', '-net', 'none'];
+  lab.hook('GUEST_PANICKED', '#!/bin/sh\ncat\n');
+  const others = call('--try', 'GUEST_PANICKED', '--hooks', lab.hooks, ...own);
+  assert.match(others.stdout, /cannot be made here/, 'it may have no pvpanic');
+  lab.hook('STOP', '#!/bin/sh\nexit 3\n');
+  const failing = call('--try', 'STOP', '--hooks', lab.hooks, ...own);
+  assert.equal(failing.status, 125);
+  assert.match(failing.stdout, /The hook failed\./);
+  const none = call('--try', 'WAKEUP', '--hooks', lab.hooks);
+  assert.deepEqual([none.status, none.stdout], [125, '']);
+  assert.match(none.stderr, /--try WAKEUP: there is no hook for it: write one with --new-hook WAKEUP/);
+});
+
 test('--try without anything to try is one line, and it leaves nothing behind', (t) => {
   const lab = new Lab(t);
   const before = readdirSync(tmpdir()).filter((name) => name.startsWith('qemu-trap-try-'));
