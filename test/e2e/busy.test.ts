@@ -8,14 +8,17 @@ import { Linux, needsLinux, says } from '../support/linux.js';
  * `--busy-timeout`: a real Linux that still writes to its disk at the deadline.
  */
 
-/** A Linux that does what `word` of linux-guest/init says when it is to shut down, told to, and its end. */
+/** It writes once a second, and not as fast as it can: the processor is for the other tests. */
+const slowUpdates = ['idle', 'updates'];
+
+/** A Linux that does what `words` of linux-guest/init says when it is to shut down, told to, and its end. */
 async function stopWhile(
   lab: Lab,
-  word: string,
+  words: readonly string[],
   options: readonly string[],
 ): Promise<{ readonly trap: Trap; readonly linux: Linux; readonly status: number }> {
   const linux = new Linux(lab);
-  const command = linux.command({ words: [word] });
+  const command = linux.command({ words });
   const trap = lab.start({ command, options: ['--press', 'once', ...options] });
   await linux.says('has been up');
   trap.kill('SIGTERM');
@@ -26,30 +29,29 @@ async function stopWhile(
 describe('--busy-timeout', { ...needsLinux, concurrency: 2 }, () => {
   test('a guest that writes past its deadline has the time to power off', async (t) => {
     const lab = new Lab(t);
-    const { trap, linux, status } = await stopWhile(lab, 'updates', ['--timeout', '5', '--busy-timeout', '10min']);
+    const { trap, linux, status } = await stopWhile(lab, slowUpdates, ['--timeout', '5', '--busy-timeout', '10min']);
     assert.equal(status, 0, trap.stderr);
     assert.equal(linux.said(says.bye), 1);
     linux.assertClean();
     const [more, ...again] = trap.events('more-time');
     assert.match(
       more?.message ?? '',
-      /still writing, [\d.]+ [kM]B\/s; it gets more time .* until 600 s after the signal$/,
+      /the guest (is still writing|last wrote).*; it gets more time .* until 600 s after the signal$/,
     );
-    assert.ok(Number(more?.['bytes_per_second']) > 0);
     assert.equal(again.length, 0, 'it is told once');
     await lab.assertNothingLeft();
   });
 
   test('negative control: without it the same guest is forced', async (t) => {
     const lab = new Lab(t);
-    const { trap, linux, status } = await stopWhile(lab, 'updates', ['--timeout', '5']);
+    const { trap, linux, status } = await stopWhile(lab, slowUpdates, ['--timeout', '5']);
     assert.equal(status, 124, trap.stderr);
     assert.equal(linux.said(says.bye), 0);
   });
 
   test('one that stands still is forced at the deadline', async (t) => {
     const lab = new Lab(t);
-    const { trap, status } = await stopWhile(lab, 'stands', ['--timeout', '35', '--busy-timeout', '10min']);
+    const { trap, status } = await stopWhile(lab, ['stands'], ['--timeout', '35', '--busy-timeout', '10min']);
     assert.equal(status, 124, trap.stderr);
     assert.deepEqual(trap.events('more-time'), []);
     assert.equal(trap.verdict['cause'], 'deadline');
@@ -58,7 +60,7 @@ describe('--busy-timeout', { ...needsLinux, concurrency: 2 }, () => {
   test('one that writes for ever is forced when that time is over, and is told of meanwhile', async (t) => {
     const lab = new Lab(t);
     const linux = new Linux(lab);
-    const command = linux.command({ words: ['forever'] });
+    const command = linux.command({ words: ['idle', 'forever'] });
     const options = ['--name', 'busy', '--timeout', '4', '--busy-timeout', '30', '--press', 'once'];
     const trap = lab.start({ command, options });
     await linux.says('has been up');

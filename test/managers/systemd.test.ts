@@ -245,6 +245,9 @@ if ((isInside('poweroff') || isInside('poweroff-limit')) && shared !== undefined
     writeFileSync(`${shared}/limit`, must('systemctl show -P JobTimeoutUSec poweroff.target'));
     mkdirSync('/run/units/poweroff.target.d');
     writeFileSync('/run/units/poweroff.target.d/limit.conf', '[Unit]\nJobTimeoutSec=8s\n');
+    // What is left then has this long to heed its SIGTERM, 90 seconds if nobody says.
+    mkdirSync('/etc/systemd/system.conf.d', { recursive: true });
+    writeFileSync('/etc/systemd/system.conf.d/limit.conf', '[Manager]\nDefaultTimeoutStopSec=2s\n');
     must('systemctl daemon-reload');
   }
   must(`systemctl start ${unit}`);
