@@ -27,8 +27,6 @@ interface Waiting {
 interface Surroundings {
   readonly runner: HookRunner;
   readonly survival: Survival;
-  /** QEMU may exit at any moment: nothing is said that nobody has asked for. */
-  readonly mayExit: () => boolean;
 }
 
 /**
@@ -174,8 +172,8 @@ export class EventHooks {
 
   #giveBack(connection: Socket | null): void {
     if (connection === null) return;
-    const { survival, mayExit } = this.around;
-    this.#connections.giveBack('event', connection, mayExit()).catch(survival.survive);
+    // The next hook waits for it: it is freed as soon as QEMU has executed what this one wrote, in a shutdown, too.
+    this.#connections.giveBack('event', connection, false).catch(this.around.survival.survive);
   }
 }
 

@@ -21,7 +21,7 @@ export async function warnIfNotPressed(
   // What QEMU had to say before its answer to the hook has been read then.
   await monitor.refreshRunState();
   const { evidence, termination, shutdown: now } = dispatcher.state;
-  if (dispatcher.isClosed || now?.since !== shutdown.since || now.isPressed || termination !== null) return;
+  if (dispatcher.isClosed || now?.since !== shutdown.since || now.presses > 0 || termination !== null) return;
   if (isExiting(evidence) || guestEnded(evidence) || !isRunning(evidence.runState)) return;
   const then =
     monitorCommandOf(shutdown.rule) === null

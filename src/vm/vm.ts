@@ -93,7 +93,6 @@ export class Vm {
     this.#eventHooks = new EventHooks(context, running, {
       runner,
       survival: this.survival,
-      mayExit: () => this.#dispatcher.state.shutdown?.isPressed === true,
     });
     this.#hooks = new SignalHooks(context, running, {
       runner,

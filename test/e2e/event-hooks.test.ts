@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { execute, human, Lab, monitor, read, until } from '../support/lab.js';
+import { execute, human, Lab, monitor, read, runState, until } from '../support/lab.js';
 
 /*
  * Hooks for QEMU's events, and `ready`.
@@ -281,6 +281,30 @@ test('an event during a shutdown has its run, and changes nothing of it', async 
     );
   assert.equal(names.find(({ name }) => name === 'STOP')?.fd, '3');
   await lab.assertNothingLeft();
+});
+
+test('many events in a shutdown: the hook of each has its monitor, and none waits for the one before to be forgotten', async (t) => {
+  const lab = new Lab(t);
+  lab.hook('STOP', tells(lab));
+  const trap = await lab.startGuest({ temper: 'stubborn', options: [...hooks(lab), '--timeout', '10'] });
+  const first = told(lab).length;
+  trap.kill('SIGTERM');
+  await trap.event('powerdown');
+  const { client, socket } = await monitor(lab);
+  for (let stops = 1; stops <= 6; stops++) {
+    await until('qemu-trap has let the guest go on', async () => (await runState(client)) === 'running');
+    await client.execute('stop');
+    await until(`stop ${stops} is told`, () => told(lab).length >= first + stops);
+  }
+  socket.destroy();
+  assert.deepEqual(
+    told(lab)
+      .slice(first)
+      .map(({ fd }) => fd),
+    Array.from({ length: 6 }, () => '3'),
+  );
+  trap.kill('SIGQUIT');
+  assert.equal(await trap.status(), 124, trap.stderr);
 });
 
 test('--attach: a QEMU that somebody else has started has hooks for its events, and ready', async (t) => {
