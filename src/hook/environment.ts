@@ -45,7 +45,7 @@ function monitorOccasion(
 }
 
 /** The variables that lead to a monitor. */
-export const monitorVariables = ['QMP_FD', 'QMP_SOCKET', 'MONITOR_SOCKET'] as const;
+const monitorVariables = ['QMP_FD', 'QMP_SOCKET', 'MONITOR_SOCKET'] as const;
 
 /**
  * What the hook of an event, or `ready`, is told of its occasion. What the guest has a part in is on its stdin only.
@@ -86,7 +86,7 @@ export function inheritedEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv 
 }
 
 /** For a hook that has no monitor. */
-export function withoutMonitor(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+export function withoutMonitor<T>(env: Readonly<Record<string, T>>): Record<string, T> {
   const without = { ...env };
   for (const name of monitorVariables) delete without[name];
   return without;

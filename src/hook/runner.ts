@@ -6,7 +6,7 @@ import { runFiles } from '../run-dir/files.js';
 import { startTimer, within } from '../system/timer.js';
 import { errorText } from '../system/usage-error.js';
 import { graceMs } from './descendants.js';
-import { type HookFacts, inheritedEnvironment, monitorVariables, withoutMonitor } from './environment.js';
+import { type HookFacts, inheritedEnvironment, withoutMonitor } from './environment.js';
 import type { HookFile } from './find.js';
 import { openInput } from './input-file.js';
 import { type HookEnd, type HookSubject, type StopReason, logHookEnd, logHookStart, nameOf } from './log-lines.js';
@@ -51,8 +51,8 @@ interface HookJob {
   readonly stopsAtDeadline: boolean;
   /** What the environment says of this run only. */
   readonly variables: HookFacts['occasion'];
-  /** What it reads on its stdin; `null`: nothing. */
-  readonly input?: string | null;
+  /** What it reads on its stdin, if there is anything. */
+  readonly input?: string;
   /** `null`: the hook gets no monitor. */
   readonly connections: Connections | null;
   /** If `false`, the hook is run without one, too. */
@@ -180,13 +180,13 @@ class Run implements RunningHook {
   #start(file: HookFile, connection: Socket | null, output: OutputPipe | null): HookProcess {
     const { runner, job } = this;
     const input = this.#openInput();
-    const variables = { ...job.variables };
-    if (connection === null) for (const name of monitorVariables) delete variables[name];
+    const hasMonitor = connection !== null;
+    const occasion = hasMonitor ? job.variables : withoutMonitor(job.variables);
     const hook = startHook({
       file,
       argument: nameOf(job.subject),
-      facts: { ...runner.facts, occasion: variables, leftMs: job.deadline - performance.now() },
-      inherited: connection === null ? withoutMonitor(runner.inherited) : runner.inherited,
+      facts: { ...runner.facts, occasion, leftMs: job.deadline - performance.now() },
+      inherited: hasMonitor ? runner.inherited : withoutMonitor(runner.inherited),
       input,
       monitor: connection,
       output,
@@ -201,7 +201,7 @@ class Run implements RunningHook {
   /** A hook is run without its input, too, if there is no room for that. */
   #openInput(): number | null {
     const { runner, job } = this;
-    if (job.input === undefined || job.input === null) return null;
+    if (job.input === undefined) return null;
     try {
       return openInput(runner.file(runFiles.input), job.input);
     } catch (error) {

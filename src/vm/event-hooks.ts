@@ -153,7 +153,7 @@ export class EventHooks {
       deadline: performance.now() + (event === null ? lifecycleTimeoutMs.ready : eventTimeoutMs),
       stopsAtDeadline: true,
       variables: eventOccasion(event === null ? null : count, qemu.pid, monitors),
-      input: event === null ? null : `${JSON.stringify(event)}\n`,
+      ...(event !== null && { input: `${JSON.stringify(event)}\n` }),
       connections: {
         takeReady: () => (this.#isHeld ? null : this.#connections.takeReady('event')),
         take: async () => (this.#isHeld ? null : this.#connections.take('event')),

@@ -19,7 +19,7 @@ import { LifecycleHooks } from './lifecycle-hooks.js';
 import type { ReadyDescriptor } from './readiness.js';
 import type { StateFile } from './saved-state.js';
 import { Vm } from './vm.js';
-import { warnOfFaults, warnOfNoTime } from './warnings.js';
+import { warnOfRules } from './warnings.js';
 
 /** What a service needs to begin with. */
 interface Premises {
@@ -135,8 +135,7 @@ export class Service {
     process.on('uncaughtException', survive).on('unhandledRejection', survive);
     // Now that nothing waits for it: what is wrong with a hook is no reason to start later.
     const { book, log } = this.#context;
-    this.#vm?.survival.attempt(() => warnOfFaults(book, process.env, log));
-    this.#vm?.survival.attempt(() => warnOfNoTime(book, log));
+    this.#vm?.survival.attempt(() => warnOfRules(book, process.env, log));
     this.#warnOfStopTime().catch(survive);
   }
 

@@ -61,17 +61,10 @@ export function warnOfLimits(config: Config, { helpers, runDir, terminal }: Work
   }
 }
 
-/** Says that a timeout of 0 leaves the guest no time. */
-export function warnOfNoTime(book: RuleBook, log: Log): void {
-  const fault = describeNoTime(allRules(book));
-  if (fault === null) return;
-  const { message, fix } = fault;
-  log({ event: 'no-time', level: 'warning', message, facts: { fix } });
-}
-
-/** Says what is wrong with the hooks, each fault once. */
-export function warnOfFaults(book: RuleBook, env: NodeJS.ProcessEnv, log: Log): void {
-  for (const fault of findFaults(allRules(book), book, env)) {
+/** Says what is wrong with the hooks, each fault once, and that a timeout of 0 leaves the guest no time. */
+export function warnOfRules(book: RuleBook, env: NodeJS.ProcessEnv, log: Log): void {
+  const rules = allRules(book);
+  for (const fault of findFaults(rules, book, env)) {
     log({
       event: 'hook-fault',
       level: 'warning',
@@ -79,6 +72,8 @@ export function warnOfFaults(book: RuleBook, env: NodeJS.ProcessEnv, log: Log): 
       facts: { hook: fault.path, fix: fault.fix, mend: fault.fix },
     });
   }
+  const noTime = describeNoTime(rules);
+  if (noTime !== null) log({ event: 'no-time', level: 'warning', message: noTime.message, facts: { fix: noTime.fix } });
 }
 
 /** A rule with a command that QEMU does not know does nothing of its own: better said now than at the signal. */

@@ -59,8 +59,6 @@ export interface Subject {
 /** Where it is tried. */
 export interface Stage {
   readonly dir: string;
-  /** The guest is of the throw-away kind. */
-  readonly isOurs: boolean;
   /** Tells what you do. */
   tell(what: string): void;
   /** Tells the VM of an event that QEMU has not said. */
@@ -137,7 +135,6 @@ export async function rehearse(
   if (!isOurs && atTerminal) patience.cancel();
   const stage: Stage = {
     dir,
-    isOurs,
     tell,
     makeUp: (event) => makeUp(event),
     over: () => {
