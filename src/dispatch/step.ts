@@ -159,7 +159,8 @@ function regainLostTime(s: Step, shutdown: Shutdown): void {
   if (ms <= 0) return;
   shutdown.reserveAt += ms;
   if (shutdown.deadline === Infinity) return;
-  shutdown.disksReadAt += ms;
+  // What was due meanwhile is due now.
+  if (shutdown.disksReadAt > now) shutdown.disksReadAt += ms;
   shutdown.disks = withLostTime(shutdown.disks, ms);
   if (shutdown.busyUntil !== null) shutdown.busyUntil += ms;
   shutdown.lostMs += ms;

@@ -1664,6 +1664,17 @@ decides(
     10 - default-action SIGTERM quit busy-deadline
   `,
 );
+test('busy: after lost time the disks are asked about 15 s before the deadline as it is now, or at once if that was begun', () => {
+  const options = { ...patientWithDisks, isFrozen: true, tellsReads: true };
+  const { state } = play([...begun(button), [1, tick], [31, tick]], options);
+  assert.equal(state.shutdown?.disksReadAt, 75_000);
+  const ticks: Script = Array.from({ length: 22 }, (_, i) => [2 * (i + 1), tick]);
+  const { lines } = play([...begun(button), ...ticks, [45, tick], [45.001, wrote(1)], [75, tick]], options);
+  assert.deepEqual(
+    lines.filter((line) => line.endsWith('read-disks')),
+    ['45 read-disks', '75 read-disks'],
+  );
+});
 decides(
   'busy: it is for a timeout that is shorter',
   begun(button),
@@ -1741,6 +1752,35 @@ decides(
     0 - shutdown SIGTERM 60000 quit false
     1 press SIGTERM true
     2.5 press SIGTERM true
+  `,
+);
+decides(
+  'so is one that was reset half a second before the signal',
+  [
+    [0, up()],
+    [0.5, reset()],
+    [1, signal(button)],
+    [1.1, powerdown],
+  ],
+  { untilS: 5.2 },
+  `
+    1 press SIGTERM true
+    1 - shutdown SIGTERM 60000 quit false
+    2 press SIGTERM true
+    3.5 press SIGTERM true
+  `,
+);
+decides(
+  'a press that is still to be taken is looked at once a second',
+  [...begun(button), [0, powerdown], [0.51, found('placed')], [0.63, shows('pending')], [1.7, shows('pending')]],
+  { untilS: 2.7, tellsReads: true },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 60000 quit false
+    0.5 look-up-button
+    0.625 read-button
+    0.75 read-button
+    1.75 read-button
   `,
 );
 decides(
