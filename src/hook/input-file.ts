@@ -1,4 +1,4 @@
-import { closeSync, constants, openSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, constants, fchmodSync, openSync, unlinkSync, writeSync } from 'node:fs';
 
 /**
  * A file without a name that has `text`, for the stdin of a hook: it is read to its end, and a script may open
@@ -15,6 +15,8 @@ export function openInput(path: string, text: string): number {
   );
   try {
     writeSync(writer, text);
+    // A script that has changed its user may open /dev/stdin by that name; nobody else can reach the file.
+    fchmodSync(writer, 0o644);
     return openSync(path, constants.O_RDONLY);
   } finally {
     closeSync(writer);
