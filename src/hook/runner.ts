@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import type { Log } from '../log/log.js';
 import type { HookOutcome } from '../outcome/hook-outcome.js';
 import { runFiles } from '../run-dir/files.js';
-import { startTimer, within } from '../system/timer.js';
+import { startTimer, type Timer, within } from '../system/timer.js';
 import { errorText } from '../system/usage-error.js';
 import { graceMs } from './descendants.js';
 import { type HookFacts, inheritedEnvironment, withoutMonitor } from './environment.js';
@@ -68,6 +68,8 @@ export interface RunningHook {
   readonly outcome: Promise<HookOutcome | null>;
   /** Stops the hook and all that it started: SIGTERM, and SIGKILL after the grace period. */
   stop(why: StopReason): void;
+  /** It is to end earlier than was said. @param deadline on the clock of `performance.now()` */
+  endBy(deadline: number): void;
   /** Settled when nothing is left of what was started so far, or the kernel holds it. */
   leftoversGone(): Promise<void>;
 }
@@ -105,7 +107,9 @@ export class HookRunner {
 
 class Run implements RunningHook {
   readonly outcome: Promise<HookOutcome | null>;
-  readonly #timeoutMs: number;
+  readonly #startedAt = performance.now();
+  #timeoutMs: number;
+  #timer: Timer | null;
   #process: HookProcess | null = null;
   readonly #leftovers: Promise<void>[] = [];
   #stopReason: StopReason | null = null;
@@ -117,17 +121,25 @@ class Run implements RunningHook {
     private readonly job: HookJob,
   ) {
     const { deadline, stopsAtDeadline, script } = job;
-    this.#timeoutMs = deadline - performance.now();
-    const timer = stopsAtDeadline ? startTimer(this.#timeoutMs, () => this.stop('timeout')) : null;
+    this.#timeoutMs = deadline - this.#startedAt;
+    this.#timer = stopsAtDeadline ? startTimer(this.#timeoutMs, () => this.stop('timeout')) : null;
     this.outcome = this.#runSteps()
       .catch((error: unknown) => this.#failed(script.path, `cannot be run (${errorText(error)})`))
-      .finally(() => timer?.cancel());
+      .finally(() => this.#timer?.cancel());
   }
 
   stop(why: StopReason): void {
     this.#stopReason ??= why;
     this.#sayStopped();
     this.#process?.stop();
+  }
+
+  endBy(deadline: number): void {
+    const timeoutMs = deadline - this.#startedAt;
+    if (this.#timer === null || timeoutMs >= this.#timeoutMs) return;
+    this.#timeoutMs = timeoutMs;
+    this.#timer.cancel();
+    this.#timer = startTimer(deadline - performance.now(), () => this.stop('timeout'));
   }
 
   async leftoversGone(): Promise<void> {

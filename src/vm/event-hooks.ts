@@ -6,7 +6,8 @@ import type { HookRunner, RunningHook } from '../hook/runner.js';
 import { HookConnections } from '../qemu/hook-connections.js';
 import type { MonitorPaths } from '../qemu/launch-plan.js';
 import type { QmpEvent } from '../qmp/messages.js';
-import { startTimer } from '../system/timer.js';
+import { formatSeconds } from '../system/duration.js';
+import { onSignalsAfterQemu } from './after-qemu.js';
 import type { RunContext, RunningQemu } from './context.js';
 import type { Survival } from './survival.js';
 
@@ -43,7 +44,8 @@ export class EventHooks {
   #turns: Promise<void> | null = null;
   /** QEMU exits: there is no monitor any more. */
   #isHeld = false;
-  #hasGone = false;
+  /** QEMU has gone, and the hooks have until then, on the clock of `performance.now()`. */
+  #lastDeadline: number | null = null;
 
   constructor(
     private readonly context: RunContext,
@@ -62,7 +64,7 @@ export class EventHooks {
   onEvent(event: QmpEvent): void {
     const { book, runsHookOf } = this.context;
     const { event: name } = event;
-    if (!runsHookOf(name) || this.#hasGone) return;
+    if (!runsHookOf(name) || this.#lastDeadline !== null) return;
     const waiting = this.#waiting.get(name);
     if (waiting !== undefined) {
       waiting.count++;
@@ -82,7 +84,7 @@ export class EventHooks {
     const script = runsHookOf('ready') ? findLifecycleHook('ready', book.dirs)[0] : undefined;
     if (script === undefined) return then();
     const done = (): void => {
-      if (!this.#hasGone) then();
+      if (this.#lastDeadline === null) then();
     };
     this.#queue('ready', { script, count: 1, event: null, done });
   }
@@ -94,30 +96,36 @@ export class EventHooks {
     if (isHeld) this.#connections.silence();
   }
 
-  /** Settled when QEMU has gone, and every event that came before has had its turn, or ten seconds are over. */
+  /** Settled when QEMU has gone, and every event that came before has had its turn, or the time of all is over. */
   async finish(): Promise<void> {
-    this.#hasGone = true;
+    this.#lastDeadline = performance.now() + lastEventsMs;
     this.hold(true);
-    let isOver = false;
-    const timer = startTimer(lastEventsMs, () => {
-      isOver = true;
-      this.#current?.stop('qemu-exits');
-      const left = [...this.#waiting.keys()];
-      this.#waiting.clear();
-      if (left.length > 0) this.#tellDropped(left);
+    this.#current?.endBy(this.#deadline(Infinity));
+    const untrap = onSignalsAfterQemu(this.context.log, () => {
+      this.#current?.stop('signal');
+      this.#drop('a signal came');
     });
     await this.#turns;
-    timer.cancel();
-    if (isOver) for (const run of this.#unfinished) run.stop('qemu-exits');
+    untrap();
     await Promise.all([...this.#unfinished].map((run) => run.leftoversGone()));
     this.#connections.close();
   }
 
-  #tellDropped(names: readonly string[]): void {
+  /** When the hook whose turn it is has to have ended: when QEMU has gone, those that wait share the time that is left. */
+  #deadline(timeoutMs: number): number {
+    const now = performance.now();
+    if (this.#lastDeadline === null) return now + timeoutMs;
+    return now + Math.min(timeoutMs, (this.#lastDeadline - now) / (this.#waiting.size + 1));
+  }
+
+  #drop(why: string): void {
+    const names = [...this.#waiting.keys()];
+    this.#waiting.clear();
+    if (names.length === 0) return;
     this.context.log({
       event: 'events-dropped',
       level: 'warning',
-      message: `QEMU has exited, and ${lastEventsMs / 1000} seconds later hooks have still to be run for ${names.join(', ')}: they are not run`,
+      message: `QEMU has exited, and the hooks ${names.join(', ')} are not run any more: ${why}`,
       facts: { events: names.join(' ') },
     });
   }
@@ -133,6 +141,8 @@ export class EventHooks {
 
   async #takeTurns(): Promise<void> {
     for (let next = this.#next(); next !== undefined; next = this.#next()) {
+      if (this.#lastDeadline !== null && performance.now() >= this.#lastDeadline)
+        return this.#drop(`they had ${formatSeconds(lastEventsMs)} in all`);
       const [name, waiting] = next;
       this.#waiting.delete(name);
       await this.#run(name, waiting);
@@ -150,7 +160,7 @@ export class EventHooks {
     const run = runner.run({
       subject: { occasion: name },
       script,
-      deadline: performance.now() + (event === null ? lifecycleTimeoutMs.ready : eventTimeoutMs),
+      deadline: this.#deadline(event === null ? lifecycleTimeoutMs.ready : eventTimeoutMs),
       stopsAtDeadline: true,
       variables: eventOccasion(event === null ? null : count, qemu.pid, monitors),
       ...(event !== null && { input: `${JSON.stringify(event)}\n` }),

@@ -3,8 +3,8 @@ import type { HookRunner, RunningHook } from '../hook/runner.js';
 import type { HookOutcome } from '../outcome/hook-outcome.js';
 import type { Prevention } from '../outcome/ending.js';
 import { ruleFor } from '../rules/resolve.js';
-import { type Trapped, keep, onTrapped } from '../signals/trap.js';
-import { atTerminal } from '../system/terminal.js';
+import { keep, onTrapped } from '../signals/trap.js';
+import { onSignalsAfterQemu } from './after-qemu.js';
 import type { RunContext } from './context.js';
 import type { Ended } from './kept-record.js';
 
@@ -22,11 +22,13 @@ export class LifecycleHooks {
    */
   async start(): Promise<Prevention | null> {
     const signals: NonNullable<Prevention['stop']>[] = [];
-    const outcome = await this.#run('start', {}, (run, trapped) => {
-      if (ruleFor(trapped.signal, this.context.book).defaultAction === 'none') return keep(trapped);
-      signals.push({ signal: trapped.signal, since: trapped.at });
-      run.stop('signal');
-    });
+    const outcome = await this.#run('start', {}, (run) =>
+      onTrapped((trapped) => {
+        if (ruleFor(trapped.signal, this.context.book).defaultAction === 'none') return keep(trapped);
+        signals.push({ signal: trapped.signal, since: trapped.at });
+        run.stop('signal');
+      }),
+    );
     const stop = signals[0] ?? null;
     if (stop !== null) return { words: `${stop.signal} came during the hook start`, stop };
     if (outcome?.kind === 'failed') return { words: `the hook start ${outcome.why}`, stop };
@@ -36,8 +38,6 @@ export class LifecycleHooks {
 
   /** Runs the hook `end`, which is told how the VM ended. */
   async end(how: Ended): Promise<void> {
-    // Signals that came before were for QEMU.
-    const since = performance.now();
     const variables = {
       QEMU_TRAP_END: how.end,
       QEMU_TRAP_VERDICT: how.verdict,
@@ -48,17 +48,17 @@ export class LifecycleHooks {
       QEMU_TRAP_SECONDS: (how.ms / 1000).toFixed(2),
       QEMU_TRAP_MESSAGE: how.message,
     };
-    await this.#run('end', variables, (run, { signal, at }) => {
-      const isForce = signal === 'SIGQUIT' || (signal === 'SIGINT' && atTerminal);
-      if (isForce && at >= since) run.stop('signal');
-    });
+    await this.#run('end', variables, (run) => onSignalsAfterQemu(this.context.log, () => run.stop('signal')));
   }
 
-  /** @returns `undefined` if there is no such hook */
+  /**
+   * @param trap has the signals meanwhile, and returns what ends that
+   * @returns `undefined` if there is no such hook
+   */
   async #run(
     occasion: Exclude<LifecycleHook, 'ready'>,
     variables: Readonly<Record<string, string>>,
-    onSignal: (run: RunningHook, trapped: Trapped) => void,
+    trap: (run: RunningHook) => () => void,
   ): Promise<HookOutcome | null | undefined> {
     const { book, runsHookOf } = this.context;
     const script = findLifecycleHook(occasion, book.dirs)[0];
@@ -73,7 +73,7 @@ export class LifecycleHooks {
       isWanted: () => true,
       onStepEnd: () => Promise.resolve(),
     });
-    const untrap = onTrapped((trapped) => onSignal(run, trapped));
+    const untrap = trap(run);
     const outcome = await run.outcome;
     untrap();
     await this.runner.release();

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { Linux, needsLinux, says } from '../support/linux.js';
 import { execute, human, Lab, monitor, read, runState, until } from '../support/lab.js';
 
 /*
@@ -126,18 +127,17 @@ test('a guest that panicked, and whose QEMU goes: the hook is run all the same, 
   await lab.assertNothingLeft();
 });
 
-test('the watchdog of a guest that hangs', async (t) => {
+test('the watchdog of a guest that hangs: the hook is told, and the guest is reset', async (t) => {
   const lab = new Lab(t);
   lab.hook('WATCHDOG', tells(lab));
-  const trap = await lab.startGuest({
-    qemu: ['-device', 'ib700', '-action', 'watchdog=none'],
-    options: hooks(lab),
-  });
+  const trap = await lab.startGuest({ temper: 'hung', qemu: ['-device', 'ib700'], options: hooks(lab) });
+  // Bits 0 to 3 of the port are the time, 0xf the shortest; the guest is the one to write it again.
   await human(lab, 'o /b 0x443 0xf');
+  await lab.guestSaid('up', 2);
   const [watchdog] = await until('it is told', () => (told(lab).length > 0 ? told(lab) : null));
-  assert.equal(watchdog?.event.data['action'], 'none');
-  trap.kill('SIGTERM');
-  assert.equal(await trap.status(), 0, trap.stderr);
+  assert.deepEqual([watchdog?.name, watchdog?.event.data['action']], ['WATCHDOG', 'reset']);
+  trap.kill('SIGQUIT');
+  assert.equal(await trap.status(), 124, trap.stderr);
 });
 
 test('a disk that fails: the guest stands still, and the hook lets it go on', async (t) => {
@@ -165,6 +165,39 @@ test('a disk that fails: the guest stands still, and the hook lets it go on', as
   assert.equal(await trap.status(), 124, trap.stderr);
 });
 
+test(
+  'a disk that is full: Linux stands still as it writes, the hook lets it go on, and its file system is clean',
+  needsLinux,
+  async (t) => {
+    const lab = new Lab(t);
+    const linux = new Linux(lab);
+    const full = lab.file('full');
+    lab.hook(
+      'BLOCK_IO_ERROR',
+      tells(lab, `until qmp query-status | grep -q io-error; do sleep 0.05; done; touch ${full}; qmp cont`),
+    );
+    const command = linux
+      .command({ words: ['updates'] })
+      .map((word) =>
+        word.startsWith('id=disk,')
+          ? `id=disk,if=none,werror=stop,format=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=${linux.disk},file.inject-error.0.event=write_aio,file.inject-error.0.once=on,file.inject-error.0.errno=28`
+          : word,
+      );
+    const trap = lab.start({ command, options: hooks(lab) });
+    await until('the hook was run', () => read(full) === '' && told(lab).length > 0);
+    const [error] = told(lab);
+    assert.deepEqual(
+      [error?.event.data['operation'], error?.event.data['nospace'], error?.monitor],
+      ['write', true, 'yes'],
+    );
+    await linux.says(says.up);
+    trap.kill('SIGTERM');
+    assert.equal(await trap.status(), 0, trap.stderr);
+    assert.equal(linux.said(says.bye), 1);
+    assert.equal(linux.needsRecovery(), false);
+  },
+);
+
 test("nothing of it delays a signal's hook: that runs while an event's hook hangs, and the guest goes down", async (t) => {
   const lab = new Lab(t);
   lab.hook('RESET', '#!/bin/sh\necho up\nexec sleep 1000\n');
@@ -184,7 +217,58 @@ test("nothing of it delays a signal's hook: that runs while an event's hook hang
   const ms = Number(trap.verdict['ms']);
   assert.ok(ms < 9_000, 'the time of a stop ends with QEMU');
   const end = trap.events('hook-end').find((line) => line['occasion'] === 'RESET');
-  assert.equal(end?.['outcome'], 'ended', 'and the one that hangs is ended');
+  assert.deepEqual([end?.['outcome'], end?.level], ['failed', 'warning'], 'and the one that hangs is stopped');
+  await lab.assertNothingLeft();
+});
+
+test('QEMU has gone: hooks that hang share the ten seconds, and each of the others has its run', async (t) => {
+  const lab = new Lab(t);
+  for (const name of ['POWERDOWN', 'RESET']) lab.hook(name, '#!/bin/sh\necho up\nexec sleep 1000\n');
+  lab.hook('SHUTDOWN', tells(lab));
+  lab.hook('end', `#!/bin/sh\ncp ${lab.file('told')} ${lab.file('before-end')}\n`);
+  const trap = await lab.startGuest({ options: hooks(lab) });
+  await execute(lab, 'system_reset');
+  await trap.event('hook-output');
+  await lab.guestSaid('up', 2);
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0, trap.stderr);
+  const ends = trap
+    .events('hook-end')
+    .filter((line) => line['occasion'] !== undefined)
+    .map((line) => `${line['occasion']} ${line['outcome']}`);
+  // One reset is three RESETs: those that come while the first is served are served together.
+  assert.deepEqual([...new Set(ends)], ['RESET failed', 'POWERDOWN failed', 'SHUTDOWN done', 'end done']);
+  assert.match(read(lab.file('before-end')), /^SHUTDOWN 1 no none /);
+  assert.deepEqual(trap.events('events-dropped'), []);
+  await lab.assertNothingLeft();
+});
+
+test('QEMU has gone: SIGTERM is told of and changes nothing, SIGQUIT stops the hooks that are left', async (t) => {
+  const lab = new Lab(t);
+  lab.hook('SHUTDOWN', '#!/bin/sh\necho "as $1"\nexec sleep 1000\n');
+  lab.hook('end', `#!/bin/sh\necho "as $1"\nexec sleep 1000\n`);
+  const trap = await lab.startGuest({ options: hooks(lab) });
+  trap.kill('SIGTERM');
+  const says = (what: string) => until(what, () => trap.events('hook-output').some(({ message }) => message === what));
+  const told = (signal: string) =>
+    until(`${signal} is told`, () => trap.events('signal-after-qemu').some((line) => line['signal'] === signal));
+  await says('as SHUTDOWN');
+  // QEMU may not be reaped yet.
+  await until('SIGTERM is told of', () => {
+    trap.kill('SIGTERM');
+    return trap.events('signal-after-qemu').length > 0;
+  });
+  assert.equal(trap.events('hook-end').filter((line) => line['occasion'] === 'SHUTDOWN').length, 0);
+  trap.kill('SIGQUIT');
+  await told('SIGQUIT');
+  await says('as end');
+  const [end] = trap.events('hook-end').filter((line) => line['occasion'] === 'SHUTDOWN');
+  assert.match(end?.message ?? '', /a signal came$/);
+  await until('the hook end is stopped', () => {
+    trap.kill('SIGQUIT');
+    return trap.events('hook-end').some((line) => line['occasion'] === 'end');
+  });
+  assert.equal(await trap.status(), 0, trap.stderr);
   await lab.assertNothingLeft();
 });
 
