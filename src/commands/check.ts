@@ -1,35 +1,20 @@
 import { basename } from 'node:path';
 import type { Config } from '../options/command.js';
 import { columns } from '../system/text-table.js';
-import { findFaults } from '../rules/hook-faults.js';
 import { describeHook, type Description } from '../hook/describe.js';
 import { knownEvents } from '../hook/event-names.js';
-import { lifecycleHooks, findEventHooks, findLifecycleHook, findScript, type HookFile } from '../hook/find.js';
+import { lifecycleHooks, findEventHooks, findLifecycleHook, type HookFile } from '../hook/find.js';
 import { isDirectoryOfSteps, stepsIn } from '../hook/steps.js';
-import { findStopTimeFault } from '../service-manager/stop-time.js';
 import { askQemu } from '../qemu/ask-qemu.js';
-import { cautionsOf } from './qemu-warnings.js';
-import { requireQemu } from '../qemu/helpers.js';
-import { shownCommand } from '../qmp/monitor-command.js';
-import { findUnknownCommands, queryEvents } from '../qmp/known-commands.js';
-import { allRules, describeNoTime, describeUnknownCommand, ruleFor, userCommands } from '../rules/resolve.js';
-import { UsageError } from '../system/usage-error.js';
+import { queryEvents } from '../qmp/known-commands.js';
+import { allRules } from '../rules/resolve.js';
 import { type Rule, type RuleBook, isIgnored, monitorCommandOf, scriptOf } from '../rules/rule.js';
-import { longestStopMs } from '../rules/longest-stop.js';
+import { type Finding, findAll } from './check-findings.js';
 
 /** What `--check` prints, and whether there is any fault. */
 interface CheckReport {
   readonly text: string;
   readonly faulty: boolean;
-}
-
-/** What an administrator should fix or know; a fault costs a clean shutdown or a hook, a note does not. */
-interface Finding {
-  readonly severity: 'fault' | 'note';
-  readonly event: 'hook-fault' | 'hook-meaning' | 'qemu-caution' | 'stop-time' | 'no-time' | 'unknown-command';
-  readonly message: string;
-  readonly fix: string;
-  readonly facts: Readonly<Record<string, string>>;
 }
 
 /** A hook's path; of a directory, with the steps in braces, as a shell would expand them. */
@@ -93,104 +78,6 @@ function listHooks(rules: readonly Rule[], book: RuleBook, events: readonly stri
   }));
 }
 
-function qemuFindings({ qemu, onDeath }: Config, book: RuleBook, env: NodeJS.ProcessEnv): Finding[] {
-  if (qemu.length === 0) return [];
-  const script = scriptOf(ruleFor('SIGTERM', book));
-  const needsButton = script === null || (script.ours && basename(script.path) === 'powerdown');
-  const findings: Finding[] = cautionsOf(qemu, onDeath, needsButton).map(({ words, what, fix, isFault }) => ({
-    severity: isFault ? 'fault' : 'note',
-    event: 'qemu-caution',
-    message: `QEMU's ${words}: ${what}; fix: ${fix}`,
-    fix,
-    facts: { words },
-  }));
-  try {
-    requireQemu(qemu[0] ?? '', env);
-  } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    findings.unshift({
-      severity: 'fault',
-      event: 'qemu-caution',
-      message: error.message,
-      fix: error.message.replace(/^.*: /, ''),
-      facts: { words: qemu[0] ?? '' },
-    });
-  }
-  return findings;
-}
-
-/** Whether the service manager waits as long as qemu-trap may need. */
-async function stopTimeFindings(config: Config, book: RuleBook, env: NodeJS.ProcessEnv): Promise<Finding[]> {
-  const fault = await findStopTimeFault(longestStopMs(config, book), env);
-  return fault === null
-    ? []
-    : [
-        {
-          severity: 'fault',
-          event: 'stop-time',
-          message: fault.message,
-          fix: fault.fix,
-          facts: { unit: fault.unit },
-        },
-      ];
-}
-
-/** The names of QEMU's events; without a QEMU those that are known. */
-async function eventsOf({ qemu: [qemu] }: Config): Promise<readonly string[]> {
-  return (qemu === undefined ? null : await askQemu(qemu, queryEvents)) ?? knownEvents;
-}
-
-/** Names that are easily taken for each other. */
-const meanings: Readonly<Record<string, string>> = {
-  RESET: 'it runs when the guest has been reset, by whomever; what resets it is the hook reset',
-  STOP: "it runs when the guest's processors have been stopped (paused, or after a panic); what runs after QEMU is the hook end, and SIGSTOP cannot be trapped",
-  reset:
-    'a rule runs it that names it (script=reset), in the place of the bundled hook; what runs after a reset is RESET',
-};
-
-function meaningFindings({ dirs }: RuleBook, events: readonly string[]): Finding[] {
-  const { user } = dirs;
-  if (user === null) return [];
-  const here = [...findEventHooks(events, dirs).map(({ found }) => found[0]), findScript('reset', dirs)];
-  return here.flatMap((file) => {
-    const meaning = file === undefined || file.ours ? undefined : meanings[basename(file.path, '.d')];
-    if (file === undefined || meaning === undefined) return [];
-    return [
-      {
-        severity: 'note',
-        event: 'hook-meaning',
-        message: `hook ${file.path}: ${meaning}`,
-        fix: 'nothing, if that is what you mean',
-        facts: { hook: file.path },
-      },
-    ];
-  });
-}
-
-/** No fault: it may be what is wanted. */
-function noTimeFindings(rules: readonly Rule[]): Finding[] {
-  const found = describeNoTime(rules);
-  return found === null ? [] : [{ severity: 'note', event: 'no-time', ...found, facts: {} }];
-}
-
-/** Commands of rules that QEMU does not know; without a QEMU there is nobody to ask. */
-async function commandFindings({ qemu: [qemu] }: Config, rules: readonly Rule[]): Promise<Finding[]> {
-  const commands = userCommands(rules);
-  if (qemu === undefined || commands.size === 0) return [];
-  const unknown = (await askQemu(qemu, (client) => findUnknownCommands(client, [...commands.keys()]))) ?? [];
-  return unknown.map((command) => {
-    const signal = commands.get(command) as Rule['signal'];
-    const { message, fix } = describeUnknownCommand(signal, shownCommand(command));
-    return {
-      severity: 'fault',
-      event: 'unknown-command',
-      message,
-      fix,
-      facts: { signal, command: shownCommand(command) },
-    };
-  });
-}
-
 /** What ends the VM first, then what does something, then the rest; each as in the order of the signals' numbers. */
 function byWeight(rules: readonly Rule[]): Rule[] {
   const weight = (rule: Rule): number => (isIgnored(rule) ? 2 : rule.defaultAction === 'none' ? 1 : 0);
@@ -200,24 +87,11 @@ function byWeight(rules: readonly Rule[]): Rule[] {
 /** The dispatch table as it would be, what each hook is, and every fault with its fix. */
 export async function check(config: Config, book: RuleBook, env: NodeJS.ProcessEnv): Promise<CheckReport> {
   const rules = byWeight(allRules(book));
-  const events = await eventsOf(config);
-  const hooks = listHooks(rules, book, events);
-  const findings: Finding[] = [
-    ...qemuFindings(config, book, env),
-    ...(await stopTimeFindings(config, book, env)),
-    ...noTimeFindings(rules),
-    ...(await commandFindings(config, rules)),
-    ...meaningFindings(book, events),
-    ...findFaults(rules, book, env, events).map(
-      ({ path, message, fix }): Finding => ({
-        severity: 'fault',
-        event: 'hook-fault',
-        message,
-        fix,
-        facts: { hook: path },
-      }),
-    ),
-  ];
+  const [qemu] = config.qemu;
+  const asked = qemu === undefined ? null : await askQemu(qemu, queryEvents);
+  const names = asked ?? knownEvents;
+  const hooks = listHooks(rules, book, names);
+  const findings = await findAll(config, book, env, rules, { names, asked });
   const faulty = findings.some(({ severity }) => severity === 'fault');
   return { text: (config.log === 'json' ? asJson : asText)(rules, hooks, findings, config.busyTimeoutMs), faulty };
 }

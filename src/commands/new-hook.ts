@@ -9,7 +9,7 @@ import {
   type LifecycleHook,
   lifecycleHooks,
 } from '../hook/find.js';
-import { nearest } from '../system/near-miss.js';
+import { unknownHook } from './unknown-hook.js';
 import { createParents } from '../system/make-directories.js';
 import { findWayFault, shellQuote } from '../system/permissions.js';
 import { type SignalName, parseSignal } from '../signals/names.js';
@@ -147,14 +147,7 @@ function starterFor(
   if (knownEvents.includes(asked))
     return { name: asked, text: eventStarter(asked), there: findEventHook(asked, dirs)[0]?.path };
   const parsed = parseSignal(asked);
-  if ('error' in parsed) {
-    const meant = nearest(asked.toUpperCase(), knownEvents);
-    throw new UsageError(
-      meant === null
-        ? `--new-hook ${asked}: ${parsed.error}; start, ready, end and QEMU's events (GUEST_PANICKED) are hooks, too`
-        : `--new-hook ${asked}: unknown signal or event: write ${meant}`,
-    );
-  }
+  if ('error' in parsed) throw unknownHook('--new-hook', asked);
   const { signal } = parsed;
   const ends = builtinRule(signal).monitorCommand !== null;
   return {

@@ -1,7 +1,7 @@
-import { accessSync, constants, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { hookPath } from '../hook/environment.js';
-import { isEventName, knownEvents } from '../hook/event-names.js';
+import { knownEvents } from '../hook/event-names.js';
 import {
   lifecycleHooks,
   findEventHooks,
@@ -10,87 +10,29 @@ import {
   libDir,
   type HookFile,
 } from '../hook/find.js';
-import { nearest } from '../system/near-miss.js';
 import { findInterpreterFault } from '../hook/interpreter.js';
 import { isDirectoryOfSteps, stepsIn } from '../hook/steps.js';
 import { checkTrust, findDirectoryFault } from '../hook/trust.js';
 import { shellQuote } from '../system/permissions.js';
-import { hookNames, parseSignal } from '../signals/names.js';
+import { findNameFault } from './hook-name-fault.js';
 import { type Rule, type RuleBook, scriptOf } from './rule.js';
 
 /** Something about a hook that an administrator should fix; the guest gets its button all the same. */
 interface HookFault {
   readonly path: string;
+  /** If `false`, it may be as it is meant. */
+  readonly isFault: boolean;
   readonly message: string;
   readonly fix: string;
 }
 
-type AddFault = (path: string, what: string, fix: string) => void;
+type AddFault = (path: string, what: string, fix: string, isFault?: boolean) => void;
 
 function checkFile({ path, ours }: HookFile, searchPath: string, add: AddFault): boolean {
   const trust = checkTrust(path, ours);
   const fault = trust.trusted ? findInterpreterFault(path, searchPath) : trust;
   if (fault !== null) add(path, fault.what, fault.fix);
   return fault === null;
-}
-
-/** Names under which other programs look for scripts of the same kind, and what qemu-trap calls those. */
-const lookalikes: Readonly<Record<string, string>> = {
-  stop: 'SIGTERM',
-  shutdown: 'SIGTERM',
-  'pre-stop': 'SIGTERM',
-  prestop: 'SIGTERM',
-  'pre-start': 'start',
-  prestart: 'start',
-  'post-stop': 'end',
-  poststop: 'end',
-  stopped: 'end',
-  'post-start': 'ready',
-  poststart: 'ready',
-  started: 'ready',
-};
-
-/** Something in capitals that begins with SIG is meant for a signal; what is read as one in any case is, too. */
-function nameFault(
-  name: string,
-  events: readonly string[],
-  isExecutable: () => boolean,
-): { readonly what: string; readonly better: string | null } | null {
-  const noSuch = (better: string): ReturnType<typeof nameFault> => ({
-    what: `qemu-trap runs no hook of that name; ${better} is probably meant`,
-    better,
-  });
-  const lookalike = Object.hasOwn(lookalikes, name) ? lookalikes[name] : undefined;
-  if (lookalike !== undefined) return noSuch(lookalike);
-  const [, stem = '', suffix = ''] = /^([A-Za-z0-9_]+)(\.(?:d|sh|bash|py|pl|rb|js|mjs|lua|php))?$/.exec(name) ?? [];
-  const isMeant = (lifecycleHooks as readonly string[]).includes(stem) || events.includes(stem);
-  if (isMeant) return suffix === '' || suffix === '.d' ? null : noSuch(stem);
-  const parsed = parseSignal(stem);
-  if ('signal' in parsed) {
-    if (['', '.d'].includes(suffix) && hookNames(parsed.signal).includes(stem)) return null;
-    return {
-      what: `no signal runs it; ${parsed.signal} is probably meant`,
-      better: `${parsed.signal}${suffix === '.d' ? '.d' : ''}`,
-    };
-  }
-  if (/^SIG[A-Z0-9]+$/.test(stem)) return { what: `no signal runs it: ${parsed.error}`, better: null };
-  return eventFault(stem, suffix, events, isExecutable);
-}
-
-/** A name in capitals, or with an underscore, is meant for an event; what is not executable may be a README. */
-function eventFault(
-  stem: string,
-  suffix: string,
-  events: readonly string[],
-  isExecutable: () => boolean,
-): ReturnType<typeof nameFault> {
-  const isLikeOne = isEventName(stem) || (stem.includes('_') && isEventName(stem.toUpperCase()));
-  if (!isLikeOne || !isExecutable()) return null;
-  const meant = nearest(stem.toUpperCase(), events);
-  return {
-    what: `QEMU has no event of that name${meant === null ? '' : `; ${meant} is probably meant`}`,
-    better: meant === null ? null : `${meant}${suffix === '.d' ? '.d' : ''}`,
-  };
 }
 
 function canBeExecuted(path: string): boolean {
@@ -102,11 +44,11 @@ function canBeExecuted(path: string): boolean {
   }
 }
 
-/** What lies in the hooks directory under a name that looks like a signal's, and is looked for by no signal. */
+/** What lies in the hooks directory under a name that looks like a hook's, and is run by nothing. */
 function checkNames(
   directory: string,
-  asked: ReadonlySet<string | undefined>,
-  events: readonly string[],
+  isAsked: (path: string) => boolean,
+  events: readonly string[] | null,
   add: AddFault,
 ): void {
   let names: string[];
@@ -117,14 +59,12 @@ function checkNames(
   }
   for (const name of names) {
     const path = join(directory, name);
-    const fault = asked.has(path) ? null : nameFault(name, events, () => canBeExecuted(path));
+    const fault = isAsked(path) ? null : findNameFault(name, events, () => canBeExecuted(path));
     if (fault === null) continue;
-    const isFree = fault.better !== null && !names.includes(fault.better);
-    add(
-      path,
-      fault.what,
-      `mv ${shellQuote(path)} ${shellQuote(isFree ? join(directory, fault.better as string) : `${path}.old`)}`,
-    );
+    const { what, better, isFault } = fault;
+    const isFree = better !== null && !names.includes(better);
+    const to = isFree ? join(directory, better) : `${path}.old`;
+    add(path, what, `mv ${shellQuote(path)} ${shellQuote(to)}`, isFault);
   }
 }
 
@@ -159,18 +99,19 @@ function checkHook(script: HookFile, searchPath: string, add: AddFault): boolean
 /**
  * Every fault in the hooks that `rules` name, and in the names in the hooks directory, each file once.
  * @param env qemu-trap's own
- * @param events QEMU's, where it was asked
+ * @param asked the names of the events of the user's QEMU; `null`: it was not asked
  */
 export function findFaults(
   rules: readonly Rule[],
   book: RuleBook,
   env: NodeJS.ProcessEnv,
-  events: readonly string[] = knownEvents,
+  asked: readonly string[] | null,
 ): HookFault[] {
+  const events = asked ?? knownEvents;
   const searchPath = hookPath(libDir(book.dirs), env);
   const faults = new Map<string, HookFault>();
-  const add: AddFault = (path, what, fix) => {
-    if (!faults.has(path)) faults.set(path, { path, message: `hook ${path}: ${what}; fix: ${fix}`, fix });
+  const add: AddFault = (path, what, fix, isFault = true) => {
+    if (!faults.has(path)) faults.set(path, { path, isFault, message: `hook ${path}: ${what}; fix: ${fix}`, fix });
   };
   const checkOnlyOne = (what: string, [first, second]: readonly HookFile[]): void => {
     if (first && second)
@@ -201,7 +142,10 @@ export function findFaults(
       );
     }
   }
-  if (book.dirs.user !== null)
-    checkNames(book.dirs.user, new Set(rules.map((rule) => scriptOf(rule)?.path)), events, add);
+  const { user, bundled } = book.dirs;
+  const scripts = new Set(rules.map((rule) => scriptOf(rule)?.path));
+  // Under the name of a bundled hook it is in that one's place, for a rule that names it.
+  const isAsked = (path: string): boolean => scripts.has(path) || existsSync(join(bundled, basename(path)));
+  if (user !== null) checkNames(user, isAsked, asked, add);
   return [...faults.values()];
 }

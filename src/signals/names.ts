@@ -42,17 +42,18 @@ function signalMeantBy(short: string): SignalName | null {
 
 /**
  * The signal that `text` names, with or without `SIG`, in either case.
- * @returns its long name, or one line that says why it will not do
+ * @returns its long name, or one line that says why it will not do; `isSignal`: it is one, that cannot be trapped
  */
-export function parseSignal(text: string): { signal: SignalName } | { error: string } {
+export function parseSignal(text: string): { signal: SignalName } | { error: string; isSignal: boolean } {
   const upper = text.toUpperCase();
   const long = upper.startsWith('SIG') ? upper : `SIG${upper}`;
   const signal = (aliases[long] ?? long) as SignalName;
   const reason = untrappable[signal];
-  if (reason !== undefined) return { error: `${signal} cannot be trapped: ${reason}` };
+  if (reason !== undefined) return { error: `${signal} cannot be trapped: ${reason}`, isSignal: true };
   if (!(trappableSignals as readonly string[]).includes(signal)) {
     const meant = signalMeantBy(long.slice(3));
-    return { error: `unknown signal '${text}': write ${meant ?? 'one such as SIGTERM or hup'} (kill -l lists them)` };
+    const error = `unknown signal '${text}': write ${meant ?? 'one such as SIGTERM or hup'} (kill -l lists them)`;
+    return { error, isSignal: false };
   }
   return { signal };
 }

@@ -64,7 +64,7 @@ export function warnOfLimits(config: Config, { helpers, runDir, terminal }: Work
 /** Says what is wrong with the hooks, each fault once, and that a timeout of 0 leaves the guest no time. */
 export function warnOfRules(book: RuleBook, env: NodeJS.ProcessEnv, log: Log): void {
   const rules = allRules(book);
-  for (const fault of findFaults(rules, book, env)) {
+  for (const fault of findFaults(rules, book, env, null).filter(({ isFault }) => isFault)) {
     log({
       event: 'hook-fault',
       level: 'warning',

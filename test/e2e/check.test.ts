@@ -188,6 +188,7 @@ test('--check knows the events of QEMU, and what was probably meant by the name 
     const of = (name: string) => all.filter(({ event }) => event === name);
     return {
       faults: of('hook-fault')
+        .filter(({ severity }) => severity === 'fault')
         .map(({ hook, fix }) => [last(hook), last(fix)])
         .sort(),
       notes: of('hook-meaning')
@@ -204,24 +205,44 @@ test('--check knows the events of QEMU, and what was probably meant by the name 
     ['guest_paniked', 'guest_paniked.old'],
   ]);
   for (const name of ['GUEST_PANICKED', 'RESET', 'STOP.d', 'MEM_UNPLUG_ERROR']) assert.ok(hooks.includes(name), name);
+  lab.hook('OF_ANOTHER_QEMU', '#!/bin/sh\n');
+  assert.ok(!report().faults.some(([name]) => name === 'OF_ANOTHER_QEMU'), 'nobody can tell without a QEMU');
   const asked = report('--', 'qemu-system-x86_64');
+  assert.ok(asked.faults.some(([name]) => name === 'OF_ANOTHER_QEMU'));
   assert.ok(asked.hooks.includes('GUEST_PANICKED'), 'by the schema of the QEMU that is given');
 });
 
 test('--check finds what will never run, with the name that was probably meant', (t) => {
   const lab = new Lab(t);
-  for (const name of ['stop', 'post-start', 'start.sh', 'sigterm.py', 'end.bak', 'reload', 'lib.sh', 'SIGHUP'])
-    lab.hook(name, '#!/bin/sh\n', name === 'end.bak' ? 0o644 : 0o755);
+  const meant = {
+    stop: 'SIGTERM',
+    'post-start': 'ready',
+    'start.sh': 'start',
+    'sigterm.py': 'SIGTERM',
+    Reset: 'RESET',
+    READY: 'ready',
+    end_: 'end',
+    Started: 'ready',
+    EVENT_STOP: 'STOP',
+    'GUEST-PANICKED': 'GUEST_PANICKED',
+    GUEST_PANIC: 'GUEST_PANICKED',
+    'WATCHDOG_.d': 'WATCHDOG.d',
+    SIGTREM: 'SIGTERM',
+  };
+  // One that is out of the way, one that a rule names, one for a rule to name, helpers, and what cannot be run.
+  const silent = ['end.bak', 'WATCHDOG~', 'RESUME.d.old', 'reload', 'powerdown', 'lib.sh', 'notify', 'SIGHUP'];
+  for (const name of [...Object.keys(meant), ...silent]) lab.hook(name, '#!/bin/sh\n');
+  lab.hook('RESUMED', 'what RESUME is for\n', 0o644);
+  lab.hook('stat', '#!/bin/sh\n');
   const found = check('--hooks', lab.hooks, '--signal', 'USR1,script=reload', '--log', 'json')
     .objects()
     .filter(({ event }) => event === 'hook-fault');
-  const mends = found.map(({ hook, fix }) => [String(hook).split('/').at(-1), String(fix).split('/').at(-1)]);
-  assert.deepEqual(mends.sort(), [
-    ['post-start', 'ready'],
-    ['sigterm.py', 'SIGTERM'],
-    ['start.sh', 'start'],
-    ['stop', 'SIGTERM'],
-  ]);
+  const fixes = (severity: string): [string, string][] =>
+    found
+      .filter((each) => each['severity'] === severity)
+      .map(({ hook, fix }) => [String(hook).split('/').at(-1) as string, String(fix).split('/').at(-1) as string]);
+  assert.deepEqual(Object.fromEntries(fixes('fault')), meant);
+  assert.deepEqual(fixes('note'), [['stat', 'start']], 'it may be a helper of another script');
 });
 
 test('--check finds a hook whose interpreter is not there, with the mend', (t) => {
@@ -321,14 +342,14 @@ test('--check finds a hook under a name that no signal looks for', (t) => {
     lab.hook(name, '#!/bin/sh\n');
   const { stdout, status } = check('--hooks', lab.hooks, '--signal', 'ALRM,script=SIGASKED');
   assert.equal(status, 125);
-  const found = [...stdout.matchAll(/^hook \S+\/(\S+): no signal runs it.*fix: mv \S+ \S+\/(\S+)$/gm)].map(
+  const found = [...stdout.matchAll(/^hook \S+\/(\S+): (?:no signal|nothing) runs it.*fix: mv \S+ \S+\/(\S+)$/gm)].map(
     ([, name, better]) => [name, better],
   );
   assert.deepEqual(found.sort(), [
     ['SIGFOO.d', 'SIGFOO.d.old'],
     ['SIGIOT', 'SIGABRT'],
     ['SIGKILL', 'SIGKILL.old'],
-    ['SIGTREM', 'SIGTREM.old'],
+    ['SIGTREM', 'SIGTERM'],
     ['SIGUSR2.sh', 'SIGUSR2'],
     ['SigHup', 'SIGHUP'],
     ['Usr1', 'SIGUSR1'],

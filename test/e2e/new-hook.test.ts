@@ -55,10 +55,31 @@ test('--new-hook for an event: it runs as it is written', async (t) => {
   await lab.guestSaid('up', 2);
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0, trap.stderr);
-  const { status, stderr } = call('--new-hook', 'GUEST_PANIC', '--hooks', lab.hooks);
-  assert.equal(status, 125);
-  assert.match(stderr, /GUEST_PANIC: unknown signal/);
-  assert.match(call('--new-hook', 'GUEST_PANIKED', '--hooks', lab.hooks).stderr, /event: write GUEST_PANICKED\n$/);
+});
+
+test('--new-hook and --try name what was probably meant, and the one that cannot be tried', (t) => {
+  const lab = new Lab(t);
+  const meant = {
+    GUEST_PANIKED: /write GUEST_PANICKED$/,
+    GUEST_PANIC: /write GUEST_PANICKED$/,
+    stop: /write SIGTERM, or STOP \(QEMU's event\)$/,
+    Ready: /write ready$/,
+    TREM: /write SIGTERM$/,
+    SIGSTOP: /SIGSTOP cannot be trapped/,
+    nothing: /write a signal \(SIGTERM\), an event of QEMU's \(GUEST_PANICKED\), start, ready or end$/,
+  };
+  for (const option of ['--new-hook', '--try'])
+    for (const [name, says] of Object.entries(meant)) {
+      const { status, stderr } = call(option, name, '--hooks', lab.hooks);
+      assert.equal(status, 125, name);
+      assert.match(stderr, new RegExp(`^qemu-trap: ${option} ${name}: .*\n$`));
+      assert.match(stderr.trim(), says);
+    }
+  for (const name of ['start', 'end']) {
+    const { status, stderr } = call('--try', name, '--hooks', lab.hooks);
+    assert.equal(status, 125);
+    assert.match(stderr, /has no QEMU: run the file itself/);
+  }
 });
 
 test('--new-hook under umask 077: a service of another user can read what it makes', (t) => {
@@ -97,7 +118,7 @@ test('--new-hook overwrites nothing, whatever its name, and says in one line wha
   writeFileSync(lab.file('file'), '');
   for (const [words, says] of [
     [['KILL'], /SIGKILL cannot be trapped/],
-    [['nonsense'], /unknown signal 'nonsense'/],
+    [['nonsense'], /no hook has that name/],
     [['INT', '--hooks', lab.file('file/hooks')], /cannot be written \(ENOTDIR\)/],
     [['INT', '--', 'qemu'], /runs no QEMU/],
   ] as const) {
@@ -221,6 +242,7 @@ test('--try of an event makes it, and shows what its hook does with it', (t) => 
     assert.match(stdout, /fd 3 {2}> +\{"execute":"query-status"/);
     assert.match(stdout, /The hook did its job\. File descriptor 3 carried/);
     assert.doesNotMatch(stdout, /example/);
+    if (name === 'GUEST_PANICKED') assert.match(stdout, /^GUEST_PANICKED: .*with QEMU's .*-action panic=pause/);
   }
   lab.hook('SHUTDOWN', '#!/bin/sh\necho "QMP_FD is ${QMP_FD-not set}"\n');
   const shutdown = call('--try', 'SHUTDOWN', '--hooks', lab.hooks);
@@ -248,6 +270,13 @@ test('--try of any other event runs its hook with an example, and says so; of re
   const failing = call('--try', 'STOP', '--hooks', lab.hooks, ...own);
   assert.equal(failing.status, 125);
   assert.match(failing.stdout, /The hook failed\./);
+  lab.hook('WATCHDOG', '#!/bin/sh\ncat\nexit 75\n');
+  const later = call('--try', 'WATCHDOG', '--hooks', lab.hooks, ...own);
+  assert.equal(later.status, 0, later.stdout);
+  assert.match(later.stdout, /"data":\{"action":"reset"\}/);
+  assert.match(later.stdout, /said "not now" \(75\), which changes nothing here/);
+  lab.hook('OF_A_NEWER_QEMU', '#!/bin/sh\ncat\n');
+  assert.match(call('--try', 'OF_A_NEWER_QEMU', '--hooks', lab.hooks).stdout, /"event":"OF_A_NEWER_QEMU"/);
   const none = call('--try', 'WAKEUP', '--hooks', lab.hooks);
   assert.deepEqual([none.status, none.stdout], [125, '']);
   assert.match(none.stderr, /--try WAKEUP: there is no hook for it: write one with --new-hook WAKEUP/);

@@ -37,12 +37,14 @@ const makings: Readonly<Record<string, Making>> = {
   WATCHDOG: { commands: [writePort('0x443 0xf')], more: ['-device', 'ib700', '-action', 'watchdog=none'] },
 };
 
-/** What QEMU would say with it (qapi/block-core.json, qapi/migration.json, qapi/qdev.json). */
+/** What QEMU would say with it, where it cannot be made (qapi/block-core, run-state, migration and qdev of QEMU). */
 const examples: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   BLOCK_IO_ERROR: {
     ...{ device: 'ide0-hd0', 'node-name': '#block100', operation: 'write', action: 'stop', nospace: true },
     reason: 'No space left on device',
   },
+  GUEST_PANICKED: { action: 'pause' },
+  WATCHDOG: { action: 'reset' },
   MIGRATION: { status: 'completed' },
   DEVICE_DELETED: { device: 'net0', path: '/machine/peripheral/net0' },
 };
@@ -52,6 +54,14 @@ function makingOf(name: string, isOurs: boolean): Making | null {
   const making = Object.hasOwn(makings, name) ? (makings[name] as Making) : null;
   return making !== null && (isOurs || making.more === undefined) ? making : null;
 }
+
+/** By the outcome in the log. */
+const outcomeWords: Readonly<Record<string, string>> = {
+  'not-run': 'The hook was not run.',
+  done: 'The hook did its job.',
+  // It asks for nothing to be called off here.
+  'not-now': 'The hook said "not now" (75), which changes nothing here.',
+};
 
 async function make({ commands }: Making, { dir, tell }: Stage): Promise<void> {
   const socket = await dialMonitor(join(dir, 'run', runFiles.qmp), dialWithinMs);
@@ -111,7 +121,7 @@ export async function tryEvent(
   const { isBegun, said } = await rehearse(
     {
       name: asked,
-      about: script.path,
+      about: making?.more === undefined ? script.path : `${script.path}, with QEMU's ${making.more.join(' ')}`,
       more: making?.more ?? [],
       ender: 'SIGQUIT',
       runsHookOf: (occasion) => occasion === asked,
@@ -129,11 +139,10 @@ export async function tryEvent(
     book,
     print,
   );
-  const words =
-    outcome === null ? 'The hook was not run.' : outcome === 'done' ? 'The hook did its job.' : 'The hook failed.';
+  const words = outcomeWords[outcome ?? 'not-run'] ?? 'The hook failed.';
   const how = making === null && asked !== 'ready' ? ` It was run with an example: ${asked} cannot be made here.` : '';
   print(
     `\n${isBegun ? `${words}${how} File descriptor 3 carried ${said.hook} lines to QEMU and ${said.QEMU} from it.` : 'QEMU exited before the guest was up, so nothing was tried.'}\n`,
   );
-  return isBegun && outcome === 'done' ? 0 : exitStatuses.failed;
+  return isBegun && (outcome === 'done' || outcome === 'not-now') ? 0 : exitStatuses.failed;
 }

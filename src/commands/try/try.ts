@@ -1,4 +1,5 @@
 import { knownEvents } from '../../hook/event-names.js';
+import { findEventHook } from '../../hook/find.js';
 import type { Config } from '../../options/command.js';
 import { type EndCause, isLate } from '../../outcome/end-cause.js';
 import { status as exitStatuses } from '../../outcome/exit-status.js';
@@ -7,6 +8,7 @@ import { ruleFor } from '../../rules/resolve.js';
 import { type Rule, type RuleBook, isIgnored, monitorCommandOf, scriptOf } from '../../rules/rule.js';
 import { parseSignal } from '../../signals/names.js';
 import { UsageError } from '../../system/usage-error.js';
+import { unknownHook } from '../unknown-hook.js';
 import { type Logged, type Rehearsed, rehearse } from './rehearsal.js';
 import { tryEvent } from './try-event.js';
 import { Watcher, hookWords } from './watcher.js';
@@ -14,13 +16,18 @@ import { Watcher, hookWords } from './watcher.js';
 /** The rule to be tried. */
 function tried(asked: string, book: RuleBook): Rule {
   const parsed = parseSignal(asked);
-  if ('error' in parsed) throw new UsageError(`--try ${asked}: ${parsed.error}`);
+  if ('error' in parsed) throw unknownHook('--try', asked);
   const rule = ruleFor(parsed.signal, book);
   if (isIgnored(rule))
     throw new UsageError(
       `--try ${asked}: there is no rule or hook for ${parsed.signal}: write a hook with --new-hook ${parsed.signal}, or name its directory with --hooks`,
     );
   return rule;
+}
+
+/** Somebody has written a hook for it. */
+function isOfNewerQemu(asked: string, { dirs }: RuleBook): boolean {
+  return 'error' in parseSignal(asked) && findEventHook(asked, dirs).length > 0;
 }
 
 /** How the guest ended, or did not. */
@@ -41,7 +48,12 @@ export async function tryOut(
   book: RuleBook,
   print: (text: string) => void,
 ): Promise<number> {
-  if (asked === 'ready' || knownEvents.includes(asked)) return tryEvent(asked, config, book, print);
+  if (asked === 'start' || asked === 'end')
+    throw new UsageError(
+      `--try ${asked}: the hook ${asked} has no QEMU: run the file itself; --try is for signals, events and ready`,
+    );
+  if (asked === 'ready' || knownEvents.includes(asked) || isOfNewerQemu(asked, book))
+    return tryEvent(asked, config, book, print);
   const rule = tried(asked, book);
   const { signal } = rule;
   /** How the hook ended: the last of its steps. */
