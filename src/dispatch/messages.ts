@@ -111,7 +111,8 @@ export type Effect =
   /** Press the power button, of a guest made to hear it; `isRunning`: nothing has to be asked first. */
   | { readonly do: 'press'; readonly signal: SignalName; readonly isRunning: boolean }
   /** Let a guest go on that stands still though its button was pressed. */
-  | { readonly do: 'let-go-on'; readonly signal: SignalName }
+  /** `isAgain`: that was done a moment ago, and has been told. */
+  | { readonly do: 'let-go-on'; readonly signal: SignalName; readonly isAgain: boolean }
   /** Find the registers of the power button, and give in as `button-place` whether they are there. */
   | { readonly do: 'look-up-button' }
   /** Read them, and give in what they say as `button`. */

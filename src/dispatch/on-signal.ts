@@ -91,6 +91,7 @@ function newShutdown(rule: Rule, now: number, busyMs: number | null, waiting: Ma
     presses: 0,
     isPressing: false,
     nextPressAt: Infinity,
+    goesOnAt: -Infinity,
     ctrlCAt: null,
     noticed: new Set(),
     waiting,

@@ -9,10 +9,10 @@ import {
   withPress,
   withReading,
 } from '../outcome/button-evidence.js';
-import { goesOnBy, isRunning } from '../outcome/run-state.js';
+import { isRunning } from '../outcome/run-state.js';
 import { notice } from './notices.js';
 import { gapAfter } from './press-gaps.js';
-import { type ButtonWatch, type Shutdown, type Step, mayReadButton } from './state.js';
+import { type ButtonWatch, type Shutdown, type Step, mayLetGoOn, mayReadButton } from './state.js';
 
 /*
  * From one reading of the registers to the next. QEMU 10.0 may crash on what it has still to read when it exits. So few
@@ -21,6 +21,10 @@ import { type ButtonWatch, type Shutdown, type Step, mayReadButton } from './sta
 const readEveryMs = 125;
 const readAfterPressMs = 500;
 const readPendingEveryMs = 1_000;
+/** From one time that a guest is let go on to the next. */
+const goesOnEveryMs = 1_000;
+/** One that stands still again so soon after that does so for the same reason. */
+const goesOnAgainMs = 5_000;
 /** The least from one press to the next, if the user has not given it. */
 const shortestGapMs = 1_000;
 
@@ -73,9 +77,12 @@ export function forgetButton(button: ButtonWatch, now: number): ButtonWatch {
   return { ...button, evidence, isPlaced: false, nextReadAt: Math.min(button.nextReadAt, now + readEveryMs) };
 }
 
-/** A guest that stands still does not hear its button. */
+/** Lets a guest that stands still go on, if it is time. */
 export function letGuestGoOn(s: Step, shutdown: Shutdown): void {
-  if (goesOnBy(s.state.evidence.runState) !== null) s.effects.push({ do: 'let-go-on', signal: shutdown.rule.signal });
+  const { goesOnAt, rule } = shutdown;
+  if (!mayLetGoOn(s.state) || s.now < goesOnAt) return;
+  s.effects.push({ do: 'let-go-on', signal: rule.signal, isAgain: s.now < goesOnAt + goesOnAgainMs });
+  shutdown.goesOnAt = s.now + goesOnEveryMs;
 }
 
 /** Has the registers looked up, or read, if it is time. */

@@ -1,3 +1,4 @@
+import { goesOnBy } from '../outcome/run-state.js';
 import { type ButtonEvidence, type ButtonState, isSettled, noButtonEvidence } from '../outcome/button-evidence.js';
 import type { DiskActivity } from '../outcome/disk-activity.js';
 import type { EndCause } from '../outcome/end-cause.js';
@@ -53,6 +54,8 @@ export interface Shutdown extends Chain {
   /** qemu-trap has asked for a press, and no POWERDOWN has come since. */
   isPressing: boolean;
   nextPressAt: number;
+  /** A guest that stands still is not let go on before then: one whose disk is full would stand still again at once. */
+  goesOnAt: number;
   ctrlCAt: number | null;
   /** Other signals that came meanwhile: one notice each. */
   readonly noticed: Set<SignalName>;
@@ -162,6 +165,11 @@ export function mayReadDisks({ shutdown, termination, monitorUp }: State): boole
   return shutdown.busyUntil !== null && !shutdown.isReadingDisks;
 }
 
+/** A guest that stands still does not hear its button. */
+export function mayLetGoOn({ shutdown, termination, evidence }: State): boolean {
+  return termination === null && shutdown?.isPressed === true && goesOnBy(evidence.runState) !== null;
+}
+
 /** When {@link step} wants a `tick`, on the same clock as its `now`; Infinity if it waits for nothing. */
 export function nextTick(state: State): number {
   const { shutdown, termination, chains, ignored, monitorUp } = state;
@@ -172,6 +180,7 @@ export function nextTick(state: State): number {
     if (!shutdown.reserveCame && monitorUp) times.push(shutdown.reserveAt);
     if (mayReadButton(state)) times.push(state.button.nextReadAt);
     if (mayReadDisks(state)) times.push(shutdown.disksReadAt);
+    if (mayLetGoOn(state)) times.push(shutdown.goesOnAt);
   }
   for (const chain of chains.values()) times.push(chain.deadline);
   for (const { until } of ignored.values()) times.push(until);

@@ -116,7 +116,7 @@ function onRunState(s: Step, runState: string): void {
   const { shutdown, termination } = state;
   state.evidence = withRunState(state.evidence, runState);
   if (shutdown?.at === 'start' && state.monitorUp && termination === null) startShutdownChain(s, shutdown);
-  else if (!endIfWaitingIsUseless(s) && shutdown?.isPressed && termination === null) letGuestGoOn(s, shutdown);
+  else if (!endIfWaitingIsUseless(s) && shutdown !== null) letGuestGoOn(s, shutdown);
 }
 
 function onQemuEvent(s: Step, event: QemuEvent): void {
@@ -177,6 +177,7 @@ function onTick(s: Step): void {
     if (now >= shutdown.reserveAt && !shutdown.reserveCame && state.monitorUp) startReserve(s, shutdown);
     if (now >= shutdown.deadline && !giveMoreTime(s, shutdown)) takeDefaultAction(s, lateCause(shutdown, now));
     else if (now >= shutdown.nextPressAt) pressAgain(s, shutdown);
+    letGuestGoOn(s, shutdown);
   }
   for (const chain of [...state.chains.values()]) if (now >= chain.deadline) endOverdue(s, chain);
   for (const [signal, ignored] of state.ignored) {

@@ -13,6 +13,8 @@ interface Meaning {
   readonly goesOnBy?: 'cont' | 'system_wakeup';
   /** For people, if QEMU's own word does not say enough. */
   readonly words?: string;
+  /** For people, why a guest was cut off that did not go on any more. */
+  readonly cutOff?: string;
 }
 
 /** Before QEMU was asked. */
@@ -26,7 +28,13 @@ const meanings: Readonly<Record<string, Meaning>> = {
   running: { hasRun: true, words: 'running' },
   paused: { hasRun: true, goesOnBy: 'cont' },
   suspended: { hasRun: true, goesOnBy: 'system_wakeup' },
-  'io-error': { hasRun: true, goesOnBy: 'cont' },
+  'io-error': {
+    hasRun: true,
+    goesOnBy: 'cont',
+    words: 'the guest stands still: QEMU cannot read or write its disk',
+    cutOff:
+      "it stood still, because QEMU could not read or write its disk; is the host's disk full, or a network disk away?",
+  },
   watchdog: { hasRun: true, goesOnBy: 'cont' },
   debug: { hasRun: true, goesOnBy: 'cont' },
   // These two last if `savevm` or `loadvm` has failed.
@@ -96,6 +104,11 @@ export function hasMigrated(state: string): boolean {
 /** A migration has stopped the guest, and `cont` lets it go on here. */
 export function isHeldByMigration(state: string): boolean {
   return ['postmigrate', 'paused', 'finish-migrate'].includes(state);
+}
+
+/** Why a guest was cut off in this run state; `null` if that says nothing. */
+export function explainStandstill(state: string): string | null {
+  return meaningOf(state).cutOff ?? null;
 }
 
 /** For people: `systemctl status`, say. */

@@ -3,6 +3,7 @@ import { formatSeconds } from '../system/duration.js';
 import { isOthersChild, verdict, wasKilledHere, type Ending } from './ending.js';
 import { explainCutOff } from './button-words.js';
 import { describeCause } from './end-cause.js';
+import { explainStandstill } from './run-state.js';
 
 /** How the process of QEMU ended. */
 function processInWords(ending: Ending): string {
@@ -82,7 +83,8 @@ export function describeEnd(ending: Ending, { signal, ms, saved, status }: LastL
 function describeEnding(ending: Ending, signal: SignalName | null): string {
   const how = processInWords(ending);
   const action = actionInWords(ending, signal);
-  const button = ending.button === null ? '' : ` (${explainCutOff(ending.button)})`;
+  const standstill = explainStandstill(ending.evidence.runState);
+  const button = ending.button === null ? '' : ` (${standstill ?? explainCutOff(ending.button)})`;
   const then = action === '' ? `QEMU exited (${how})` : `${action} (${how})`;
   switch (ending.end) {
     case 'start-failed':

@@ -114,8 +114,9 @@ export class ControlMonitor {
     return this.#command(signal, 'system_powerdown', () => pressPowerButton(this.client, isRunning), true);
   }
 
-  letGoOn(signal: SignalName): Promise<void> {
-    return this.#command(signal, 'cont', () => letGoOn(this.client), true);
+  /** @param isAgain that it succeeded has been told */
+  letGoOn(signal: SignalName, isAgain: boolean): Promise<void> {
+    return this.#command(signal, 'cont', () => letGoOn(this.client), true, isAgain);
   }
 
   /** Looks the registers of the power button up, for the core. Never rejected. */
@@ -167,6 +168,7 @@ export class ControlMonitor {
     command: string,
     run: () => Promise<CommandResult>,
     isPress: boolean,
+    isTold = false,
   ): Promise<void> {
     let result: CommandResult;
     try {
@@ -176,12 +178,13 @@ export class ControlMonitor {
     }
     const shown = shownCommand(command);
     const output = result.output === '' ? '' : `: ${result.output}`;
-    this.context.log({
-      event: 'command',
-      level: result.ok ? 'info' : 'warning',
-      message: `${signal}: ${shown} ${result.ok ? 'succeeded' : 'failed'}${result.isGuess ? ' (judging by what the human monitor printed)' : ''}${output}`,
-      facts: { signal, command: shown, ok: result.ok, output: result.output },
-    });
+    if (!(result.ok && isTold))
+      this.context.log({
+        event: 'command',
+        level: result.ok ? 'info' : 'warning',
+        message: `${signal}: ${shown} ${result.ok ? 'succeeded' : 'failed'}${result.isGuess ? ' (judging by what the human monitor printed)' : ''}${output}`,
+        facts: { signal, command: shown, ok: result.ok, output: result.output },
+      });
     this.dispatcher.feed({ kind: 'command-end', signal, ok: result.ok, isPress });
   }
 

@@ -224,7 +224,7 @@ export class Vm {
       case 'read-disks':
         return void this.#monitor.readDisks();
       case 'let-go-on':
-        return void this.#monitor.letGoOn(effect.signal);
+        return void this.#monitor.letGoOn(effect.signal, effect.isAgain);
       case 'command':
         return void this.#monitor.run(effect.signal, effect.line);
       case 'quit':

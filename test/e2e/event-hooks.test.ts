@@ -171,20 +171,9 @@ test(
   async (t) => {
     const lab = new Lab(t);
     const linux = new Linux(lab);
-    const full = lab.file('full');
-    lab.hook(
-      'BLOCK_IO_ERROR',
-      tells(lab, `until qmp query-status | grep -q io-error; do sleep 0.05; done; touch ${full}; qmp cont`),
-    );
-    const command = linux
-      .command({ words: ['updates'] })
-      .map((word) =>
-        word.startsWith('id=disk,')
-          ? `id=disk,if=none,werror=stop,format=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=${linux.disk},file.inject-error.0.event=write_aio,file.inject-error.0.once=on,file.inject-error.0.errno=28`
-          : word,
-      );
-    const trap = lab.start({ command, options: hooks(lab) });
-    await until('the hook was run', () => read(full) === '' && told(lab).length > 0);
+    lab.hook('BLOCK_IO_ERROR', tells(lab, `until qmp query-status | grep -q io-error; do sleep 0.05; done; qmp cont`));
+    const trap = lab.start({ command: linux.command({ words: ['updates'], full: 'once' }), options: hooks(lab) });
+    await until('the hook was run', () => told(lab).length > 0);
     const [error] = told(lab);
     assert.deepEqual(
       [error?.event.data['operation'], error?.event.data['nospace'], error?.monitor],
@@ -375,7 +364,7 @@ test('many events in a shutdown: the hook of each has its monitor, and none wait
   trap.kill('SIGTERM');
   await trap.event('powerdown');
   const { client, socket } = await monitor(lab);
-  for (let stops = 1; stops <= 6; stops++) {
+  for (let stops = 1; stops <= 4; stops++) {
     await until('qemu-trap has let the guest go on', async () => (await runState(client)) === 'running');
     await client.execute('stop');
     await until(`stop ${stops} is told`, () => told(lab).length >= first + stops);
@@ -385,7 +374,7 @@ test('many events in a shutdown: the hook of each has its monitor, and none wait
     told(lab)
       .slice(first)
       .map(({ fd }) => fd),
-    Array.from({ length: 6 }, () => '3'),
+    Array.from({ length: 4 }, () => '3'),
   );
   trap.kill('SIGQUIT');
   assert.equal(await trap.status(), 124, trap.stderr);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
-import { Lab, until, type Trap } from '../support/lab.js';
+import { Lab, monitor, runState, until, type Trap } from '../support/lab.js';
 import { assertPressedWhenHeard, observed, readPassed } from '../support/control-monitor.js';
 import { Linux, needsLinux, says } from '../support/linux.js';
 
@@ -116,3 +116,22 @@ for (const machine of ['q35', 'microvm'] as const) {
     linux.assertClean();
   });
 }
+
+test(
+  'a guest whose disk is full is let go on once a second and no more, and the last line says what it stood for',
+  needsLinux,
+  async (t) => {
+    const lab = new Lab(t);
+    const linux = new Linux(lab);
+    const trap = lab.start({ command: linux.command({ full: 'always' }), options: ['--timeout', '6'] });
+    await trap.event('ready');
+    const { client, socket } = await monitor(lab);
+    await until('it stands still', async () => (await runState(client)) === 'io-error');
+    trap.kill('SIGTERM');
+    assert.equal(await trap.status(), 124, trap.stderr);
+    socket.destroy();
+    const tries = trap.events('command').filter(({ command }) => command === 'cont');
+    assert.ok(tries.length < 3, `${tries.length} lines`);
+    assert.match(String(trap.verdict['message']), /it stood still, because QEMU could not read or write its disk/);
+  },
+);

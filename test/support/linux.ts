@@ -27,6 +27,8 @@ export interface LinuxOptions {
   /** Words for linux-guest/init: `ignore`, `noagent`, `hungagent`, `idle`, `calm`, `updates`, `stands`, `forever`. */
   readonly words?: readonly string[];
   readonly memory?: number;
+  /** The host's disk is full (ENOSPC): for the first write, or for each. */
+  readonly full?: 'once' | 'always';
   readonly more?: readonly string[];
 }
 
@@ -79,7 +81,7 @@ export class Linux {
       '-serial',
       'chardev:serial',
       '-drive',
-      `id=disk,file=${this.disk},format=raw,if=none`,
+      `id=disk,format=raw,if=none,${this.#file(options.full)}`,
       '-device',
       `${micro ? 'virtio-blk-device' : 'virtio-blk'},drive=disk`,
       '-device',
@@ -90,6 +92,16 @@ export class Linux {
       'virtserialport,chardev=agent,name=org.qemu.guest_agent.0',
       ...(options.more ?? []),
     ];
+  }
+
+  #file(full: LinuxOptions['full']): string {
+    if (full === undefined) return `file=${this.disk}`;
+    const fault = ['event=write_aio', 'errno=28', `once=${full === 'once' ? 'on' : 'off'}`];
+    return [
+      'werror=stop,file.driver=blkdebug,file.image.driver=file',
+      `file.image.filename=${this.disk}`,
+      ...fault.map((each) => `file.inject-error.0.${each}`),
+    ].join();
   }
 
   get log(): string {

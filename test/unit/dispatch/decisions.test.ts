@@ -339,8 +339,28 @@ decides(
     0 ask-run-state
     0 - shutdown SIGTERM 60000 quit false
     0 run-hook SIGTERM /hook 60000
-    0.1 let-go-on SIGTERM
-    1 let-go-on SIGTERM
+    0.1 let-go-on SIGTERM false
+    1.1 let-go-on SIGTERM true
+  `,
+);
+decides(
+  'one that stands still again and again is let go on once a second, and after a while it is told again',
+  [
+    ...begun(hooked),
+    [1, powerdown],
+    ...[1.1, 1.102, 2.101, 2.102].map((at) => [at, is('io-error')] as const),
+    [3.5, is('running')],
+    [10, is('io-error')],
+    [10.1, is('running')],
+  ],
+  { untilS: 10.5 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    1.1 let-go-on SIGTERM false
+    2.1 let-go-on SIGTERM true
+    3.1 let-go-on SIGTERM true
+    10 let-go-on SIGTERM false
   `,
 );
 decides(
@@ -350,7 +370,7 @@ decides(
   `
     0 run-hook SIGTERM /hook 60000
     0 - shutdown SIGTERM 60000 quit false
-    2 let-go-on SIGTERM
+    2 let-go-on SIGTERM false
     3 silence-hooks
     3 stop-hook SIGTERM guest-off
   `,

@@ -376,6 +376,7 @@ function shutdownKey(s: Shutdown, { state: { termination }, now }: World): strin
     Math.min(s.presses, 3),
     s.isPressing,
     since(s.nextPressAt, now),
+    since(Math.max(now, s.goesOnAt), now),
     s.ctrlCAt === null ? 'n' : Math.min(1_000, now - s.ctrlCAt),
     noticed,
     '#',
