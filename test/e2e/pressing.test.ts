@@ -124,3 +124,13 @@ test('a hook that presses and hangs up at once: nothing is told of it', async (t
   assert.equal(await trap.status(), 0);
   assert.equal(trap.events('not-pressed').length, 0, trap.stderr);
 });
+
+test('a hook whose press has made the guest reset has pressed: nobody is told that it did not', async (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGTERM', '#!/bin/sh\nqmp --wait RESET system_powerdown\nsleep 0.5\n');
+  const trap = await lab.startGuest({ temper: 'rebooting', options: ['--hooks', lab.hooks] });
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0, trap.stderr);
+  assert.equal(lab.said('bye'), 1);
+  assert.deepEqual(trap.events('not-pressed'), []);
+});
