@@ -1,46 +1,20 @@
-import { closeSync, openSync, statSync, writeFileSync, writeSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { closeSync, openSync, writeFileSync, writeSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { version } from '../package.json';
+import { readCall, serveCall } from './drop-in/call.js';
+import { passThrough } from './drop-in/pass-through.js';
+import { calledAsQemu } from './qemu/real-qemu.js';
 import type { Command, Config } from './options/command.js';
 import { parseArgs } from './options/parse.js';
 import { status } from './outcome/exit-status.js';
-import { openLiveLine } from './status/live-line.js';
-import { openLog, type Log } from './log/log.js';
-import { vmName } from './qemu/argv.js';
 import { plainJson, plainLine, plainText } from './log/plain-text.js';
 import { isJournal, openStderr } from './log/stderr.js';
-import { supervise } from './vm/supervise.js';
-import { connectToQemu } from './vm/takeover.js';
+import { defaultHooksDir, ruleBook, runVm } from './vm/run-vm.js';
 import { untrap } from './signals/trap.js';
 import { isSystemError, refusedBySystem, UsageError } from './system/usage-error.js';
-import type { RuleBook } from './rules/rule.js';
-import { attach } from './vm/attach.js';
 
-const defaultHooksDir = '/etc/qemu-trap/hooks';
 /** How long a slow reader of stderr has for the last line, when nothing else is left to be done. */
 const lastLineMs = 300;
-
-function isDirectory(path: string): boolean {
-  try {
-    return statSync(path).isDirectory();
-  } catch {
-    return false;
-  }
-}
-
-function ruleBook(config: Config): RuleBook {
-  if (config.hooksDir !== null && !isDirectory(config.hooksDir)) {
-    throw new UsageError(
-      `hooks directory ${config.hooksDir}: no such directory: create it, or name another with --hooks`,
-    );
-  }
-  const user = config.hooksDir ?? (isDirectory(defaultHooksDir) ? defaultHooksDir : null);
-  return {
-    specs: config.specs,
-    timeoutMs: config.timeoutMs,
-    dirs: { user: user === null ? null : resolve(user), bundled: join(__dirname, '..', 'hooks') },
-  };
-}
 
 function print(text: string): void {
   try {
@@ -84,6 +58,9 @@ async function useTool(command: Exclude<Command, { mode: 'run' | 'attach' }>): P
     case 'new-hook':
       print(tools.newHook(command.subject, resolve(command.hooksDir ?? defaultHooksDir)));
       return 0;
+    case 'drop-in':
+      print(tools.changeDropIn(command.change, command.isForced, process.env));
+      return 0;
     case 'check': {
       const { config } = command;
       const { text, faulty } = await tools.check(config, ruleBook(config), process.env);
@@ -97,51 +74,53 @@ async function useTool(command: Exclude<Command, { mode: 'run' | 'attach' }>): P
 
 async function main(argv: readonly string[]): Promise<number> {
   const stderr = openStderr();
-  let log: Log | null = null;
   try {
     const command = parseArgs(argv, process.env);
     if (command.mode !== 'run' && command.mode !== 'attach') return await useTool(command);
-    const { config } = command;
-    const book = ruleBook(config);
-    const qemu = command.mode === 'run' ? null : await connectToQemu(command.socket);
-    const vm = config.name ?? vmName(qemu?.commandLine ?? config.qemu);
-    const live = config.log === 'text' ? openLiveLine(stderr, config.qemu, process.env) : null;
-    log = openLog({ format: config.log, priorities: isJournal(process.env), vm }, (text, source) =>
-      (live ?? stderr).write(text, source),
-    );
-    const context = {
-      config,
-      vm,
-      book,
-      log,
-      observers: live === null ? [] : [live],
-      tap: null,
-      runsHookOf: () => true,
-      makesUp: null,
-    };
-    const code = await (qemu === null ? supervise(context) : attach(context, qemu));
+    const code = await runVm(command, stderr, null);
     // Also if nothing is left to wait for before the last line is written.
     process.exitCode = code;
     return code;
   } catch (error) {
-    const refused =
-      error instanceof UsageError
-        ? error
-        : isSystemError(error)
-          ? refusedBySystem(error.message, error, 'QEMU was not started')
-          : null;
+    const refused = asRefusal(error);
     if (refused === null) throw error;
-    log?.flush();
     stderr.write(formatUsageError(refused, asksForJson(argv) ? 'json' : 'text', isJournal(process.env)), 'qemu-trap');
     return refused.status;
   } finally {
-    log?.flush();
     await stderr.drain(lastLineMs);
   }
 }
 
+/** What an error is for the user who has called qemu-trap; `null`: a fault of qemu-trap's. */
+function asRefusal(error: unknown): UsageError | null {
+  if (error instanceof UsageError) return error;
+  return isSystemError(error) ? refusedBySystem(error.message, error, 'QEMU was not started') : null;
+}
+
 // A umask that takes the owner's own rights away would keep qemu-trap from its files, and QEMU's monitors from it.
-process.umask(process.umask() & 0o077);
+const callersUmask = process.umask();
+process.umask(callersUmask & 0o077);
+
+/** qemu-trap under the name of a QEMU: what it cannot serve is QEMU's own affair. */
+async function runDropIn(link: string, words: readonly string[]): Promise<number> {
+  try {
+    const call = readCall(link, words, process.env);
+    let code: number | null = null;
+    if (call.isOurs) {
+      const stderr = openStderr();
+      code = await serveCall(call, process.env, stderr);
+      await stderr.drain(lastLineMs);
+    }
+    if (code !== null) return code;
+    process.umask(callersUmask);
+    return await passThrough(call.qemu, call.words, process.env);
+  } catch (error) {
+    const refused = asRefusal(error);
+    if (refused === null) throw error;
+    writeSync(2, formatUsageError(refused, 'text', isJournal(process.env)));
+    return refused.status;
+  }
+}
 
 // Which descriptors qemu-trap itself was activated with (sd_listen_fds(3)); they say nothing to what it starts.
 for (const name of Object.keys(process.env)) if (name.startsWith('LISTEN_')) delete process.env[name];
@@ -173,7 +152,8 @@ try {
   // No /proc: it is called node, then.
 }
 
-main(process.argv.slice(2)).then(exit, (error: unknown) => {
+const [, script = '', ...words] = process.argv;
+(calledAsQemu(script) === null ? main(words) : runDropIn(script, words)).then(exit, (error: unknown) => {
   try {
     writeSync(2, `qemu-trap: internal error: ${error instanceof Error ? error.message : String(error)}\n`);
   } catch {

@@ -7,3 +7,4 @@ export { newHook } from './new-hook.js';
 export { report } from './status.js';
 export { tryOut } from './try/try.js';
 export { usage } from '../options/help.js';
+export { changeDropIn } from './drop-in.js';

@@ -68,6 +68,15 @@ interface NewHook {
   readonly hooksDir: string | null;
 }
 
+interface DropIn {
+  readonly mode: 'drop-in';
+  readonly change: DropInChange;
+  readonly isForced: boolean;
+}
+
+/** `on`: for whoever finds QEMU by its name; `divert`: for whoever writes its path, too; `off`: neither. */
+export type DropInChange = 'on' | 'divert' | 'off';
+
 /** What the command line asks for. */
 export type Command =
   | Run
@@ -76,5 +85,6 @@ export type Command =
   | Try
   | Status
   | NewHook
+  | DropIn
   | { readonly mode: 'help' }
   | { readonly mode: 'version' };

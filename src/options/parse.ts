@@ -91,7 +91,7 @@ function modeOf(parsed: Readonly<Record<string, unknown>>): Mode {
   for (const name of ['help', 'version'] as const) if (parsed[name]) return name;
   const modes = [
     ...(['check', 'status'] as const).filter((name) => parsed[name]),
-    ...(['new-hook', 'try', 'attach'] as const).filter((name) => parsed[name] !== undefined),
+    ...(['new-hook', 'try', 'attach', 'drop-in'] as const).filter((name) => parsed[name] !== undefined),
   ];
   const [mode = 'run', other] = modes;
   if (other !== undefined) throw new UsageError(`--${mode} and --${other}: write only one of them`);
@@ -152,6 +152,8 @@ function checkQemu(mode: Mode, qemu: readonly string[]): void {
     );
   if (mode === 'new-hook')
     throw new UsageError(`--new-hook: it runs no QEMU: leave out '${qemu[0]}' and everything after it`);
+  if (mode === 'drop-in')
+    throw new UsageError(`--drop-in: it runs no QEMU: leave out '${qemu[0]}' and everything after it`);
   if (mode === 'attach')
     throw new UsageError(`--attach: QEMU is running already: leave out '${qemu[0]}' and everything after it`);
 }
@@ -200,11 +202,18 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Comm
   };
   const [subject, signal] = [last('new-hook') ?? '', last('try') ?? ''];
   checkQemu(mode, qemu);
+  if (parsed['force'] && mode !== 'drop-in') throw new UsageError('--force: it is for --drop-in: leave it out');
   switch (mode) {
     case 'status':
       return { mode, names: qemu, runDir: config.runDir, stateDir: config.stateDir, format: config.log };
     case 'new-hook':
       return { mode, subject, hooksDir: config.hooksDir };
+    case 'drop-in':
+      return {
+        mode,
+        change: oneOf('drop-in', last('drop-in') ?? '', ['on', 'divert', 'off']),
+        isForced: parsed['force'],
+      };
     case 'try':
       return { mode, signal, config };
     case 'attach':

@@ -125,6 +125,13 @@ export const options: readonly Option[] = [
     argument: 'SIGNAL|EVENT|ready',
     help: 'rehearse a hook with a throw-away guest: print what happens when, and everything sent over descriptor 3',
   },
+  {
+    name: 'drop-in',
+    value: ['on', 'divert', 'off'],
+    argument: 'on|divert|off',
+    help: 'run all QEMUs of this host under qemu-trap: on, by links in /usr/local/bin; divert, also those called by their path in /usr/bin; off, none',
+  },
+  { name: 'force', value: null, help: 'with --drop-in: on a host with libvirt or Proxmox, too' },
   { name: 'version', short: 'V', value: null, help: 'print the version' },
   { name: 'help', short: 'h', value: null, help: 'print this help' },
 ];

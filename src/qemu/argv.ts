@@ -34,6 +34,36 @@ export function daemonizes(qemu: readonly string[]): boolean {
   return qemu.some((word) => isOption(word, 'daemonize'));
 }
 
+/** What a machine option may say instead of a machine: there is none, for whoever only asks QEMU something. */
+function isNoMachine(value: string): boolean {
+  return readOpts(value).some(({ key, value: type }) => (key === null || key === 'type') && type === 'none');
+}
+
+/** Options whose value may be a wish for help, and is no text for the guest. */
+const helping = `
+  accel audio audiodev chardev cpu d device display drive L M machine net netdev nic object soundhw tpmdev trace vga watchdog
+`
+  .trim()
+  .split(/\s+/);
+
+/** True if QEMU is called for what it says, or does, without a guest: `-version`, `-device help`, `-machine none`. */
+export function startsNoGuest(qemu: readonly string[]): boolean {
+  return qemu.some((word, i) => {
+    if (['h', 'help', 'version', 'dump-vmstate'].some((name) => isOption(word, name))) return true;
+    const before = qemu[i - 1] ?? '';
+    if (!helping.some((name) => isOption(before, name))) return false;
+    if ((isOption(before, 'machine') || isOption(before, 'M')) && isNoMachine(word)) return true;
+    // As is_help_option and has_help_option of QEMU's util/qemu-option.c have it.
+    return /(^|,)(help|\?)(,|$)/.test(word);
+  });
+}
+
+/** The file into which QEMU writes its pid; `null`: none. */
+export function pidFile(qemu: readonly string[]): string | null {
+  const files = qemu.filter((_, i) => isOption(qemu[i - 1], 'pidfile'));
+  return files.at(-1) ?? null;
+}
+
 /** True where the guest, or QEMU's monitor, is on the terminal that qemu-trap has too. */
 export function usesTerminal(qemu: readonly string[]): boolean {
   return qemu.some(

@@ -46,6 +46,11 @@ export function requireQemu(command: string, env: NodeJS.ProcessEnv): void {
       );
 }
 
+/** The path of a program as a shell finds it, or `null`. */
+export function findProgram(command: string, env: NodeJS.ProcessEnv): string | null {
+  return locate(command, env).path;
+}
+
 /** The path of `program`, where it knows `option`; asking it by a run would cost each start a process. */
 function withOption(program: string, option: string, env: NodeJS.ProcessEnv): string | null {
   const located = locate(program, env);

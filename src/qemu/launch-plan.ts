@@ -62,6 +62,9 @@ const shielded = 'TERM,INT,HUP,QUIT,TSTP';
 /** What stops a process that touches a terminal in whose background it is. */
 const shieldedInBackground = `${shielded},TTIN,TTOU`;
 
+/** In the environment of a QEMU that qemu-trap has started: a qemu-trap that is called there by the name of a QEMU is that QEMU and nothing else. */
+export const insideVariable = 'QEMU_TRAP_INSIDE';
+
 /** Where descriptors begin that are not stdio. */
 const lowestFd = 3;
 /** qemu-trap's own descriptors in QEMU have the highest free numbers below this one. */

@@ -10,10 +10,13 @@ import { runFiles } from './files.js';
 import { type KernelLock, takeKernelLock } from './kernel-lock.js';
 import { takeLinkedLock } from './linked-lock.js';
 
+/** Another qemu-trap has the lock. */
+export class ServedAlready extends UsageError {}
+
 /** @param holder pid and start time, as far as it is known */
-function servedBy(what: string, holder: string): UsageError {
+function servedBy(what: string, holder: string): ServedAlready {
   const who = isIdentityAlive(holder) ? ` (pid ${pidOf(holder)})` : '';
-  return new UsageError(
+  return new ServedAlready(
     `${what}: another qemu-trap${who} is serving it already: stop that one, or name another run directory with --run-dir or --name`,
   );
 }

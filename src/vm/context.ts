@@ -70,6 +70,8 @@ export interface VmContext {
   readonly runsHookOf: (occasion: string) => boolean;
   /** Is given what tells the VM of an event that QEMU has not said; `null`: nobody makes any up. */
   readonly makesUp: ((tell: (event: QmpEvent) => void) => void) | null;
+  /** Whether a QEMU that refuses to start is kept in the history; a drop-in is called for all kinds of things. */
+  readonly keepsFailedStarts: boolean;
 }
 
 /** What a VM is run with, each time its QEMU is started. */

@@ -1,5 +1,6 @@
 import { existsSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { inheritedEnvironment } from '../hook/environment.js';
+import { insideVariable } from '../qemu/launch-plan.js';
 import type { Config } from '../options/command.js';
 import { changesUser } from '../qemu/argv.js';
 import { type Helpers, monitorsConfig, planLaunch } from '../qemu/launch-plan.js';
@@ -44,11 +45,15 @@ export async function launch(
     });
     writeConfig(monitorsFile, monitorsConfig(plan.controlFd, monitors));
     noteStarting(runDir);
-    const qemu = await startQemu(plan, inheritedEnvironment(env), {
-      controlSocket: monitors.control,
-      monitorsFile,
-      runDir: runDir.path,
-    });
+    const qemu = await startQemu(
+      plan,
+      { ...inheritedEnvironment(env), [insideVariable]: '1' },
+      {
+        controlSocket: monitors.control,
+        monitorsFile,
+        runDir: runDir.path,
+      },
+    );
     noteQemu(runDir, qemu.pid);
     return { qemu, monitors, runDir, saved, incoming: plan.incoming, adoption: null };
   } catch (error) {

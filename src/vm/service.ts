@@ -92,7 +92,7 @@ export class Service {
   /** Says how it ended: to the history, to the hook `end`, and last of all in the log. */
   async conclude(ending: Ending): Promise<number> {
     await this.premises.leftoverHooksGone;
-    const { vm, log, stateFile } = this.#context;
+    const { vm, log, stateFile, keepsFailedStarts } = this.#context;
     const code = exitStatus(ending);
     const stop: Stop | null = this.#vm?.shutdown ?? ending.prevented?.stop ?? null;
     const signal = stop?.signal ?? null;
@@ -101,7 +101,8 @@ export class Service {
     const message = describeEnd(ending, { signal, ms, saved, status: code });
     const { end, cutOff, cause, button } = ending;
     const how = { end, verdict: verdict(ending), cut_off: cutOff, status: code, signal, cause, button, ms };
-    const startedNoGuest = end === 'start-failed' && ending.prevented === null && code === 0;
+    const isNoFailure = code === 0 || !keepsFailedStarts;
+    const startedNoGuest = end === 'start-failed' && ending.prevented === null && isNoFailure;
     const time = new Date().toISOString();
     await this.#pass({ time, vm, ...how, ...timeoutFacts(stop?.timeoutMs ?? null), message }, startedNoGuest);
     log({

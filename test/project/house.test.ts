@@ -9,7 +9,7 @@ import { test } from 'node:test';
 
 const order = [
   ...['system', 'signals', 'qmp', 'log', 'outcome', 'run-dir', 'hook', 'qemu', 'guest-agent', 'rules', 'dispatch'],
-  ...['status', 'service-manager', 'options', 'vm', 'commands', 'main.ts', 'cli.ts'],
+  ...['status', 'service-manager', 'options', 'vm', 'drop-in', 'commands', 'main.ts', 'cli.ts'],
 ];
 
 /** Each is imported by one file. */

@@ -215,6 +215,7 @@ export async function rehearse(
       tap,
       runsHookOf: subject.runsHookOf,
       makesUp: (take) => (makeUp = take),
+      keepsFailedStarts: true,
       observers: subject.observer === null ? [] : [subject.observer(stage)],
     });
     log.flush();

@@ -6,6 +6,8 @@ import {
   isNamed,
   guestSource,
   isSameCommand,
+  pidFile,
+  startsNoGuest,
   startsPaused,
   unfinishedOption,
   usesTerminal,
@@ -119,4 +121,36 @@ test('a last option whose value is missing', () => {
     assert.equal(unfinishedOption(qemu(...words)), option, words.join(' '));
   // A program of that name is no option.
   assert.equal(unfinishedOption(['-pidfile']), null);
+});
+
+test('calls of QEMU that start no guest', () => {
+  for (const line of [
+    '-version',
+    '--version',
+    '-h',
+    '-help',
+    '-M none',
+    '-machine type=none,accel=kvm',
+    '--machine none',
+  ])
+    assert.ok(startsNoGuest(line.split(' ')), line);
+  for (const line of ['-cpu help', '-device ?', '-device e1000,help', '-audiodev help', '-m 16 -dump-vmstate file'])
+    assert.ok(startsNoGuest(line.split(' ')), line);
+  for (const line of [
+    '',
+    '-M pc',
+    '-name none',
+    '-name machine -S',
+    'help',
+    '-append help,me',
+    '-M pc,accel=tcg',
+    '-k de help',
+  ])
+    assert.ok(!startsNoGuest(line.split(' ')), line);
+});
+
+test('the file of its pid: the last one counts', () => {
+  assert.equal(pidFile(['-m', '16']), null);
+  assert.equal(pidFile(['-pidfile', 'a', '-S', '--pidfile', 'b']), 'b');
+  assert.equal(pidFile(['-pidfile']), null);
 });

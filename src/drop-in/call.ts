@@ -1,0 +1,121 @@
+import { writeFileSync } from 'node:fs';
+import type { Stderr } from '../log/file-stderr.js';
+import type { Command } from '../options/command.js';
+import { parseArgs } from '../options/parse.js';
+import { takeSignalsOut } from '../options/signal-among-qemus.js';
+import { status } from '../outcome/exit-status.js';
+import { daemonizes, pidFile, startsNoGuest, vmName } from '../qemu/argv.js';
+import { insideVariable } from '../qemu/launch-plan.js';
+import { parseSignalSpec } from '../rules/spec.js';
+import { ServedAlready } from '../run-dir/lock.js';
+import { runVm } from '../vm/run-vm.js';
+import { shellWords } from '../system/shell-words.js';
+import { UsageError } from '../system/usage-error.js';
+import type { State } from '../dispatch/state.js';
+import type { Observer } from '../vm/context.js';
+import { findRealQemu } from '../qemu/real-qemu.js';
+
+const optionsVariable = 'QEMU_TRAP_OPTIONS';
+
+/** A call of qemu-trap by the name of a QEMU. */
+export interface Call {
+  /** The path of the real one. */
+  readonly qemu: string;
+  /** All that was given. */
+  readonly given: readonly string[];
+  /** QEMU's own of it: without rules of ours. */
+  readonly words: readonly string[];
+  /** It starts a guest, which is to be served. */
+  readonly isOurs: boolean;
+}
+
+/**
+ * Reads a call by the name of a QEMU.
+ * @param link by which qemu-trap was called
+ * @throws {UsageError} if there is no real QEMU, or a rule after `-signal` is wrong, which QEMU would refuse, too
+ */
+export function readCall(link: string, given: readonly string[], env: NodeJS.ProcessEnv): Call {
+  const qemu = findRealQemu(link, env);
+  if (qemu === null)
+    throw new UsageError(
+      `${link}: this is qemu-trap, and there is no QEMU of that name in $PATH: install QEMU, or remove the link`,
+      status.notFound,
+    );
+  const taken = takeSignalsOut([qemu, ...given]);
+  for (const spec of taken.specs) parseSignalSpec(spec, '-signal');
+  const words = taken.qemu.slice(1);
+  const isQemus = env[insideVariable] === '1' || daemonizes(words) || startsNoGuest(words);
+  return { qemu, given, words, isOurs: !isQemus };
+}
+
+/** Who may name a hooks directory to such a process has all of its rights. */
+function isPrivileged(): boolean {
+  return process.getuid?.() !== process.geteuid?.() || process.getgid?.() !== process.getegid?.();
+}
+
+/** @throws {UsageError} if the options of the environment cannot be used, or QEMU's are not what a VM is run with */
+function readCommand({ qemu, given }: Call, env: NodeJS.ProcessEnv): Extract<Command, { mode: 'run' }> {
+  const options = shellWords(isPrivileged() ? '' : (env[optionsVariable] ?? ''));
+  if (options === null) throw new UsageError(`$${optionsVariable}: a quote is not closed`);
+  const command = parseArgs([...options, '--', qemu, ...given], env);
+  if (command.mode === 'run') return command;
+  throw new UsageError(`$${optionsVariable}: --${command.mode} runs no VM: leave it out`);
+}
+
+/**
+ * Serves a call: with what the environment says, and without it if that cannot be used.
+ * @returns the exit status; `null` if it cannot be served
+ */
+export async function serveCall(call: Call, env: NodeJS.ProcessEnv, stderr: Stderr): Promise<number | null> {
+  let warning: string | null = null;
+  for (const environment of [env, { ...env, [optionsVariable]: '', QEMU_TRAP_HOOKS: '', QEMU_TRAP_AGENT: '' }]) {
+    try {
+      return await serve(readCommand(call, environment), stderr, {
+        observers: [new PidFile(pidFile(call.words))],
+        warning,
+      });
+    } catch (error) {
+      if (!(error instanceof UsageError)) throw error;
+      warning = `${error.message}; the VM runs without $${optionsVariable} and $QEMU_TRAP_HOOKS`;
+    }
+  }
+  return null;
+}
+
+/** Two QEMUs of one command line are a user's right: here the second has a name of its own. */
+async function serve(...[command, stderr, dropIn]: Parameters<typeof runVm>): Promise<number> {
+  try {
+    return await runVm(command, stderr, dropIn);
+  } catch (error) {
+    const { config } = command;
+    if (!(error instanceof ServedAlready) || config.runDir !== null) throw error;
+    const name = `${config.name ?? vmName(config.qemu)}-${process.pid}`;
+    return runVm({ ...command, config: { ...config, name } }, stderr, dropIn);
+  }
+}
+
+/**
+ * Whoever reads the pid of QEMU in its file means to stop the VM: he is to find ours. QEMU has written its own before its
+ * monitor answers.
+ */
+class PidFile implements Observer {
+  #isWritten: boolean;
+
+  constructor(private readonly path: string | null) {
+    this.#isWritten = path === null;
+  }
+
+  follow({ monitorUp }: State): void {
+    if (!monitorUp || this.#isWritten || this.path === null) return;
+    this.#isWritten = true;
+    try {
+      writeFileSync(this.path, `${process.pid}\n`, { flag: 'r+' });
+    } catch {
+      // QEMU has its own in it, and is shielded.
+    }
+  }
+
+  close(): void {
+    // QEMU removes it.
+  }
+}

@@ -1,0 +1,114 @@
+import { statSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { findRealQemu, isOurs } from '../qemu/real-qemu.js';
+import { HeldLines } from './held-lines.js';
+import { openLog } from '../log/log.js';
+import { isJournal } from '../log/stderr.js';
+import type { Stderr } from '../log/file-stderr.js';
+import type { Command, Config } from '../options/command.js';
+import { status } from '../outcome/exit-status.js';
+import { vmName } from '../qemu/argv.js';
+import { findProgram } from '../qemu/helpers.js';
+import { isQemu } from '../qemu/wrappers.js';
+import type { RuleBook } from '../rules/rule.js';
+import { openLiveLine } from '../status/live-line.js';
+import { UsageError } from '../system/usage-error.js';
+import { attach } from './attach.js';
+import type { Observer } from './context.js';
+import { supervise } from './supervise.js';
+import { connectToQemu } from './takeover.js';
+
+export const defaultHooksDir = '/etc/qemu-trap/hooks';
+
+function isDirectory(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
+}
+
+/** @throws {UsageError} if the hooks directory that was named is not there */
+export function ruleBook(config: Config): RuleBook {
+  if (config.hooksDir !== null && !isDirectory(config.hooksDir)) {
+    throw new UsageError(
+      `hooks directory ${config.hooksDir}: no such directory: create it, or name another with --hooks`,
+    );
+  }
+  const user = config.hooksDir ?? (isDirectory(defaultHooksDir) ? defaultHooksDir : null);
+  return {
+    specs: config.specs,
+    timeoutMs: config.timeoutMs,
+    dirs: { user: user === null ? null : resolve(user), bundled: join(__dirname, '..', 'hooks') },
+  };
+}
+
+/**
+ * The same, with the real QEMU in the place of a link to qemu-trap.
+ * @throws {UsageError} if there is none behind it
+ */
+function behindOwnLink(config: Config, env: NodeJS.ProcessEnv): Config {
+  const [command = '', ...words] = config.qemu;
+  const path = isQemu(command) ? findProgram(command, env) : null;
+  if (path === null || !isOurs(path)) return config;
+  const real = findRealQemu(path, env);
+  if (real === null)
+    throw new UsageError(
+      `${command}: ${path} leads to qemu-trap itself, and there is no QEMU of that name: install QEMU, or write its full path`,
+      status.notFound,
+    );
+  return { ...config, qemu: [real, ...words] };
+}
+
+/** How a drop-in runs a VM. */
+interface DropIn {
+  readonly observers: readonly Observer[];
+  /** Told in the log. */
+  readonly warning: string | null;
+}
+
+/**
+ * Runs a VM as a service.
+ * @returns the exit status
+ * @throws {UsageError} if it cannot be served; before QEMU was started
+ */
+export async function runVm(
+  command: Extract<Command, { mode: 'run' | 'attach' }>,
+  stderr: Stderr,
+  dropIn: DropIn | null,
+): Promise<number> {
+  const { env } = process;
+  const { config } = command;
+  const book = ruleBook(config);
+  const qemu = command.mode === 'run' ? null : await connectToQemu(command.socket);
+  const vm = config.name ?? vmName(qemu?.commandLine ?? config.qemu);
+  const live = config.log === 'text' ? openLiveLine(stderr, config.qemu, env) : null;
+  const out = live ?? stderr;
+  const held = dropIn === null ? null : new HeldLines((text, source) => out.write(text, source));
+  const log = openLog({ format: config.log, priorities: isJournal(env), vm }, (text, source) =>
+    (held ?? out).write(text, source),
+  );
+  const context = {
+    config: qemu === null ? behindOwnLink(config, env) : config,
+    vm,
+    book,
+    log,
+    observers: [...(live === null ? [] : [live]), ...(held === null ? [] : [held]), ...(dropIn?.observers ?? [])],
+    tap: null,
+    runsHookOf: () => true,
+    makesUp: null,
+    keepsFailedStarts: dropIn === null,
+  };
+  const warning = dropIn?.warning ?? null;
+  if (warning !== null) log({ event: 'options-ignored', level: 'warning', message: warning });
+  let isServed = false;
+  try {
+    const code = await (qemu === null ? supervise(context) : attach(context, qemu));
+    isServed = true;
+    return code;
+  } finally {
+    log.flush();
+    // What could not be served is another's to tell.
+    if (isServed) held?.release();
+  }
+}
