@@ -350,8 +350,8 @@ decides(
     [1, powerdown],
     ...[1.1, 1.102, 2.101, 2.102].map((at) => [at, is('io-error')] as const),
     [3.5, is('running')],
-    [10, is('io-error')],
-    [10.1, is('running')],
+    [9.1, is('io-error')],
+    [9.2, is('running')],
   ],
   { untilS: 10.5 },
   `
@@ -360,7 +360,7 @@ decides(
     1.1 let-go-on SIGTERM false
     2.1 let-go-on SIGTERM true
     3.1 let-go-on SIGTERM true
-    10 let-go-on SIGTERM false
+    9.1 let-go-on SIGTERM false
   `,
 );
 decides(
