@@ -7,12 +7,15 @@ import { HookConnections } from '../qemu/hook-connections.js';
 import type { MonitorPaths } from '../qemu/launch-plan.js';
 import type { QmpEvent } from '../qmp/messages.js';
 import { formatSeconds } from '../system/duration.js';
+import { startTimer } from '../system/timer.js';
 import { onSignalsAfterQemu } from './after-qemu.js';
 import type { RunContext, RunningQemu } from './context.js';
 import type { Survival } from './survival.js';
 
 /** How long the hook of one event has, in milliseconds. */
 const eventTimeoutMs = 30_000;
+/** From one run for an event to the next for the same, in milliseconds: a hook may bring about its own event. */
+const sameEventEveryMs = 1_000;
 
 /** One hook that waits for its turn. */
 interface Waiting {
@@ -42,6 +45,10 @@ export class EventHooks {
   #current: RunningHook | null = null;
   /** Settled when nothing waits any more. */
   #turns: Promise<void> | null = null;
+  /** When each name last had its turn, on the clock of `performance.now()`. */
+  readonly #begunAt = new Map<string, number>();
+  /** Ends what the turns wait for now: a hook that is to be stopped, or the time of the next one. */
+  #goOn: () => void = () => undefined;
   /** QEMU exits: there is no monitor any more. */
   #isHeld = false;
   /** QEMU has gone, and the hooks have until then, on the clock of `performance.now()`. */
@@ -100,21 +107,31 @@ export class EventHooks {
   async finish(): Promise<void> {
     this.#lastDeadline = performance.now() + lastEventsMs;
     this.hold(true);
-    this.#current?.endBy(this.#deadline(Infinity));
     const untrap = onSignalsAfterQemu(this.context.log, () => {
       this.#current?.stop('signal');
       this.#drop('a signal came');
+      this.#goOn();
     });
+    if (this.#current === null) this.#goOn();
+    else this.#endBy(this.#current, this.#deadline(Infinity));
     await this.#turns;
     untrap();
     await Promise.all([...this.#unfinished].map((run) => run.leftoversGone()));
     this.#connections.close();
   }
 
+  /** What a hook leaves is cleaned up while the next one runs: they share the time that is left. */
+  #endBy(run: RunningHook, deadline: number): void {
+    run.endBy(deadline);
+    const goOn = this.#goOn;
+    startTimer(deadline - performance.now(), goOn).unref();
+  }
+
   /** When the hook whose turn it is has to have ended: when QEMU has gone, those that wait share the time that is left. */
   #deadline(timeoutMs: number): number {
     const now = performance.now();
-    if (this.#lastDeadline === null) return now + timeoutMs;
+    // Until QEMU has gone it has less, and nobody knows when that is.
+    if (this.#lastDeadline === null) return now + (this.#isHeld ? Math.min(timeoutMs, lastEventsMs) : timeoutMs);
     return now + Math.min(timeoutMs, (this.#lastDeadline - now) / (this.#waiting.size + 1));
   }
 
@@ -125,13 +142,14 @@ export class EventHooks {
     this.context.log({
       event: 'events-dropped',
       level: 'warning',
-      message: `QEMU has exited, and the hooks ${names.join(', ')} are not run any more: ${why}`,
+      message: `QEMU has exited, and nothing is run any more for ${names.join(', ')}: ${why}`,
       facts: { events: names.join(' ') },
     });
   }
 
   #queue(name: string, waiting: Waiting): void {
     this.#waiting.set(name, waiting);
+    if (this.#current === null) this.#goOn();
     // After what else this turn has to do: a signal's hook, say.
     this.#turns ??= new Promise((resolve) => setImmediate(resolve))
       .then(() => this.#takeTurns())
@@ -144,23 +162,50 @@ export class EventHooks {
       if (this.#lastDeadline !== null && performance.now() >= this.#lastDeadline)
         return this.#drop(`they had ${formatSeconds(lastEventsMs)} in all`);
       const [name, waiting] = next;
+      const waitMs = this.#waitMs(name);
+      if (waitMs > 0) {
+        await this.#pause(waitMs);
+        continue;
+      }
       this.#waiting.delete(name);
+      this.#begunAt.set(name, performance.now());
       await this.#run(name, waiting);
       waiting.done?.();
     }
   }
 
+  /** The first that may run; of those that have run a moment ago, the one whose time comes first. */
   #next(): [string, Waiting] | undefined {
-    return this.#waiting.entries().next().value;
+    const waiting = [...this.#waiting];
+    return (
+      waiting.find(([name]) => this.#waitMs(name) <= 0) ??
+      waiting.sort(([a], [b]) => this.#waitMs(a) - this.#waitMs(b))[0]
+    );
+  }
+
+  #waitMs(name: string): number {
+    if (this.#lastDeadline !== null) return 0;
+    return (this.#begunAt.get(name) ?? -Infinity) + sameEventEveryMs - performance.now();
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = startTimer(ms, resolve);
+      this.#goOn = () => {
+        timer.cancel();
+        resolve();
+      };
+    });
   }
 
   async #run(name: string, { script, count, event }: Waiting): Promise<void> {
     const { runner } = this.around;
     const { qemu, monitors } = this.running;
+    const deadline = this.#deadline(event === null ? lifecycleTimeoutMs.ready : eventTimeoutMs);
     const run = runner.run({
       subject: { occasion: name },
       script,
-      deadline: this.#deadline(event === null ? lifecycleTimeoutMs.ready : eventTimeoutMs),
+      deadline,
       stopsAtDeadline: true,
       variables: eventOccasion(event === null ? null : count, qemu.pid, monitors),
       ...(event !== null && { input: `${JSON.stringify(event)}\n` }),
@@ -175,7 +220,9 @@ export class EventHooks {
     });
     this.#current = run;
     this.#unfinished.add(run);
-    await run.outcome;
+    const movedOn = new Promise<void>((resolve) => (this.#goOn = resolve));
+    if (this.#lastDeadline !== null) this.#endBy(run, deadline);
+    await Promise.race([run.outcome, movedOn]);
     this.#current = null;
     void run.leftoversGone().finally(() => this.#unfinished.delete(run));
   }
