@@ -18,7 +18,7 @@ import { builtinRule } from '../rules/builtin.js';
 
 const contract = `# qemu-trap runs this script as its own user. File descriptor 3 is a socket to QEMU's QMP monitor; the command qmp
 # uses it (qmp query-status). The output of this script goes to qemu-trap's log. The environment has QEMU_TRAP_VM, the
-# VM's name, and more: see man qemu-trap-hooks.`;
+# VM's name, and more: see man qemu-trap-hooks, or the README.`;
 
 function shutdownStarter(signal: SignalName): string {
   return `#!/bin/sh
@@ -87,7 +87,7 @@ fi
 `;
 
 const readyStarter = `#!/bin/sh
-# ready - runs when the guest first runs, or when qemu-trap has taken over a guest that runs
+# ready - runs when the guest's processors first run, or when qemu-trap has taken over a guest that runs
 #
 ${contract}
 #
@@ -95,38 +95,62 @@ ${contract}
 
 echo "$QEMU_TRAP_VM runs"
 
-# Such as:
-# qmp human-monitor-command '{"command-line":"info network"}'
+# Its system has still to boot. With the guest agent (--agent) you can wait for that:
+# until qga guest-ping; do sleep 1; done
 `;
 
-/** What people do on an event. */
-const eventExamples: Readonly<Record<string, string>> = {
-  GUEST_PANICKED: `# With -action panic=pause the guest stands still and can be looked at, and started anew:
-# qmp dump-guest-memory "{\\"paging\\":false,\\"protocol\\":\\"file:/var/tmp/$QEMU_TRAP_VM.dump\\"}"
-# until qmp query-status | grep -q guest-panicked; do sleep 0.1; done
-# qmp system_reset && qmp cont
-# With QEMU's default it exits, and there is no monitor any more.
-# logger -p daemon.err "$QEMU_TRAP_VM: the guest panicked"`,
-  BLOCK_IO_ERROR: `# With werror=stop the guest stands still until there is room again, say:
-# until qmp query-status | grep -q io-error; do sleep 1; done
-# qmp cont`,
-  WATCHDOG: '# logger -p daemon.err "$QEMU_TRAP_VM: the watchdog has expired"',
+/** What an event says, and what people do then. */
+const eventExamples: Readonly<Record<string, { readonly about: string; readonly lines?: string }>> = {
+  GUEST_PANICKED: {
+    about: "runs when the guest's kernel has panicked",
+    lines: `# logger -p daemon.err "$QEMU_TRAP_VM: the guest panicked"
+
+# QEMU knows of it by -device pvpanic. By default it exits, and there is no monitor. With -action panic=pause the guest
+# stands still, and can be looked at and started anew:
+# [ -n "\${QMP_FD-}" ] || exit 0
+# while state=$(qmp query-status); do case $state in *guest-panicked*) break ;; esac; sleep 0.1; done
+# qmp dump-guest-memory "{\\"paging\\":false,\\"detach\\":true,\\"protocol\\":\\"file:/var/tmp/$QEMU_TRAP_VM.$(date +%s)\\"}"
+# A dump takes its time: the hook DUMP_COMPLETED (qemu-trap --new-hook DUMP_COMPLETED) can start the guest anew after it.`,
+  },
+  DUMP_COMPLETED: {
+    about: "runs when a dump of the guest's memory is done",
+    lines: '# qmp system_reset && qmp cont',
+  },
+  BLOCK_IO_ERROR: {
+    about: 'runs when QEMU could not read or write a disk',
+    lines: `# On a full disk QEMU stops the guest (werror=enospc, its default, or werror=stop). It stands still until somebody lets it
+# go on. While the disk is full it stops again at its next write, and this runs again, once a second at most:
+# [ -n "\${QMP_FD-}" ] || exit 0
+# sleep 10
+# case $(qmp query-status) in *io-error*) qmp cont ;; esac`,
+  },
+  WATCHDOG: {
+    about: "runs when the guest's watchdog has expired",
+    lines: '# logger -p daemon.err "$QEMU_TRAP_VM: the watchdog has expired"',
+  },
+  RESET: { about: 'runs when the guest has been reset, by whomever; three times for one reset' },
+  STOP: { about: "runs when the guest's processors have been stopped: it is paused, say" },
+  RESUME: { about: "runs when the guest's processors run again" },
+  SHUTDOWN: { about: 'runs when the guest has powered off, or QEMU was told to quit' },
 };
 
 function eventStarter(name: string): string {
+  const { about, lines }: (typeof eventExamples)[string] = eventExamples[name] ?? {
+    about: 'runs when QEMU says that this has happened',
+  };
   return `#!/bin/sh
-# ${name} - runs when QEMU says that this has happened
+# ${name} - ${about}
 #
 ${contract}
 #
-# It has 30 seconds. Its stdin is the event, one line of JSON. Hooks of events run one at a time: if the event came more
-# than once meanwhile, this is the last one, and QEMU_TRAP_COUNT says how often it came. When QEMU exits or has gone, there
-# is no file descriptor 3, and QMP_FD is not set. If it fails, that is a warning.
+# It has 30 seconds, or 10 if QEMU exits. Its stdin is the event, one line of JSON. Hooks of events run one at a time: if
+# the event came more than once meanwhile, this is the last one, and QEMU_TRAP_COUNT says how often it came. When QEMU
+# exits or has gone, there is no file descriptor 3, and QMP_FD is not set. If it fails, that is a warning.
 
 read -r event
 echo "$QEMU_TRAP_VM: $1, $QEMU_TRAP_COUNT times: $event"
 
-${eventExamples[name] ?? '# Such as:\n# [ -n "${QMP_FD-}" ] && qmp query-status'}
+${lines ?? '# Such as:\n# [ -z "${QMP_FD-}" ] || qmp query-status'}
 `;
 }
 

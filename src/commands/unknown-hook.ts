@@ -9,12 +9,12 @@ import { UsageError } from '../system/usage-error.js';
  */
 export function unknownHook(option: string, asked: string): UsageError {
   const parsed = parseSignal(asked);
-  const meant = meantHook(asked, knownEvents);
+  const meant = meantHook(asked.replace(/\.d$/, ''), knownEvents);
   if ('error' in parsed && parsed.isSignal && meant?.isSame !== true)
     return new UsageError(`${option} ${asked}: ${parsed.error}`);
   if (meant === null)
     return new UsageError(
-      `${option} ${asked}: no hook has that name: write a signal (SIGTERM), an event of QEMU's (GUEST_PANICKED), start, ready or end`,
+      `${option} ${asked}: no hook has that name: write a signal (SIGTERM), an event of QEMU's (GUEST_PANICKED), ${option === '--try' ? 'or ready' : 'start, ready or end'}`,
     );
   const { name, orElse } = meant;
   return new UsageError(

@@ -22,6 +22,23 @@ const lookalikes: Readonly<Record<string, string>> = {
   started: 'ready',
 };
 
+/** Wishes, and what they are called here. */
+const wishes: Readonly<Record<string, string>> = {
+  powerdown: 'SIGTERM',
+  up: 'ready',
+  'after-start': 'ready',
+  'before-start': 'start',
+  down: 'end',
+  'after-stop': 'end',
+  panic: 'GUEST_PANICKED',
+  panicked: 'GUEST_PANICKED',
+  crash: 'GUEST_PANICKED',
+  'io-error': 'BLOCK_IO_ERROR',
+  'disk-full': 'BLOCK_IO_ERROR',
+  'no-space': 'BLOCK_IO_ERROR',
+  enospc: 'BLOCK_IO_ERROR',
+};
+
 /** The shortest beginning of a name that tells which it is. */
 const shortestBeginning = 5;
 
@@ -32,6 +49,8 @@ export interface MeantHook {
   readonly orElse: string | null;
   /** It is the same word, or has the same meaning elsewhere; if `false`, it is near to the name. */
   readonly isSame: boolean;
+  /** If `false`, only its owner knows which of the two it is. */
+  readonly isToBeRenamed: boolean;
 }
 
 /**
@@ -45,19 +64,26 @@ export function meantHook(word: string, events: readonly string[]): MeantHook | 
     .replace(/[^A-Z0-9]+/g, '_')
     .replace(/^_|_$/g, '');
   const event = upper.replace(/^(ON|EVENT)_/, '');
-  const lower = upper.toLowerCase().replace(/_/g, '-');
-  const lookalike = Object.hasOwn(lookalikes, lower) ? (lookalikes[lower] as string) : undefined;
-  if (lookalike !== undefined) {
-    const orElse = events.includes(upper) ? `${upper} (QEMU's event)` : null;
-    return { name: lookalike, orElse, isSame: true };
-  }
+  const lower = event.toLowerCase().replace(/_/g, '-');
+  const isEvent = events.includes(event);
+  const also = isEvent ? `${event} (QEMU's event)` : null;
+  // What makes a reset must not become what runs after one.
+  if (lower === 'reset') return meant('reset', { orElse: also, isToBeRenamed: false });
+  // Whoever writes EVENT_STOP means the event.
+  if (Object.hasOwn(lookalikes, lower) && !(isEvent && event !== upper))
+    return meant(lookalikes[lower] as string, { orElse: also });
   const parsed = parseSignal(upper);
   const same =
     lifecycleHooks.find((each) => each === lower) ??
     ('signal' in parsed ? parsed.signal : events.find((each) => each === event));
-  if (same !== undefined) return { name: same, orElse: null, isSame: true };
+  if (same !== undefined) return meant(same);
+  if (Object.hasOwn(wishes, lower)) return meant(wishes[lower] as string, { isSame: false });
   const near = nearSignalOrEvent(event, events) ?? nearest(lower, lifecycleHooks) ?? begunBy(event, events);
-  return near === null ? null : { name: near, orElse: null, isSame: false };
+  return near === null ? null : meant(near, { isSame: false });
+}
+
+function meant(name: string, more: Partial<MeantHook> = {}): MeantHook {
+  return { name, orElse: null, isSame: true, isToBeRenamed: true, ...more };
 }
 
 function nearSignalOrEvent(upper: string, events: readonly string[]): string | null {

@@ -18,11 +18,22 @@ const putAway = /(^\.|~$|\.(bak|old|orig|save|saved|off|disabled|swp|new|rej|dpk
 const papers = /^(README|LICENSE|COPYING|NOTES?|TODO)$/i;
 const scriptSuffix = /\.(?:sh|bash|py|pl|rb|js|mjs|lua|php)$/;
 
+/** Whether a signal, an event, or a moment of the VM's life runs what has that name. */
+export function isRunByName(name: string, events: readonly string[] | null): boolean {
+  const stem = name.replace(/\.d$/, '');
+  const parsed = parseSignal(stem);
+  return (
+    (events ?? knownEvents).includes(stem) ||
+    (lifecycleHooks as readonly string[]).includes(stem) ||
+    ('signal' in parsed && hookNames(parsed.signal).includes(stem))
+  );
+}
+
 /**
- * What is wrong with a name in the hooks directory that no rule names.
+ * What is wrong with a name in the hooks directory that nothing runs, and that no rule names.
  * @param events by the schema of a QEMU; `null`: none was asked
  * @param isExecutable asked if that matters: what cannot be run may be a README
- * @returns `null` if something runs it, or it is not meant to be a hook
+ * @returns `null` if it is not meant to be a hook
  */
 export function findNameFault(
   name: string,
@@ -33,19 +44,14 @@ export function findNameFault(
   const isDirectory = name.endsWith('.d');
   const stem = isDirectory ? name.slice(0, -'.d'.length) : name;
   const word = stem.replace(scriptSuffix, '');
-  const names = events ?? knownEvents;
   const parsed = parseSignal(word);
-  const isRun =
-    names.includes(stem) ||
-    (lifecycleHooks as readonly string[]).includes(stem) ||
-    ('signal' in parsed && hookNames(parsed.signal).includes(stem));
-  if (isRun || papers.test(word) || !/^[\w-]+$/.test(word)) return null;
+  if (papers.test(word) || !/^[\w-]+$/.test(word)) return null;
 
-  const meant = meantHook(word, names);
+  const meant = meantHook(word, events ?? knownEvents);
   if ('error' in parsed && parsed.isSignal && meant?.isSame !== true)
     return { what: `no signal runs it: ${parsed.error}`, better: null, isFault: true };
   if (meant === null) return unlikeAny(word, events, parsed, isExecutable);
-  const { name: better, orElse, isSame } = meant;
+  const { name: better, orElse, isSame, isToBeRenamed } = meant;
   // A helper of another script may well be called `watchdog`, or `stat`, but not so.
   const isMarked = /[A-Z_-]/.test(word) || word !== stem || (isSame && better !== word.toUpperCase());
   if (!(isSame && isMarked) && !isExecutable()) return null;
@@ -53,7 +59,7 @@ export function findNameFault(
   const what = isMarked
     ? `nothing runs it; ${meantWords} is probably meant`
     : `nothing runs it by itself; if it is no helper of another script, ${meantWords} is meant`;
-  return { what, better: isDirectory ? `${better}.d` : better, isFault: isMarked };
+  return { what, better: isToBeRenamed ? `${better}${isDirectory ? '.d' : ''}` : null, isFault: isMarked };
 }
 
 function unlikeAny(

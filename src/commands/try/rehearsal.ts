@@ -13,7 +13,8 @@ import { runFiles } from '../../run-dir/files.js';
 import type { SignalName } from '../../signals/names.js';
 import { longestSocketPath } from '../../system/socket-path.js';
 import { atTerminal } from '../../system/terminal.js';
-import { startTimer } from '../../system/timer.js';
+import { formatSeconds } from '../../system/duration.js';
+import { startTimer, type Timer } from '../../system/timer.js';
 import { UsageError } from '../../system/usage-error.js';
 import type { Observer } from '../../vm/context.js';
 import { supervise } from '../../vm/supervise.js';
@@ -42,6 +43,8 @@ export interface Subject {
   readonly about: string;
   /** Words for QEMU that only a throw-away guest has. */
   readonly more: readonly string[];
+  /** How long what was begun has until the hook runs, in milliseconds; `null`: its rule says. */
+  readonly beginsWithinMs: number | null;
   /** Ends the VM whatever the user's own hooks and rules make of it: another signal than the one that is tried. */
   readonly ender: SignalName;
   readonly runsHookOf: (occasion: string) => boolean;
@@ -113,7 +116,10 @@ export async function rehearse(
   let ranOn = false;
   let end: string | null = null;
   let said = { hook: 0, QEMU: 0 };
-  let makeUp: Stage['makeUp'] = () => undefined;
+  // The guest may say that it is up before its VM is served.
+  const early: QmpEvent[] = [];
+  let makeUp: Stage['makeUp'] = (event) => void early.push(event);
+  let impatience = null as Timer | null;
   const { ender } = subject;
   const specs = new Map(book.specs).set(ender, {
     signal: ender,
@@ -147,12 +153,17 @@ export async function rehearse(
     if (isBegun) return;
     isBegun = true;
     patience.cancel();
+    if (subject.beginsWithinMs !== null)
+      impatience = startTimer(subject.beginsWithinMs, () =>
+        quit(`${subject.name} has not come within ${formatSeconds(subject.beginsWithinMs ?? 0)}`),
+      );
     subject.begin(stage);
   };
 
   const log = openLog({ format: 'json', priorities: false, vm: 'try' }, (line) => {
     const logged = JSON.parse(line.toString()) as Logged;
     const { event, message, time } = logged;
+    if (event === 'hook-start' && logged['occasion'] === subject.name) impatience?.cancel();
     subject.onLog(logged);
     if (event === 'exit') end = String(logged['end'] ?? '') || null;
     timeline.tell(event === 'hook-output' ? 'hook' : 'qemu-trap', message, Date.parse(time));
@@ -214,7 +225,10 @@ export async function rehearse(
       log,
       tap,
       runsHookOf: subject.runsHookOf,
-      makesUp: (take) => (makeUp = take),
+      makesUp: (take) => {
+        makeUp = take;
+        early.splice(0).forEach(take);
+      },
       keepsFailedStarts: true,
       observers: subject.observer === null ? [] : [subject.observer(stage)],
     });
@@ -223,6 +237,7 @@ export async function rehearse(
     return { isBegun, ranOn, end, said };
   } finally {
     patience.cancel();
+    impatience?.cancel();
     log.flush();
     timeline.flush();
     for (const server of servers) server.close();

@@ -12,6 +12,9 @@ import { type Logged, type Stage, rehearse } from './rehearsal.js';
 /** How long QEMU has to take a connection, in milliseconds. */
 const dialWithinMs = 10_000;
 
+/** How long a guest has to do its part in it (SHUTDOWN), in milliseconds. */
+const beginsWithinMs = 30_000;
+
 /** How an event is made to happen. */
 interface Making {
   /** QMP commands, one after the other; a line of the human monitor is one of them. */
@@ -62,6 +65,14 @@ const outcomeWords: Readonly<Record<string, string>> = {
   // It asks for nothing to be called off here.
   'not-now': 'The hook said "not now" (75), which changes nothing here.',
 };
+
+/** What is to be known of how it came about. */
+function describeMaking(asked: string, making: Making | null): string {
+  if (asked === 'ready') return '';
+  if (making === null)
+    return ` It was run with an example, and the guest runs on as before: ${asked} cannot be made here.`;
+  return making.more === undefined ? '' : ` Your own VM needs ${making.more.join(' ')} for it, too.`;
+}
 
 async function make({ commands }: Making, { dir, tell }: Stage): Promise<void> {
   const socket = await dialMonitor(join(dir, 'run', runFiles.qmp), dialWithinMs);
@@ -123,6 +134,7 @@ export async function tryEvent(
       name: asked,
       about: making?.more === undefined ? script.path : `${script.path}, with QEMU's ${making.more.join(' ')}`,
       more: making?.more ?? [],
+      beginsWithinMs,
       ender: 'SIGQUIT',
       runsHookOf: (occasion) => occasion === asked,
       monitorOf: (monitors) => monitors.events,
@@ -140,7 +152,7 @@ export async function tryEvent(
     print,
   );
   const words = outcomeWords[outcome ?? 'not-run'] ?? 'The hook failed.';
-  const how = making === null && asked !== 'ready' ? ` It was run with an example: ${asked} cannot be made here.` : '';
+  const how = outcome === null ? '' : describeMaking(asked, making);
   print(
     `\n${isBegun ? `${words}${how} File descriptor 3 carried ${said.hook} lines to QEMU and ${said.QEMU} from it.` : 'QEMU exited before the guest was up, so nothing was tried.'}\n`,
   );

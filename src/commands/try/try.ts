@@ -72,6 +72,7 @@ export async function tryOut(
       name: signal,
       about: scriptOf(rule)?.path ?? monitorCommandOf(rule) ?? 'no hook',
       more: [],
+      beginsWithinMs: null,
       ender: signal === 'SIGQUIT' ? 'SIGINT' : 'SIGQUIT',
       runsHookOf: () => false,
       monitorOf: (monitors) => monitors.hooks.get(signal) ?? monitors.lateHooks,
