@@ -112,9 +112,10 @@ function readyDescriptor(text: string | undefined): number | null {
 function specsOf(own: readonly string[], amongQemus: readonly string[]): Map<SignalName, SignalSpec> {
   const specs = new Map<SignalName, SignalSpec>();
   for (const text of [...own, ...amongQemus]) {
-    const spec = parseSignalSpec(text, own.includes(text) ? '--signal' : '-signal');
+    const option = own.includes(text) ? '--signal' : '-signal';
+    const spec = parseSignalSpec(text, option);
     if (specs.has(spec.signal))
-      throw new UsageError(`--signal ${text}: ${spec.signal} has a rule already: put both into one --signal`);
+      throw new UsageError(`${option} ${text}: ${spec.signal} has a rule already: put both into one ${option}`);
     specs.set(spec.signal, spec);
   }
   return specs;

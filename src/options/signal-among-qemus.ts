@@ -32,6 +32,11 @@ export function takeSignalsOut(words: readonly string[]): {
     const spec = words[++i];
     if (spec === undefined)
       throw new UsageError(`${option}: no rule follows: write one, such as ${option} SIGTERM,script=powerdown`);
+    const next = words[i + 1] ?? '';
+    if (/^(script|monitorcommand|timeout|default)=/.test(next))
+      throw new UsageError(
+        `${option} ${spec} ${next}: a rule is one word, with commas: write ${option} ${spec.replace(/,$/, '')},${next}`,
+      );
     specs.push(spec);
   }
   return { qemu, specs };

@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs';
+import { accessSync, constants, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { findRealQemu, isOurs } from '../qemu/real-qemu.js';
 import { HeldLines } from './held-lines.js';
@@ -20,22 +20,27 @@ import { connectToQemu } from './takeover.js';
 
 export const defaultHooksDir = '/etc/qemu-trap/hooks';
 
-function isDirectory(path: string): boolean {
+/** What is wrong with a hooks directory; `null`: nothing. */
+function findHooksDirFault(path: string): { readonly isThere: boolean; readonly what: string } | null {
   try {
-    return statSync(path).isDirectory();
-  } catch {
-    return false;
+    if (!statSync(path).isDirectory()) return { isThere: false, what: 'it is no directory: name another with --hooks' };
+    accessSync(path, constants.R_OK | constants.X_OK);
+    return null;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return code === 'EACCES'
+      ? { isThere: true, what: 'it cannot be read (EACCES): chmod 755 it, or name another with --hooks' }
+      : { isThere: false, what: 'no such directory: create it, or name another with --hooks' };
   }
 }
 
-/** @throws {UsageError} if the hooks directory that was named is not there */
+/** @throws {UsageError} if the hooks directory that was named is not there, or cannot be read */
 export function ruleBook(config: Config): RuleBook {
-  if (config.hooksDir !== null && !isDirectory(config.hooksDir)) {
-    throw new UsageError(
-      `hooks directory ${config.hooksDir}: no such directory: create it, or name another with --hooks`,
-    );
-  }
-  const user = config.hooksDir ?? (isDirectory(defaultHooksDir) ? defaultHooksDir : null);
+  const fault = findHooksDirFault(config.hooksDir ?? defaultHooksDir);
+  if (config.hooksDir !== null && fault !== null)
+    throw new UsageError(`hooks directory ${config.hooksDir}: ${fault.what}`);
+  // The default one may be another user's: that none of its hooks runs is told of, and is no reason not to run a VM.
+  const user = config.hooksDir ?? (fault === null || fault.isThere ? defaultHooksDir : null);
   return {
     specs: config.specs,
     timeoutMs: config.timeoutMs,

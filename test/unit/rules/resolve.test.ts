@@ -3,8 +3,8 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { allRules, ruleFor, userCommands } from '../../../src/rules/resolve.js';
-import { type RuleBook, isIgnored, monitorCommandOf, scriptOf } from '../../../src/rules/rule.js';
+import { allRules, describeNoTime, ruleFor, userCommands } from '../../../src/rules/resolve.js';
+import { type Rule, type RuleBook, isIgnored, monitorCommandOf, scriptOf } from '../../../src/rules/rule.js';
 import { parseSignalSpec } from '../../../src/rules/spec.js';
 import type { SignalName } from '../../../src/signals/names.js';
 
@@ -105,4 +105,19 @@ test('commands that users have written: each once, with the first signal, and ne
       ['stop', 'SIGINT'],
     ],
   );
+});
+
+test('a timeout of 0 is told of where it leaves a guest no time, and nowhere else', () => {
+  const rule = (signal: SignalName, spec: Partial<Rule>): Rule => ({
+    ...{ signal, source: 'option', stages: [{ kind: 'power-button' }], timeoutMs: 0, defaultAction: 'quit' },
+    ...spec,
+  });
+  const harmless = [
+    rule('SIGHUP', { timeoutMs: 1 }),
+    rule('SIGUSR1', { stages: [] }),
+    rule('SIGUSR2', { defaultAction: 'none' }),
+  ];
+  assert.equal(describeNoTime(harmless), null);
+  const found = describeNoTime([rule('SIGTERM', {}), ...harmless, rule('SIGINT', { defaultAction: 'kill' })]);
+  assert.match(found?.message ?? '', /no time to shut down on SIGTERM, SIGINT; write --timeout infinity/);
 });
