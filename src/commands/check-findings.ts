@@ -11,6 +11,7 @@ import { describeNoTime, describeUnknownCommand, ruleFor, userCommands } from '.
 import { UsageError } from '../system/usage-error.js';
 import { type Rule, type RuleBook, scriptOf } from '../rules/rule.js';
 import { longestStopMs } from '../rules/longest-stop.js';
+import { findEventNeeds } from './event-needs.js';
 import { cautionsOf } from './qemu-warnings.js';
 
 /** What an administrator should fix or know; a fault costs a clean shutdown or a hook, a note does not. */
@@ -91,6 +92,22 @@ function meaningFindings({ dirs }: RuleBook, events: readonly string[]): Finding
   });
 }
 
+/** No fault: the configuration may be read from a file. */
+function needFindings({ qemu }: Config, { dirs }: RuleBook, events: readonly string[]): Finding[] {
+  if (qemu.length === 0) return [];
+  return findEventHooks(events, dirs).flatMap(({ name, found: [file] }) =>
+    findEventNeeds(name, qemu).map(
+      ({ what, fix }): Finding => ({
+        severity: 'note',
+        event: 'qemu-caution',
+        message: `hook ${file?.path}: ${what}; fix: ${fix}`,
+        fix,
+        facts: { words: name },
+      }),
+    ),
+  );
+}
+
 /** No fault: it may be what is wanted. */
 function noTimeFindings(rules: readonly Rule[]): Finding[] {
   const found = describeNoTime(rules);
@@ -148,6 +165,7 @@ export async function findAll(
     ...noTimeFindings(rules),
     ...(await commandFindings(config, rules)),
     ...meaningFindings(book, events.names),
+    ...needFindings(config, book, events.names),
     ...hookFindings(rules, book, env, events.asked),
   ];
 }

@@ -1,5 +1,5 @@
-import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { accessSync, constants, existsSync, lstatSync, readdirSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { hookPath } from '../hook/environment.js';
 import { knownEvents } from '../hook/event-names.js';
 import {
@@ -14,7 +14,7 @@ import { findInterpreterFault } from '../hook/interpreter.js';
 import { isDirectoryOfSteps, stepsIn } from '../hook/steps.js';
 import { checkTrust, findDirectoryFault } from '../hook/trust.js';
 import { shellQuote } from '../system/permissions.js';
-import { findNameFault } from './hook-name-fault.js';
+import { findNameFault, isRunByName } from './hook-name-fault.js';
 import { type Rule, type RuleBook, scriptOf } from './rule.js';
 
 /** Something about a hook that an administrator should fix; the guest gets its button all the same. */
@@ -26,13 +26,57 @@ interface HookFault {
   readonly fix: string;
 }
 
-type AddFault = (path: string, what: string, fix: string, isFault?: boolean) => void;
+const numbered = (stem: string): string[] => Array.from({ length: 98 }, (_, i) => `${stem}${i + 2}`);
 
-function checkFile({ path, ours }: HookFile, searchPath: string, add: AddFault): boolean {
+/** Takes faults, each file's first one. */
+class Faults {
+  readonly #found = new Map<string, HookFault>();
+  /** What has been proposed as a new name: two files must not become one. */
+  readonly #taken = new Set<string>();
+
+  get all(): HookFault[] {
+    return [...this.#found.values()];
+  }
+
+  add(path: string, what: string, fix: string, isFault = true, kind = 'hook'): void {
+    if (!this.#found.has(path))
+      this.#found.set(path, { path, isFault, message: `${kind} ${path}: ${what}; fix: ${fix}`, fix });
+  }
+
+  /** @returns the command that gives `path` the name `better`, or, if that is taken or nobody can tell, one out of the way */
+  rename(path: string, better: string | null): string {
+    const wanted = better === null ? [] : [join(dirname(path), better)];
+    return this.#rename(path, [...wanted, `${path}.old`, ...numbered(`${path}.old.`)]);
+  }
+
+  /** @returns the command that gives a step a name that run-parts(8) takes */
+  renameStep(path: string): string {
+    const stem = basename(path).replace(/\.[^.]*$/, '');
+    const name = stem.replace(/[^A-Za-z0-9_-]+/g, '-').replace(/^-+|-+$/g, '') || 'step';
+    const wanted = join(dirname(path), name);
+    return this.#rename(path, [wanted, ...numbered(`${wanted}-`)]);
+  }
+
+  #rename(path: string, names: readonly string[]): string {
+    const to = names.find((name) => !isThere(name) && !this.#taken.has(name)) ?? `${path}.old`;
+    this.#taken.add(to);
+    return `mv ${shellQuote(path)} ${shellQuote(to)}`;
+  }
+}
+
+function checkFile({ path, ours }: HookFile, searchPath: string, faults: Faults): boolean {
   const trust = checkTrust(path, ours);
   const fault = trust.trusted ? findInterpreterFault(path, searchPath) : trust;
-  if (fault !== null) add(path, fault.what, fault.fix);
+  if (fault !== null) faults.add(path, fault.what, fault.fix);
   return fault === null;
+}
+
+function isThere(path: string): boolean {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    return false;
+  }
 }
 
 function canBeExecuted(path: string): boolean {
@@ -44,55 +88,68 @@ function canBeExecuted(path: string): boolean {
   }
 }
 
-/** What lies in the hooks directory under a name that looks like a hook's, and is run by nothing. */
+/** What lies in the hooks directory and is run by nothing. */
 function checkNames(
   directory: string,
   isAsked: (path: string) => boolean,
   events: readonly string[] | null,
-  add: AddFault,
+  faults: Faults,
 ): void {
   let names: string[];
   try {
     names = readdirSync(directory).sort();
-  } catch {
-    return;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const what = `it cannot be read (${code}), so that no hook in it runs`;
+    return faults.add(directory, what, `chmod 755 ${shellQuote(directory)}`, true, 'hooks directory');
   }
+  const others: string[] = [];
   for (const name of names) {
     const path = join(directory, name);
-    const fault = isAsked(path) ? null : findNameFault(name, events, () => canBeExecuted(path));
-    if (fault === null) continue;
-    const { what, better, isFault } = fault;
-    const isFree = better !== null && !names.includes(better);
-    const to = isFree ? join(directory, better) : `${path}.old`;
-    add(path, what, `mv ${shellQuote(path)} ${shellQuote(to)}`, isFault);
+    if (isAsked(path) || isRunByName(name, events)) continue;
+    const fault = findNameFault(name, events, () => canBeExecuted(path));
+    if (fault === null) others.push(name);
+    else faults.add(path, fault.what, faults.rename(path, fault.better), fault.isFault);
   }
+  if (others.length > 0)
+    faults.add(
+      directory,
+      `nothing runs by its name: ${others.join(', ')}`,
+      'nothing, if they are for other scripts, or out of the way',
+      false,
+      'hooks directory',
+    );
 }
 
-function checkSteps(directory: HookFile, searchPath: string, add: AddFault): void {
+function checkSteps(directory: HookFile, searchPath: string, faults: Faults): void {
   const fault = findDirectoryFault(directory.path);
-  if (fault) add(directory.path, fault.what, fault.fix);
+  if (fault) faults.add(directory.path, fault.what, fault.fix);
   const { run, passedOver, unreadable } = stepsIn(directory);
   if (unreadable !== null)
-    add(directory.path, `it cannot be read (${unreadable})`, `chmod 755 ${shellQuote(directory.path)}`);
+    faults.add(directory.path, `it cannot be read (${unreadable})`, `chmod 755 ${shellQuote(directory.path)}`);
   for (const { path, because } of passedOver) {
     if (because === 'not-executable')
-      add(path, 'it is not executable, so it is skipped', `chmod 755 ${shellQuote(path)}`);
+      faults.add(path, 'it is not executable, so it is skipped', `chmod 755 ${shellQuote(path)}`);
     else
-      add(
+      faults.add(
         path,
         'it is skipped because of its name: use letters, digits, - and _ only, as for run-parts(8)',
-        `mv ${shellQuote(path)} ${shellQuote(path.replace(/\.[^/]*$/, ''))}`,
+        faults.renameStep(path),
       );
   }
-  if (unreadable === null && run.length === 0)
-    add(directory.path, 'there is no executable in it, so it would do nothing', `rmdir ${shellQuote(directory.path)}`);
-  for (const step of run) checkFile(step, searchPath, add);
+  if (unreadable === null && run.length === 0 && passedOver.length === 0)
+    faults.add(
+      directory.path,
+      'there is no executable in it, so it would do nothing',
+      `rmdir ${shellQuote(directory.path)}`,
+    );
+  for (const step of run) checkFile(step, searchPath, faults);
 }
 
 /** @returns false where it cannot run at all */
-function checkHook(script: HookFile, searchPath: string, add: AddFault): boolean {
-  if (!isDirectoryOfSteps(script)) return checkFile(script, searchPath, add);
-  checkSteps(script, searchPath, add);
+function checkHook(script: HookFile, searchPath: string, faults: Faults): boolean {
+  if (!isDirectoryOfSteps(script)) return checkFile(script, searchPath, faults);
+  checkSteps(script, searchPath, faults);
   return true;
 }
 
@@ -109,33 +166,30 @@ export function findFaults(
 ): HookFault[] {
   const events = asked ?? knownEvents;
   const searchPath = hookPath(libDir(book.dirs), env);
-  const faults = new Map<string, HookFault>();
-  const add: AddFault = (path, what, fix, isFault = true) => {
-    if (!faults.has(path)) faults.set(path, { path, isFault, message: `hook ${path}: ${what}; fix: ${fix}`, fix });
-  };
+  const faults = new Faults();
   const checkOnlyOne = (what: string, [first, second]: readonly HookFile[]): void => {
     if (first && second)
-      add(
+      faults.add(
         second.path,
         `it never runs, because ${first.path} is for ${what} too and comes first`,
-        `${isDirectoryOfSteps(second) ? 'rm -r' : 'rm'} ${shellQuote(second.path)}`,
+        faults.rename(second.path, null),
       );
   };
   for (const which of lifecycleHooks) {
     const found = findLifecycleHook(which, book.dirs);
     checkOnlyOne(which, found);
-    if (found[0]) checkHook(found[0], searchPath, add);
+    if (found[0]) checkHook(found[0], searchPath, faults);
   }
   for (const { name, found } of findEventHooks(events, book.dirs)) {
     checkOnlyOne(name, found);
-    if (found[0]) checkHook(found[0], searchPath, add);
+    if (found[0]) checkHook(found[0], searchPath, faults);
   }
   for (const rule of rules) {
     const { signal, defaultAction } = rule;
     const script = scriptOf(rule);
     checkOnlyOne(signal, findForSignal(signal, book.dirs));
-    if (script !== null && checkHook(script, searchPath, add) && signal === 'SIGTERM' && defaultAction === 'none') {
-      add(
+    if (script !== null && checkHook(script, searchPath, faults) && signal === 'SIGTERM' && defaultAction === 'none') {
+      faults.add(
         script.path,
         'SIGTERM with default=none never forces a guest that stays, so service managers kill the VM (SIGKILL)',
         '--signal SIGTERM,script=powerdown',
@@ -146,6 +200,6 @@ export function findFaults(
   const scripts = new Set(rules.map((rule) => scriptOf(rule)?.path));
   // Under the name of a bundled hook it is in that one's place, for a rule that names it.
   const isAsked = (path: string): boolean => scripts.has(path) || existsSync(join(bundled, basename(path)));
-  if (user !== null) checkNames(user, isAsked, asked, add);
-  return [...faults.values()];
+  if (user !== null) checkNames(user, isAsked, asked, faults);
+  return faults.all;
 }

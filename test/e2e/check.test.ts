@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { trappableSignals } from '../../src/signals/names.js';
 import { Lab, program } from '../support/lab.js';
@@ -125,7 +125,7 @@ test('--check reports every fault with its mend, and 125', (t) => {
       [`${lab.hooks}/USR1`, `rm ${lab.hooks}/USR1`],
       [odd, `chmod 755 '${lab.hooks}/it'\\''s'`],
       [`${lab.hooks}/nowhere`, `cp HOOK ${lab.hooks}/nowhere`],
-      [`${lab.hooks}/sigterm`, `rm ${lab.hooks}/sigterm`],
+      [`${lab.hooks}/sigterm`, `mv ${lab.hooks}/sigterm ${lab.hooks}/sigterm.old`],
     ].sort(),
   );
   assert.equal(check(...options).status, 125);
@@ -162,7 +162,7 @@ test('--check shows the steps of a directory, and what is passed over in it', (t
   const report = check('--hooks', lab.hooks);
   assert.equal(report.status, 125);
   assert.match(report.stdout, /^SIGTERM +\S+\/term +system_powerdown/m);
-  assert.match(report.stdout, /rm -r \S+SIGTERM\.d/);
+  assert.match(report.stdout, /fix: mv \S+SIGTERM\.d \S+SIGTERM\.d\.old/);
   rmSync(`${lab.hooks}/term`);
   const { stdout } = check('--hooks', lab.hooks);
   assert.match(stdout, /^SIGTERM +\S+\/SIGTERM\.d\/\{10-notify,20-drain\} +system_powerdown/m);
@@ -219,14 +219,15 @@ test('--check finds what will never run, with the name that was probably meant',
     'post-start': 'ready',
     'start.sh': 'start',
     'sigterm.py': 'SIGTERM',
-    Reset: 'RESET',
+    Reset: 'reset',
     READY: 'ready',
     end_: 'end',
     Started: 'ready',
     EVENT_STOP: 'STOP',
     'GUEST-PANICKED': 'GUEST_PANICKED',
     GUEST_PANIC: 'GUEST_PANICKED',
-    'WATCHDOG_.d': 'WATCHDOG.d',
+    'WATCHDOG_.d': 'WATCHDOG',
+    guest_panicked: 'GUEST_PANICKED',
     SIGTREM: 'SIGTERM',
   };
   // One that is out of the way, one that a rule names, one for a rule to name, helpers, and what cannot be run.
@@ -237,12 +238,75 @@ test('--check finds what will never run, with the name that was probably meant',
   const found = check('--hooks', lab.hooks, '--signal', 'USR1,script=reload', '--log', 'json')
     .objects()
     .filter(({ event }) => event === 'hook-fault');
+  const rest = found.find(({ hook }) => hook === lab.hooks);
+  assert.match(
+    String(rest?.message),
+    /nothing runs by its name: RESUME.d.old, RESUMED, WATCHDOG~, end.bak, lib.sh, notify;/,
+  );
   const fixes = (severity: string): [string, string][] =>
     found
-      .filter((each) => each['severity'] === severity)
-      .map(({ hook, fix }) => [String(hook).split('/').at(-1) as string, String(fix).split('/').at(-1) as string]);
+      .filter((each) => each['severity'] === severity && each !== rest)
+      .map(({ hook, message }) => [
+        String(hook).split('/').at(-1) as string,
+        / (\w+)(, or [^;]*)? is (probably )?meant;/.exec(String(message))?.[1] ?? '',
+      ]);
   assert.deepEqual(Object.fromEntries(fixes('fault')), meant);
   assert.deepEqual(fixes('note'), [['stat', 'start']], 'it may be a helper of another script');
+});
+
+test('no fix takes a file away, or puts one in the place of another', (t) => {
+  const lab = new Lab(t);
+  for (const name of ['stop', 'SIGTERM.sh', 'TERM.sh', 'RESET']) lab.hook(name, '#!/bin/sh\n');
+  for (const name of ['RESET.d', 'WATCHDOG.d']) mkdirSync(`${lab.hooks}/${name}`, { mode: 0o755 });
+  for (const name of ['RESET.d/10-a', 'WATCHDOG.d/10-a', 'WATCHDOG.d/10-a.sh', 'WATCHDOG.d/20 b.sh', 'WATCHDOG.d/é'])
+    lab.hook(name, `#!/bin/sh\n# ${name}\n`);
+  const kept = (): string[] =>
+    (readdirSync(lab.hooks, { recursive: true }) as string[]).map((name) => name.split('/').pop() as string);
+  const before = kept().length;
+  let report = check('--hooks', lab.hooks, '--log', 'json');
+  const fixes = report
+    .objects()
+    .filter(({ event, severity }) => event === 'hook-fault' && severity === 'fault')
+    .map(({ fix }) => String(fix));
+  assert.equal(fixes.length, 7, fixes.join('\n'));
+  for (const fix of fixes) execFileSync('sh', ['-c', fix]);
+  report = check('--hooks', lab.hooks, '--log', 'json');
+  assert.equal(report.status, 0, report.stdout);
+  assert.equal(kept().length, before);
+});
+
+test('a hooks directory that cannot be read is told of, and is not one without hooks', (t) => {
+  const lab = new Lab(t);
+  lab.hook('start', '#!/bin/sh\nexit 1\n');
+  const path = lab.file('locked');
+  mkdirSync(path, { mode: 0o755 });
+  chmodSync(path, 0o000);
+  const isRoot = process.getuid?.() === 0;
+  const other = isRoot ? ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups'] : [];
+  const [command = '', ...words] = [...other, process.execPath, isRoot ? lab.ownCopy() : program];
+  chmodSync(lab.dir, 0o755);
+  const { status, stderr } = spawnSync(command, [...words, '--check', '--hooks', path], { encoding: 'utf8' });
+  assert.equal(status, 125);
+  assert.match(stderr, /hooks directory \S+locked: it cannot be read \(EACCES\): chmod 755 it, or name another/);
+  const file = spawnSync(process.execPath, [program, '--check', '--hooks', `${lab.hooks}/start`], { encoding: 'utf8' });
+  assert.match(file.stderr, /it is no directory: name another with --hooks/);
+});
+
+test("--check says what QEMU's command line has not got, so that an event comes and its hook can do something", (t) => {
+  const lab = new Lab(t);
+  for (const name of ['GUEST_PANICKED', 'WATCHDOG']) lab.hook(name, '#!/bin/sh\n');
+  const notes = (...qemu: string[]): string[] =>
+    check('--hooks', lab.hooks, '--log', 'json', '--', 'qemu-system-x86_64', ...qemu)
+      .objects()
+      .filter(({ event, words }) => event === 'qemu-caution' && ['GUEST_PANICKED', 'WATCHDOG'].includes(String(words)))
+      .map(({ fix }) => String(fix))
+      .sort();
+  assert.deepEqual(notes(), [
+    '-action panic=pause, if the hook is to dump the guest, or to start it anew',
+    '-device i6300esb, or -device ib700',
+    '-device pvpanic (pvpanic-pci on others than x86)',
+  ]);
+  assert.deepEqual(notes('-device', 'pvpanic', '-action', 'panic=pause', '-device', 'ib700'), []);
 });
 
 test('--check finds a hook whose interpreter is not there, with the mend', (t) => {
