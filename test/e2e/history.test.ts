@@ -58,9 +58,13 @@ test('a qemu-trap that was killed leaves a run whose end is unknown: neither cut
   );
   assert.deepEqual([last?.end, last?.cut_off, last?.status], ['unknown', null, null]);
   assert.deepEqual([stops, cut_off], [1, 0]);
-  const { stdout } = spawnSync(process.execPath, [program, '--status', '--state-dir', lab.file('state'), 'vm'], {
-    encoding: 'utf8',
-  });
+  const { stdout } = spawnSync(
+    process.execPath,
+    [program, '--status', '--state-dir', lab.file('state'), '--run-dir', lab.runDir, 'vm'],
+    {
+      encoding: 'utf8',
+    },
+  );
   assert.match(stdout, /^vm: last run: qemu-trap was killed, so it is unknown how this run ended$/m);
 });
 
