@@ -30,13 +30,15 @@ interface LogForm {
   readonly format: 'text' | 'json';
   /** Each line says its priority, for journald. */
   readonly priorities: boolean;
+  /** Each line says when, for a file that nobody else stamps. */
+  readonly stamped: boolean;
   /** The name that each line has. */
   readonly vm: string;
 }
 
 /** A log that writes its lines to `write`. */
 export function openLog(
-  { format, priorities, vm }: LogForm,
+  { format, priorities, stamped, vm }: LogForm,
   write: (line: string | Buffer, source: LogSource) => void,
 ): Log {
   let midLine = false;
@@ -65,7 +67,7 @@ export function openLog(
     } else {
       // What a hook wrote last may not have ended its line.
       write(
-        `${midLine ? '\n' : ''}${priority}qemu-trap: ${name}: ${level === 'info' ? '' : `${level}: `}${line}\n`,
+        `${midLine ? '\n' : ''}${priority}${stamped ? `${time.toISOString()} ` : ''}qemu-trap: ${name}: ${level === 'info' ? '' : `${level}: `}${line}\n`,
         source,
       );
       midLine = false;

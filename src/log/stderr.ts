@@ -17,6 +17,16 @@ export function isJournal(env: NodeJS.ProcessEnv): boolean {
   }
 }
 
+/** Whether stderr is a file, in which nothing says when a line came; what is under a journal has that already. */
+export function isFile(env: NodeJS.ProcessEnv): boolean {
+  if (env['JOURNAL_STREAM']) return false;
+  try {
+    return fstatSync(2).isFile();
+  } catch {
+    return false;
+  }
+}
+
 /**
  * A stderr that never blocks. Node writes to pipes, files and terminals of its own stderr in blocking mode, so a
  * reader that has stopped would stop the event loop and with it every deadline.

@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { findRealQemu, isOurs } from '../qemu/real-qemu.js';
 import { HeldLines } from './held-lines.js';
 import { openLog } from '../log/log.js';
-import { isJournal } from '../log/stderr.js';
+import { isFile, isJournal } from '../log/stderr.js';
 import type { Stderr } from '../log/file-stderr.js';
 import type { Command, Config } from '../options/command.js';
 import { status } from '../outcome/exit-status.js';
@@ -90,7 +90,7 @@ export async function runVm(
   const live = config.log === 'text' ? openLiveLine(stderr, config.qemu, env) : null;
   const out = live ?? stderr;
   const held = dropIn === null ? null : new HeldLines((text, source) => out.write(text, source));
-  const log = openLog({ format: config.log, priorities: isJournal(env), vm }, (text, source) =>
+  const log = openLog({ format: config.log, priorities: isJournal(env), stamped: isFile(env), vm }, (text, source) =>
     (held ?? out).write(text, source),
   );
   const context = {

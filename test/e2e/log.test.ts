@@ -6,7 +6,9 @@ import { openLog } from '../../src/log/log.js';
 /** The messages that a hook's output makes in JSON, cut into chunks at these places. */
 function messages(text: Buffer, cuts: readonly number[]): string[] {
   const lines: string[] = [];
-  const log = openLog({ format: 'json', priorities: false, vm: 'vm' }, (line) => lines.push(line.toString()));
+  const log = openLog({ format: 'json', priorities: false, stamped: false, vm: 'vm' }, (line) =>
+    lines.push(line.toString()),
+  );
   const places = [0, ...[...cuts].map((cut) => cut % (text.length + 1)).sort((a, b) => a - b), text.length];
   // An empty chunk says that the hook has written its last.
   for (let i = 1; i < places.length; i++)
@@ -29,7 +31,9 @@ test('a line of a hook is one message, wherever its bytes are cut, be it within 
 
 test('each JSON object ends with the version of its form', () => {
   const lines: string[] = [];
-  const log = openLog({ format: 'json', priorities: false, vm: 'vm' }, (line) => lines.push(line.toString()));
+  const log = openLog({ format: 'json', priorities: false, stamped: false, vm: 'vm' }, (line) =>
+    lines.push(line.toString()),
+  );
   log({ event: 'start', level: 'info', message: 'x', facts: { pid: 1 } });
   log.flush();
   assert.match(

@@ -607,7 +607,7 @@ test('text from outside reaches a log without control characters, separators, or
   assert.doesNotMatch(json, /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/u);
   for (const format of ['text', 'json'] as const) {
     let written = '';
-    const log = openLog({ format, priorities: false, vm: nasty }, (text) => (written += text));
+    const log = openLog({ format, priorities: false, stamped: false, vm: nasty }, (text) => (written += text));
     log({ event: 'x', level: 'info', message: nasty, facts: { fact: nasty } });
     // Cut in the middle of a character.
     const bytes = Buffer.from(`${nasty}\n`);

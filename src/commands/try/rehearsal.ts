@@ -160,7 +160,7 @@ export async function rehearse(
     subject.begin(stage);
   };
 
-  const log = openLog({ format: 'json', priorities: false, vm: 'try' }, (line) => {
+  const log = openLog({ format: 'json', priorities: false, stamped: false, vm: 'try' }, (line) => {
     const logged = JSON.parse(line.toString()) as Logged;
     const { event, message, time } = logged;
     if (event === 'hook-start' && logged['occasion'] === subject.name) impatience?.cancel();
