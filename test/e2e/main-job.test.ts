@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { test } from 'node:test';
-import { isAlive, Lab, read, until } from '../support/lab.js';
+import { isAlive, Lab, program, read, Trap, until } from '../support/lab.js';
 
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGPWR'] as const) {
   test(`${signal} with no options at all: the guest sees its power button, status 0, nothing is left`, async (t) => {
@@ -283,4 +283,23 @@ test('SIGPROF is logged and ignored, like every signal that nobody asked anythin
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
   assert.equal(lab.said('bye'), 1);
+});
+
+test('the program of the container: QEMU_OPTIONS may have quotes, as in sh', async (t) => {
+  const lab = new Lab(t);
+  symlinkSync(program, lab.file('qemu-trap'));
+  const [, ...words] = lab.guest();
+  const env = {
+    PATH: `${lab.dir}:${process.env['PATH']}`,
+    VM: 'a web',
+    QEMU_OPTIONS: `${words.join(' ')} -smbios 'type=1,product=a b'`,
+    QEMU_TRAP_OPTIONS: `--log json --run-dir ${lab.runDir} --state-dir ${lab.file('state')}`,
+  };
+  const trap = new Trap(lab, lab.spawn([resolve('examples/container/vm')], { env, detached: true }));
+  await trap.ready();
+  await lab.guestSaid('up');
+  assert.ok(read(`/proc/${trap.qemuPid}/cmdline`).split('\0').includes('type=1,product=a b'));
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0, trap.stderr);
+  assert.equal(trap.verdict['vm'], 'a web');
 });

@@ -47,7 +47,7 @@ boxed('systemd', 'the Debian package', () => {
     must(
       'mkdir -p /etc/systemd/system && ln -s /usr/lib/systemd/system/qemu-trap@.service /etc/systemd/system/ && systemctl daemon-reload',
     );
-    assert.match(must('systemctl cat qemu-trap@web'), /^ExecStart=\/usr\/bin\/qemu-trap /m);
+    assert.match(must('systemctl cat qemu-trap@web'), /^ExecStart=.* exec \/usr\/bin\/qemu-trap --name/m);
     assert.equal(must("dpkg-query -W -f '${Conffiles}' qemu-trap").trim().split(' ')[0], '/etc/qemu-trap/hooks/README');
     const { status, output } = sh('cd / && qemu-trap --check');
     assert.equal(status, 0, output);
