@@ -52,9 +52,13 @@ async function useTool(command: Exclude<Command, { mode: 'run' | 'attach' }>): P
     case 'help':
       print(tools.usage);
       return 0;
-    case 'status':
-      print(tools.report(command, process.env));
-      return 0;
+    case 'status': {
+      const { text, isAlarming } = tools.report(command, process.env);
+      print(text);
+      return command.isAlert && isAlarming ? 1 : 0;
+    }
+    case 'stop':
+      return tools.stop(command, process.env, print);
     case 'new-hook':
       print(tools.newHook(command.subject, resolve(command.hooksDir ?? defaultHooksDir)));
       return 0;

@@ -45,7 +45,7 @@ _qemu_trap() {
         word=\${COMP_WORDS[i]}
         case $word in
             --) mapfile -t COMPREPLY < <(((i == COMP_CWORD - 1)) && compgen -c -- "$cur" || compgen -f -- "$cur"); return ;;
-            --status)
+            --status | --stop)
                 if [[ $cur != -* ]]; then
                     mapfile -t COMPREPLY < <(compgen -W "$(${names})" -- "$cur")
                     return
@@ -88,8 +88,12 @@ _qemu_trap_vms() {
     compadd -a vms
 }
 _qemu_trap() {
+    if (( \${words[(I)--stop]} )); then
+        _arguments -S '--stop' '--all[every VM]' '--run-dir[the run directory]:run-dir:_files -/' '--state-dir[the state directory]:state-dir:_files -/' '*:VM:_qemu_trap_vms'
+        return
+    fi
     if (( \${words[(I)--status]} )); then
-        _arguments -S '--status' '--log[text or json]:log:(text json)' '--run-dir[the run directory]:run-dir:_files -/' '--state-dir[the state directory]:state-dir:_files -/' '*:VM:_qemu_trap_vms'
+        _arguments -S '--status' '--alert[only what somebody should look after]' '--log[text, json or prometheus]:log:(text json prometheus)' '--run-dir[the run directory]:run-dir:_files -/' '--state-dir[the state directory]:state-dir:_files -/' '*:VM:_qemu_trap_vms'
         return
     fi
     _arguments -S \\
@@ -119,7 +123,7 @@ export function fish(options: readonly Described[]): string {
   });
   return `# fish completion for qemu-trap
 ${lines.join('\n')}
-complete -c qemu-trap -n 'contains -- --status (commandline -opc)' -f -a ${quote(`(${names})`)} -d VM
+complete -c qemu-trap -n 'contains -- --status (commandline -opc); or contains -- --stop (commandline -opc)' -f -a ${quote(`(${names})`)} -d VM
 complete -c qemu-trap -n 'test (commandline -opc)[-1] = --' -x -a '(__fish_complete_command)'
 `;
 }

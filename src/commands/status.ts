@@ -1,9 +1,12 @@
 import { plainLine } from '../log/plain-text.js';
 import { basename } from 'node:path';
 import { columns } from '../system/text-table.js';
-import { historyFile, recall } from '../status/history.js';
+import { historyFile, recall, rememberedVms } from '../status/history.js';
 import { defaultTimeoutSeconds } from '../options/parse.js';
+import type { StatusFormat } from '../options/command.js';
 import { adviseOnButton } from '../outcome/button-words.js';
+import { isDefaultName } from '../qemu/argv.js';
+import { asMetrics } from './prometheus.js';
 import { isUnknown } from '../outcome/run-state.js';
 import { formatSeconds } from '../system/duration.js';
 import { hasProc } from '../system/processes.js';
@@ -20,7 +23,9 @@ interface StatusCall {
   readonly names: readonly string[];
   readonly runDir: string | null;
   readonly stateDir: string | null;
-  readonly format: 'text' | 'json';
+  readonly format: StatusFormat;
+  /** Only to tell whether somebody should look after a VM. */
+  readonly isAlert: boolean;
 }
 
 /** It has said where its history is; what is kept under its name elsewhere may be another's. */
@@ -197,11 +202,60 @@ function asObject({ name, found, records }: Reported): object {
   };
 }
 
+/** The guest was cut off when the VM last ended, or may have been. */
+function isAlarming({ records }: Reported): boolean {
+  const last = records.at(-1);
+  return last !== undefined && last.cut_off !== false;
+}
+
+/** What `--status` prints, and whether a VM's last end is one to be told of. */
+interface Report {
+  readonly text: string;
+  readonly isAlarming: boolean;
+}
+
 /**
  * What `--status` prints.
  * @throws {UsageError} for a VM that neither runs nor has run
  */
-export function report({ names, runDir, stateDir, format }: StatusCall, env: NodeJS.ProcessEnv): string {
+export function report(call: StatusCall, env: NodeJS.ProcessEnv): Report {
+  const { format, isAlert } = call;
+  const all = findAll(call, env);
+  const alarming = all.filter(isAlarming);
+  return {
+    text: format === 'text' && isAlert ? alarms(alarming) : asText(format, all),
+    isAlarming: alarming.length > 0,
+  };
+}
+
+function alarms(alarming: readonly Reported[]): string {
+  return alarming.map(({ name, records }) => `${plain(`${name}: last run: ${records.at(-1)?.message}`)}\n`).join('');
+}
+
+function asText(format: StatusFormat, all: readonly Reported[]): string {
+  if (format === 'json') return all.map((each) => `${JSON.stringify(asObject(each))}\n`).join('');
+  if (format === 'prometheus') {
+    // One VM of a name: a label tells them apart, and has no user.
+    const own = all.filter(({ found }, i) => (found?.uid ?? ownUid) === ownUid && isFirst(all, i));
+    return asMetrics(
+      own.map(({ name, found, records }) => ({ name, isUp: found?.pid !== undefined && found.pid !== null, records })),
+    );
+  }
+  if (all.length === 0) return `no VM${ownUid === 0 ? '' : ' of yours'} runs under qemu-trap here\n`;
+  const table = columns([['NAME', 'PID', 'QEMU', 'GUEST', 'UPTIME', 'SIGNAL', 'LEFT', 'LAST STOP'], ...all.map(row)]);
+  const below = all.flatMap(advice);
+  return `${table}\n${below.length > 0 ? `\n${below.join('\n')}\n` : ''}`;
+}
+
+function isFirst(all: readonly Reported[], at: number): boolean {
+  return all.findIndex(({ name }) => name === all[at]?.name) === at;
+}
+
+/**
+ * The VMs that are asked for: those of the names, or all that run, and, for whoever watches a host, those that have run.
+ * @throws {UsageError} for one that neither runs nor has run
+ */
+function findAll({ names, runDir, stateDir, format, isAlert }: StatusCall, env: NodeJS.ProcessEnv): Reported[] {
   if (!hasProc())
     throw new UsageError('--status: /proc is not mounted, so running VMs cannot be found: mount -t proc proc /proc');
   const running = findVms(runDir, env).map((found): Reported => {
@@ -212,23 +266,24 @@ export function report({ names, runDir, stateDir, format }: StatusCall, env: Nod
     const path = historyFile(stateDir, name, env);
     return path === null ? [] : recall(path);
   }
+  const stopped = (name: string): Reported => ({ name, found: null, records: recordsOf(name) });
+  const isWatched = format === 'prometheus' || isAlert;
+  // One that was named by default has another name with the next change of its command line.
+  const remembered = isWatched ? rememberedVms(stateDir, env).filter((name) => !isDefaultName(name)) : [];
+  const rest = remembered.filter((name) => !running.some((each) => each.name === name)).map(stopped);
   const all =
     names.length === 0
-      ? running
+      ? [...running, ...rest]
       : names.flatMap((name) => {
           const found = running.filter((each) => each.name === name);
           if (found.length > 0) return found;
-          const records = recordsOf(name);
-          if (records.length === 0)
+          const vm = stopped(name);
+          if (vm.records.length === 0)
             throw new UsageError(
               `${name}: no VM of that name runs, or has run, under qemu-trap here: qemu-trap --status lists the running ones`,
             );
-          return [{ name, found: null, records }];
+          return [vm];
         });
   all.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
-  if (format === 'json') return all.map((each) => `${JSON.stringify(asObject(each))}\n`).join('');
-  if (all.length === 0) return `no VM${ownUid === 0 ? '' : ' of yours'} runs under qemu-trap here\n`;
-  const table = columns([['NAME', 'PID', 'QEMU', 'GUEST', 'UPTIME', 'SIGNAL', 'LEFT', 'LAST STOP'], ...all.map(row)]);
-  const below = all.flatMap(advice);
-  return `${table}\n${below.length > 0 ? `\n${below.join('\n')}\n` : ''}`;
+  return all;
 }

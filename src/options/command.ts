@@ -53,12 +53,24 @@ interface Try {
   readonly config: Config;
 }
 
+/** The format of what `--status` prints. */
+export type StatusFormat = Config['log'] | 'prometheus';
+
 interface Status {
   readonly mode: 'status';
+  readonly isAlert: boolean;
   readonly names: readonly string[];
   readonly runDir: string | null;
   readonly stateDir: string | null;
-  readonly format: Config['log'];
+  readonly format: StatusFormat;
+}
+
+interface Stop {
+  readonly mode: 'stop';
+  /** None: all that run. */
+  readonly names: readonly string[];
+  readonly runDir: string | null;
+  readonly stateDir: string | null;
 }
 
 interface NewHook {
@@ -84,6 +96,7 @@ export type Command =
   | Check
   | Try
   | Status
+  | Stop
   | NewHook
   | DropIn
   | { readonly mode: 'help' }

@@ -8,7 +8,7 @@ import { parseSignalSpec, type SignalSpec } from '../rules/spec.js';
 import type { SignalName } from '../signals/names.js';
 import { longestSocketPath } from '../system/socket-path.js';
 import { UsageError } from '../system/usage-error.js';
-import type { Command, Config } from './command.js';
+import type { Command, Config, StatusFormat } from './command.js';
 
 /** What `--timeout` is if nobody says. */
 export const defaultTimeoutSeconds = 60;
@@ -31,7 +31,7 @@ function splitAtQemu(argv: readonly string[]): { own: string[]; qemu: string[] }
     const word = argv[i] as string;
     if (word === '--') return { own, qemu: [...names, ...argv.slice(i + 1)] };
     if (!word.startsWith('-')) {
-      if (own.includes('--status')) {
+      if (own.includes('--status') || own.includes('--stop')) {
         names.push(word);
         continue;
       }
@@ -90,7 +90,7 @@ type Mode = Command['mode'];
 function modeOf(parsed: Readonly<Record<string, unknown>>): Mode {
   for (const name of ['help', 'version'] as const) if (parsed[name]) return name;
   const modes = [
-    ...(['check', 'status'] as const).filter((name) => parsed[name]),
+    ...(['check', 'status', 'stop'] as const).filter((name) => parsed[name]),
     ...(['new-hook', 'try', 'attach', 'drop-in'] as const).filter((name) => parsed[name] !== undefined),
   ];
   const [mode = 'run', other] = modes;
@@ -139,15 +139,25 @@ function busyTimeout(text: string | undefined, timeoutMs: number, specs: readonl
   return busyMs;
 }
 
+/** What follows are names of VMs, and no QEMU. */
+function takesNames(mode: Mode): boolean {
+  return mode === 'status' || mode === 'stop';
+}
+
+/** The log of a VM has no other. */
+function logFormat(format: StatusFormat): Config['log'] {
+  return format === 'prometheus' ? 'text' : format;
+}
+
 /** @throws {UsageError} for a QEMU that is missing, is one too many, or has an option of ours */
 function checkQemu(mode: Mode, qemu: readonly string[]): void {
   if (mode === 'run' && qemu.length === 0)
     throw new UsageError(
       'no QEMU to run: write qemu-trap [OPTION...] -- qemu-system-x86_64 ... (see qemu-trap --help)',
     );
-  if (mode !== 'status') refuseMisplaced(qemu);
+  if (!takesNames(mode)) refuseMisplaced(qemu);
   if (qemu.length === 0) return;
-  if (qemu[0] === '' && mode !== 'status')
+  if (qemu[0] === '' && !takesNames(mode))
     throw new UsageError(
       'the name of QEMU is empty: write -- qemu-system-x86_64 ... (is a variable of your script empty?)',
     );
@@ -179,9 +189,12 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Comm
 
   const mode = modeOf(parsed);
   // After --status they are names of VMs.
-  const { qemu, specs: signals } = mode === 'status' ? { qemu: words, specs: [] } : takeSignalsOut(words);
+  const { qemu, specs: signals } = takesNames(mode) ? { qemu: words, specs: [] } : takeSignalsOut(words);
   const specs = specsOf(all('signal'), signals);
   const timeoutMs = parseTime(last('timeout') ?? String(defaultTimeoutSeconds), '--timeout', null);
+  const format = oneOf('log', last('log') ?? 'text', ['text', 'json', 'prometheus']);
+  if (format === 'prometheus' && mode !== 'status')
+    throw new UsageError('--log prometheus: it is for --status: write --log text or --log json');
   const config: Config = {
     hooksDir: last('hooks') ?? (env['QEMU_TRAP_HOOKS'] || null),
     specs,
@@ -191,7 +204,7 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Comm
     name: last('name') ?? null,
     runDir: last('run-dir') ?? null,
     readyFd: readyDescriptor(last('ready-fd')),
-    log: oneOf('log', last('log') ?? 'text', ['text', 'json']),
+    log: logFormat(format),
     pressGaps: parsePress(last('press') ?? '10'),
     keepsPressGaps: last('press') !== undefined,
     shield: !parsed['no-shield'],
@@ -203,10 +216,20 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Comm
   };
   const [subject, signal] = [last('new-hook') ?? '', last('try') ?? ''];
   checkQemu(mode, qemu);
+  if (parsed['alert'] && mode !== 'status') throw new UsageError('--alert: it is for --status: leave it out');
+  if (parsed['all'] && mode !== 'stop') throw new UsageError('--all: it is for --stop: leave it out');
+  if (mode === 'stop' && parsed['all'] !== (qemu.length === 0))
+    throw new UsageError(
+      parsed['all']
+        ? '--stop --all: that is every VM: leave the names out'
+        : '--stop: which VM? write --stop NAME..., or --stop --all',
+    );
   if (parsed['force'] && mode !== 'drop-in') throw new UsageError('--force: it is for --drop-in: leave it out');
   switch (mode) {
     case 'status':
-      return { mode, names: qemu, runDir: config.runDir, stateDir: config.stateDir, format: config.log };
+      return { mode, names: qemu, runDir: config.runDir, stateDir: config.stateDir, format, isAlert: parsed['alert'] };
+    case 'stop':
+      return { mode, names: qemu, runDir: config.runDir, stateDir: config.stateDir };
     case 'new-hook':
       return { mode, subject, hooksDir: config.hooksDir };
     case 'drop-in':

@@ -68,9 +68,9 @@ export const options: readonly Option[] = [
   },
   {
     name: 'log',
-    value: ['text', 'json'],
+    value: ['text', 'json', 'prometheus'],
     argument: 'text|json',
-    help: 'format of the log on stderr, one event a line (default: text)',
+    help: 'format of the log on stderr, one event a line (default: text); also of what --check and --status print, the latter as metrics with prometheus',
   },
   {
     name: 'press',
@@ -113,6 +113,17 @@ export const options: readonly Option[] = [
     value: null,
     help: 'print the VMs under qemu-trap on this host, or those named, and how their last stops went',
   },
+  {
+    name: 'alert',
+    value: null,
+    help: 'with --status: print the VMs whose guest was cut off at their last end, or may have been; status 1 if there is any',
+  },
+  {
+    name: 'stop',
+    value: null,
+    help: 'shut down the VMs named after it, as SIGTERM to their qemu-trap does, and wait until they have ended',
+  },
+  { name: 'all', value: null, help: 'with --stop: every VM of yours' },
   {
     name: 'new-hook',
     value: 'hook name',

@@ -30,6 +30,11 @@ export function vmName(qemu: readonly string[]): string {
   return nameOption(qemu) || `qemu-${shortDigest(qemu.join('\0'))}`;
 }
 
+/** True for a name that {@link vmName} has made, and for that of a second VM of the same name. */
+export function isDefaultName(name: string): boolean {
+  return /^qemu-[0-9a-f]{8}(-\d+)?$/.test(name);
+}
+
 export function daemonizes(qemu: readonly string[]): boolean {
   return qemu.some((word) => isOption(word, 'daemonize'));
 }

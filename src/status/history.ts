@@ -3,6 +3,7 @@ import {
   constants,
   fstatSync,
   openSync,
+  readdirSync,
   readFileSync,
   readSync,
   renameSync,
@@ -13,6 +14,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { asFileName } from '../run-dir/name.js';
+import { quietly } from '../system/quietly.js';
 import { createParents } from '../system/make-directories.js';
 import { identify, isIdentityAlive } from '../system/process-identity.js';
 import { readSmallFile } from '../system/small-file.js';
@@ -33,9 +35,27 @@ const keptFailures = 10;
 /** Of a VM whose name was made of its command line: it has another one with the next change. */
 const keptOfUnnamed = 3;
 
+const historySuffix = '.history';
+
 export function historyFile(asked: string | null, vm: string, env: NodeJS.ProcessEnv): string | null {
   const directory = stateDirectory(asked, env);
-  return directory === null ? null : join(directory, `${asFileName(vm)}.history`);
+  return directory === null ? null : join(directory, `${asFileName(vm)}${historySuffix}`);
+}
+
+/** The names of the VMs whose histories are in the state directory. */
+export function rememberedVms(asked: string | null, env: NodeJS.ProcessEnv): string[] {
+  const directory = stateDirectory(asked, env);
+  let names: string[] = [];
+  if (directory !== null) quietly(() => (names = readdirSync(directory)));
+  return names
+    .filter((name) => name.endsWith(historySuffix))
+    .flatMap(
+      (name) =>
+        readFile(join(directory ?? '', name))
+          .at(-1)
+          ?.lines.at(-1) ?? [],
+    )
+    .map((line) => ('start' in line ? line.start.vm : line.record.vm));
 }
 
 function append(path: string, line: RunStart | RunRecord): void {

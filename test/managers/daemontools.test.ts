@@ -24,6 +24,7 @@ boxed('tini', 'daemontools', () => {
     patient: () => undefined,
     // It has no time-out; it kills by command alone, and then only qemu-trap.
     stopOrKill: () => void must(`svc -dk ${service}`),
+    ownStop: 'svc -d /etc/daemontools/web',
     afterCrash: 'restarts',
     shutDown: async () => {
       must(`svc -dx ${service}`);

@@ -44,6 +44,7 @@ boxed('tini', 'OpenRC', () => {
     },
     patient: () => void must(`rm /etc/conf.d/${service}`),
     stopOrKill: () => void must(`rc-service ${service} stop`),
+    ownStop: 'rc-service qemu-trap.web stop',
     afterCrash: 'restarts',
     shutDown: () => void must('openrc shutdown'),
   });

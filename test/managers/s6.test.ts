@@ -23,6 +23,7 @@ boxed('tini', 's6', () => {
     impatient: () => writeFileSync(`${service}/timeout-kill`, '1000\n'),
     patient: () => void must(`cp ${examples}/s6/web/timeout-kill ${service}/`),
     stopOrKill: () => void must(`s6-svc -wD -T 30000 -d ${service}`),
+    ownStop: 's6-svc -wD -d /etc/s6/web',
     afterCrash: 'restarts',
     shutDown: async () => {
       const pid = must('pgrep -x s6-svscan').trim();

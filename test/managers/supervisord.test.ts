@@ -32,6 +32,7 @@ boxed('tini', 'supervisord', () => {
     patient: () =>
       void must(`cp ${examples}/supervisord/web.conf ${conf} && supervisorctl update && supervisorctl stop web`),
     stopOrKill: () => void must('supervisorctl stop web'),
+    ownStop: null,
     afterCrash: 'restarts',
     shutDown: async () => {
       must('supervisorctl shutdown');

@@ -51,6 +51,7 @@ boxed('systemd', 'systemd', () => {
       undo('impatient');
     },
     stopOrKill: () => void must(`systemctl stop ${unit}`),
+    ownStop: null,
     afterCrash: 'restarts',
     shutDown: null,
   });
@@ -66,6 +67,26 @@ boxed('systemd', 'systemd', () => {
     assert.equal(property('ExecMainStatus'), '0');
     await vm.wasClean();
   };
+
+  test('systemd: --stop is refused where the unit would be started again, with the command that stops it', async () => {
+    dropIn('always', 'Restart=always');
+    await start();
+    const { status, output } = sh('qemu-trap --stop web');
+    assert.equal(status, 125, output);
+    assert.match(output, /Restart=always\) would start it again: write systemctl stop qemu-trap@web\.service\n$/);
+    await stopsCleanly();
+    undo('always');
+  });
+
+  test('systemd: QEMU_OPTIONS may have quotes, as in sh', async () => {
+    vm.configure();
+    const conf = read('/etc/qemu-trap/web.conf').replace(/^(QEMU_OPTIONS=".*)"$/m, `$1 -smbios 'type=1,product=a b'"`);
+    writeFileSync('/etc/qemu-trap/web.conf', conf);
+    must(`systemctl start ${unit}`);
+    await vm.says('up');
+    assert.ok(read(`/proc/${vm.qemus[0]}/cmdline`).split('\0').includes('type=1,product=a b'));
+    await stopsCleanly();
+  });
 
   test('systemd: --check knows a TimeoutStopSec that is too short, where no notification extends it', () => {
     const report = (name: string, ...properties: string[]): string => {

@@ -16,6 +16,7 @@ boxed('tini', 'sysvinit', () => {
     impatient: () => writeFileSync(settings, 'stop_time=1\n'),
     patient: () => rmSync(settings),
     stopOrKill: () => void must(`${script} stop`),
+    ownStop: null,
     afterCrash: 'stays down',
     // The last thing that sendsigs does to a process that no script has stopped: QEMU itself gets the SIGTERM, too.
     shutDown: () => void sh('killall5 -15'),

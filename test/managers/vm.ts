@@ -149,6 +149,8 @@ export interface Manager {
   patient(): void;
   /** Asks for a stop in the way in which the manager sends its SIGKILL at last. */
   stopOrKill(): void;
+  /** How it is to be stopped, if it starts again whatever ends, as `--stop` has it; `null`: `--stop` stops it; not there: it does not see it. */
+  readonly ownStop?: string | null;
   /** What it does when qemu-trap was killed. */
   readonly afterCrash: 'restarts' | 'stays down';
 }
@@ -188,6 +190,24 @@ export function testManager(manager: Manager): Vm {
       assert.equal(vm.said('pressed'), 1, `cycle ${cycle}`);
     }
   });
+
+  const { ownStop } = manager;
+  if (ownStop !== undefined)
+    test(`${manager.name}, qemu-trap --stop: ${ownStop === null ? 'the VM goes down, and stays down' : `refused, with ${ownStop}`}`, async () => {
+      await start();
+      const { status, output } = sh('qemu-trap --stop web');
+      if (ownStop === null) {
+        assert.equal(status, 0, output);
+        assert.match(output, /^web: SIGTERM: clean shutdown: .*\n$/);
+        return vm.wasClean();
+      }
+      assert.equal(status, 125, output);
+      assert.match(output, new RegExp(`^web: not stopped: .* would start it again: write ${ownStop}\\n$`));
+      assert.equal(vm.said('pressed'), 0);
+      manager.askToStop();
+      await down();
+      await vm.wasClean();
+    });
 
   test(`${manager.name}, second stop: it changes nothing, and the guest has its time`, async () => {
     await start('lingering');

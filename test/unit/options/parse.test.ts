@@ -34,6 +34,7 @@ test("QEMU's command line begins at --, or at the first word that is no option a
     runDir: null,
     stateDir: null,
     format: 'json',
+    isAlert: false,
   });
 });
 
