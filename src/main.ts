@@ -42,7 +42,8 @@ function formatUsageError({ message }: UsageError, format: Config['log'], priori
 
 /** Does what runs no VM as a service. */
 async function useTool(command: Exclude<Command, { mode: 'run' | 'attach' }>): Promise<number> {
-  if (command.mode !== 'try') untrap();
+  // What is half done on a host must not stay so.
+  if (command.mode !== 'try' && command.mode !== 'drop-in') untrap();
   if (command.mode === 'version') {
     print(`${version}\n`);
     return 0;

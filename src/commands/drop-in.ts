@@ -1,4 +1,4 @@
-import { lstatSync, mkdirSync, readdirSync, realpathSync, symlinkSync, unlinkSync } from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, readlinkSync, realpathSync, symlinkSync, unlinkSync } from 'node:fs';
 import { basename, delimiter, dirname, join, resolve } from 'node:path';
 import { divertedPath, isOurs, wasOurs } from '../qemu/real-qemu.js';
 import type { DropInChange } from '../options/command.js';
@@ -39,13 +39,18 @@ function refuseManagers(change: DropInChange, env: NodeJS.ProcessEnv): void {
     );
 }
 
+/** Not one that somebody has put aside: `qemu-system-x86_64.real`. */
+function isPlainQemu(name: string): boolean {
+  return isQemu(name) && !name.includes('.');
+}
+
 /** The QEMUs in the directories of a search path that are not qemu-trap. */
 function findQemus(directories: readonly string[]): string[] {
   return directories.flatMap((directory) => {
     let names: string[] = [];
     quietly(() => (names = readdirSync(directory).sort()));
     return names
-      .filter(isQemu)
+      .filter(isPlainQemu)
       .map((name) => join(directory, name))
       .filter((path) => isExecutable(path) && !isOurs(path));
   });
@@ -74,18 +79,26 @@ function divert(change: DropInChange, env: NodeJS.ProcessEnv, ...words: readonly
     throw new UsageError(
       `--drop-in ${change}: there is no dpkg-divert(1) here: write --drop-in on, or put links of your own in the place of QEMU`,
     );
-  const { status: code, stdout, stderr } = spawnSync(program, words, { stdio: ['ignore', 'pipe', 'pipe'] });
+  // In a group of its own: Ctrl-C must not end it between its database and its file.
+  const call = { stdio: ['ignore', 'pipe', 'pipe'], detached: true } as const;
+  const { status: code, stdout, stderr } = spawnSync(program, words, call);
   if (code !== 0) throw new UsageError(`--drop-in ${change}: dpkg-divert ${words.join(' ')}: ${stderr.trim()}`);
   return stdout;
 }
 
+/** What to do about an error of the file system. */
+function refuse(what: string, error: unknown): UsageError {
+  const code = (error as NodeJS.ErrnoException).code ?? errorText(error);
+  const isRights = code === 'EACCES' || code === 'EPERM';
+  return new UsageError(`${what} (${code})${isRights ? ': run it as root' : ': is it there already, or read-only?'}`);
+}
+
 function link(change: DropInChange, program: string, path: string): void {
   try {
+    mkdirSync(dirname(path), { recursive: true });
     symlinkSync(program, path);
   } catch (error) {
-    throw new UsageError(
-      `--drop-in ${change}: ${path} cannot be made (${(error as NodeJS.ErrnoException).code ?? errorText(error)}): run it as root`,
-    );
+    throw refuse(`--drop-in ${change}: ${path} cannot be made`, error);
   }
 }
 
@@ -105,31 +118,65 @@ function turnOn(program: string, env: NodeJS.ProcessEnv): string[] {
   });
 }
 
-function turnOnByPath(program: string, env: NodeJS.ProcessEnv): string[] {
-  const qemus = findQemus([packagedDirectory]);
-  if (qemus.length === 0 && listDiverted('divert', env).length === 0)
-    throw new UsageError(`--drop-in divert: there is no QEMU in ${packagedDirectory}: install it`, status.notFound);
-  return qemus.map((path) => {
-    const to = divertedPath(path);
-    if (isThere(to)) return `${path} is left as it is: ${to} is there already`;
-    mkdirSync(dirname(to), { recursive: true });
-    divert('divert', env, '--package', owner, '--divert', to, '--rename', '--add', path);
-    try {
-      link('divert', program, path);
-    } catch (error) {
-      divert('divert', env, '--package', owner, '--rename', '--remove', path);
-      throw error;
-    }
-    return `${path} leads to ${program}; QEMU itself is ${to}`;
-  });
+/** Diverts one QEMU, and puts the link in its place: both, or none. */
+function replace(path: string, program: string, env: NodeJS.ProcessEnv): void {
+  const to = divertedPath(path);
+  mkdirSync(dirname(to), { recursive: true });
+  divert('divert', env, '--package', owner, '--divert', to, '--rename', '--add', path);
+  try {
+    link('divert', program, path);
+  } catch (error) {
+    divert('divert', env, '--package', owner, '--rename', '--remove', path);
+    throw error;
+  }
 }
 
-/** What stands in the place of something diverted for qemu-trap. */
-function listDiverted(change: DropInChange, env: NodeJS.ProcessEnv): string[] {
-  if (findProgram('dpkg-divert', env) === null) return [];
-  return [...divert(change, env, '--list').matchAll(/^diversion of (\S+) to \S+ by qemu-trap$/gm)]
-    .map(([, path]) => path as string)
-    .filter(isQemu);
+function turnOnByPath(program: string, env: NodeJS.ProcessEnv): string[] {
+  const { ours, others } = listDiverted('divert', env);
+  // What was interrupted: QEMU has gone from its place, and nothing has taken it.
+  const mended = ours.filter((path) => !isThere(path) && isThere(divertedPath(path)));
+  for (const path of mended) link('divert', program, path);
+  const qemus = findQemus([packagedDirectory]);
+  if (qemus.length === 0 && ours.length === 0)
+    throw new UsageError(`--drop-in divert: there is no QEMU in ${packagedDirectory}: install it`, status.notFound);
+  const obstacleOf = (path: string): string | null => {
+    if (ours.includes(path))
+      return 'it is diverted for qemu-trap, and no link to it: --drop-in off, and move it by hand';
+    if (others.includes(path)) return 'somebody else has diverted it (dpkg-divert --list)';
+    return isThere(divertedPath(path)) ? `${divertedPath(path)} is there already` : null;
+  };
+  const done = new Set([...ours.filter(isOurs), ...mended]);
+  const said = [...done].map((path) => `${path} leads to ${program}`);
+  // A link goes with what it leads to, or not at all: kvm is one beside its QEMU.
+  const isLink = (path: string): boolean => lstatSync(path).isSymbolicLink();
+  for (const path of qemus.sort((a, b) => Number(isLink(a)) - Number(isLink(b)))) {
+    const target = isLink(path) ? resolve(dirname(path), readlinkSync(path)) : null;
+    const isAlone = target !== null && !done.has(target);
+    const obstacle = obstacleOf(path) ?? (isAlone ? `${target} is not diverted` : null);
+    if (obstacle !== null) {
+      said.push(`${path} is left as it is: ${obstacle}`);
+      continue;
+    }
+    replace(path, program, env);
+    done.add(path);
+    said.push(`${path} leads to ${program}; QEMU itself is ${divertedPath(path)}`);
+  }
+  return said;
+}
+
+/** The QEMUs that are diverted: for qemu-trap, and by others. */
+function listDiverted(
+  change: DropInChange,
+  env: NodeJS.ProcessEnv,
+): { readonly ours: readonly string[]; readonly others: readonly string[] } {
+  if (findProgram('dpkg-divert', env) === null) return { ours: [], others: [] };
+  const lines = divert(change, env, '--list').split('\n');
+  const of = (isOwn: boolean): string[] =>
+    lines
+      .filter((line) => line.endsWith(` by ${owner}`) === isOwn)
+      .flatMap((line) => /^(?:local )?diversion of (\S+) to /.exec(line)?.[1] ?? [])
+      .filter(isQemu);
+  return { ours: of(true), others: of(false) };
 }
 
 function turnOff(env: NodeJS.ProcessEnv): string[] {
@@ -138,8 +185,7 @@ function turnOff(env: NodeJS.ProcessEnv): string[] {
       unlinkSync(path);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      if (code !== 'ENOENT')
-        throw new UsageError(`--drop-in off: ${path} cannot be removed (${code ?? errorText(error)}): run it as root`);
+      if (code !== 'ENOENT') throw refuse(`--drop-in off: ${path} cannot be removed`, error);
     }
   };
   let names: string[] = [];
@@ -149,15 +195,27 @@ function turnOff(env: NodeJS.ProcessEnv): string[] {
     remove(path);
     return `${path} is removed`;
   });
-  for (const path of listDiverted('off', env)) {
+  for (const path of listDiverted('off', env).ours) {
     if (isThere(path) && !wasOurs(path)) {
       done.push(`${path} is left as it is: it does not lead to qemu-trap`);
+      continue;
+    }
+    if (!isThere(divertedPath(path))) {
+      done.push(`${path} is left as it is: ${divertedPath(path)} has gone, reinstall QEMU's package`);
       continue;
     }
     remove(path);
     divert('off', env, '--package', owner, '--rename', '--remove', path);
     done.push(`${path} is QEMU itself again`);
   }
+  quietly(() => (names = readdirSync(packagedDirectory).sort()));
+  const left = names
+    .filter(isQemu)
+    .map((name) => join(packagedDirectory, name))
+    .filter(isOurs);
+  for (const path of left)
+    if (!done.some((line) => line.startsWith(`${path} `)))
+      done.push(`${path} leads to qemu-trap, and dpkg-divert(1) knows nothing of it: move ${divertedPath(path)} there`);
   return done.length === 0 ? ['qemu-trap is no drop-in on this host'] : done;
 }
 
