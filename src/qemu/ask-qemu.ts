@@ -2,16 +2,19 @@ import { Duplex } from 'node:stream';
 import { QmpClient } from '../qmp/client.js';
 import { MonitorClosed } from '../qmp/messages.js';
 import { spawn } from '../system/spawn.js';
+import { isQemu } from './wrappers.js';
 import { startTimer } from '../system/timer.js';
 
 /** How long a QEMU that is only asked has, in milliseconds. */
 const answersWithinMs = 10_000;
 
 /**
- * Starts a QEMU without a machine, and with nothing of the user's own, to ask it something.
+ * Starts a QEMU without a machine, and with nothing of the user's own, to ask it something. What has not the name of a
+ * QEMU is not started: a script that ignores its words would start its VM.
  * @returns `null` if it cannot be had, or does not answer in time
  */
 export async function askQemu<T>(command: string, ask: (client: QmpClient) => Promise<T>): Promise<T | null> {
+  if (!isQemu(command)) return null;
   const child = spawn(command, ['-machine', 'none', '-display', 'none', '-nodefaults', '-qmp', 'stdio'], {
     stdio: ['pipe', 'pipe', 'ignore'],
   });

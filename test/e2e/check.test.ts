@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { trappableSignals } from '../../src/signals/names.js';
 import { Lab, program } from '../support/lab.js';
@@ -439,4 +439,13 @@ test("a script of one's own that is called pause, elsewhere than in the hooks di
   for (const signal of ['SIGHUP', 'SIGPWR'])
     assert.match(stdout, new RegExp(`^${signal} +\\S+ +- +60 +none +option$`, 'm'));
   assert.match(stdout, /^SIGUSR1 +\S+ +- +60 +none +hooks directory$/m);
+});
+
+test('--check runs nothing but a QEMU: a script that would start its VM is not asked', (t) => {
+  const lab = new Lab(t);
+  const script = lab.file('start-web');
+  writeFileSync(script, `#!/bin/sh\ntouch ${lab.file('started')}\n`, { mode: 0o755 });
+  const { status } = check('--signal', 'USR1,monitorcommand=stop', '--', script);
+  assert.equal(status, 0);
+  assert.ok(!existsSync(lab.file('started')));
 });
