@@ -53,13 +53,32 @@ function isPrivileged(): boolean {
   return process.getuid?.() !== process.geteuid?.() || process.getgid?.() !== process.getegid?.();
 }
 
+/** Options that say to do something else than to run a VM. */
+const otherModes = [
+  ...[
+    '--help',
+    '-h',
+    '--version',
+    '-V',
+    '--check',
+    '--status',
+    '--stop',
+    '--attach',
+    '--new-hook',
+    '--try',
+    '--drop-in',
+  ],
+];
+
 /** @throws {UsageError} if the options of the environment cannot be used, or QEMU's are not what a VM is run with */
 function readCommand({ qemu, given }: Call, env: NodeJS.ProcessEnv): Extract<Command, { mode: 'run' }> {
   const options = shellWords(isPrivileged() ? '' : (env[optionsVariable] ?? ''));
   if (options === null) throw new UsageError(`$${optionsVariable}: a quote is not closed`);
+  const other = options.find((word) => otherModes.includes(word.split('=', 1)[0] ?? ''));
+  if (other !== undefined) throw new UsageError(`$${optionsVariable}: ${other} runs no VM: leave it out`);
   const command = parseArgs([...options, '--', qemu, ...given], env);
-  if (command.mode === 'run') return command;
-  throw new UsageError(`$${optionsVariable}: --${command.mode} runs no VM: leave it out`);
+  if (command.mode === 'run' && command.config.qemu[0] === qemu && !options.includes('--')) return command;
+  throw new UsageError(`$${optionsVariable}: a word in it is no option: put what has a blank into quotes`);
 }
 
 /**
@@ -82,15 +101,20 @@ export async function serveCall(call: Call, env: NodeJS.ProcessEnv, stderr: Stde
   return null;
 }
 
-/** Two QEMUs of one command line are a user's right: here the second has a name of its own. */
+/** So many QEMUs of one name are served. */
+const mostOfOneName = 100;
+
+/** Two QEMUs of one command line are a user's right: here the second has a name of its own, `NAME-2`. */
 async function serve(...[command, stderr, dropIn]: Parameters<typeof runVm>): Promise<number> {
-  try {
-    return await runVm(command, stderr, dropIn);
-  } catch (error) {
-    const { config } = command;
-    if (!(error instanceof ServedAlready) || config.runDir !== null) throw error;
-    const name = `${config.name ?? vmName(config.qemu)}-${process.pid}`;
-    return runVm({ ...command, config: { ...config, name } }, stderr, dropIn);
+  const { config } = command;
+  const first = config.name ?? vmName(config.qemu);
+  for (let of = 1; ; of++) {
+    const name = of === 1 ? config.name : `${first}-${of}`;
+    try {
+      return await runVm({ ...command, config: { ...config, name } }, stderr, dropIn);
+    } catch (error) {
+      if (!(error instanceof ServedAlready) || config.runDir !== null || of === mostOfOneName) throw error;
+    }
   }
 }
 

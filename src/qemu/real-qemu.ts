@@ -53,13 +53,35 @@ function isProgram(path: string): boolean {
 }
 
 /**
- * The real QEMU of a name: the one that a link has taken the place of, or the first on the search path that is not
+ * In the environment of what was taken for QEMU: the paths of all that was. If it is a script that calls qemu-trap by the
+ * path of a link, the next is taken.
+ */
+export const takenVariable = 'QEMU_TRAP_TAKEN';
+
+/** The environment for a QEMU that was found at `path`. */
+export function withTaken(path: string, env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return { ...env, [takenVariable]: [...takenBefore(env), path].join(delimiter) };
+}
+
+function takenBefore(env: NodeJS.ProcessEnv): string[] {
+  return (env[takenVariable] ?? '').split(delimiter).filter(Boolean);
+}
+
+/** The directories of the search path after that of the link, and then the others. */
+function directoriesAfter(link: string, env: NodeJS.ProcessEnv): string[] {
+  const directories = (env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin').split(delimiter);
+  const at = directories.findIndex((directory) => resolve(directory || '.') === dirname(resolve(link)));
+  return [...directories.slice(at + 1), ...directories.slice(0, at + 1)];
+}
+
+/**
+ * The real QEMU of a name: the one that a link has taken the place of, or the next on the search path that is not
  * qemu-trap.
  * @param link by which qemu-trap was called
  * @returns its path as it was found, or `null`
  */
 export function findRealQemu(link: string, env: NodeJS.ProcessEnv): string | null {
-  const directories = (env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin').split(delimiter);
+  const directories = directoriesAfter(link, env);
   const name = basename(link);
   const links = [resolve(link), ...directories.map((directory) => resolve(directory || '.', name)).filter(isOurs)];
   const candidates = [
@@ -67,5 +89,6 @@ export function findRealQemu(link: string, env: NodeJS.ProcessEnv): string | nul
     ...directories.map((directory) => join(directory || '.', name)),
     ...links.map(divertedPath),
   ];
-  return candidates.find(isProgram) ?? null;
+  const taken = takenBefore(env);
+  return candidates.find((path) => isProgram(path) && !taken.includes(path)) ?? null;
 }

@@ -4,6 +4,7 @@ import { insideVariable } from '../qemu/launch-plan.js';
 import type { Config } from '../options/command.js';
 import { changesUser } from '../qemu/argv.js';
 import { type Helpers, monitorsConfig, planLaunch } from '../qemu/launch-plan.js';
+import { withTaken } from '../qemu/real-qemu.js';
 import { startQemu } from '../qemu/process.js';
 import { runFiles } from '../run-dir/files.js';
 import { noteQemu, noteStarting } from '../run-dir/noted-qemu.js';
@@ -47,7 +48,7 @@ export async function launch(
     noteStarting(runDir);
     const qemu = await startQemu(
       plan,
-      { ...inheritedEnvironment(env), [insideVariable]: '1' },
+      withTaken(config.qemu[0] ?? '', { ...inheritedEnvironment(env), [insideVariable]: '1' }),
       {
         controlSocket: monitors.control,
         monitorsFile,

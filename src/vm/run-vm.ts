@@ -1,15 +1,11 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { findRealQemu, isOurs } from '../qemu/real-qemu.js';
 import { HeldLines } from './held-lines.js';
 import { openLog } from '../log/log.js';
 import { isFile, isJournal } from '../log/stderr.js';
 import type { Stderr } from '../log/file-stderr.js';
 import type { Command, Config } from '../options/command.js';
-import { status } from '../outcome/exit-status.js';
 import { vmName } from '../qemu/argv.js';
-import { findProgram } from '../qemu/helpers.js';
-import { isQemu } from '../qemu/wrappers.js';
 import type { RuleBook } from '../rules/rule.js';
 import { openLiveLine } from '../status/live-line.js';
 import { UsageError } from '../system/usage-error.js';
@@ -48,23 +44,6 @@ export function ruleBook(config: Config): RuleBook {
   };
 }
 
-/**
- * The same, with the real QEMU in the place of a link to qemu-trap.
- * @throws {UsageError} if there is none behind it
- */
-function behindOwnLink(config: Config, env: NodeJS.ProcessEnv): Config {
-  const [command = '', ...words] = config.qemu;
-  const path = isQemu(command) ? findProgram(command, env) : null;
-  if (path === null || !isOurs(path)) return config;
-  const real = findRealQemu(path, env);
-  if (real === null)
-    throw new UsageError(
-      `${command}: ${path} leads to qemu-trap itself, and there is no QEMU of that name: install QEMU, or write its full path`,
-      status.notFound,
-    );
-  return { ...config, qemu: [real, ...words] };
-}
-
 /** How a drop-in runs a VM. */
 interface DropIn {
   readonly observers: readonly Observer[];
@@ -94,7 +73,7 @@ export async function runVm(
     (held ?? out).write(text, source),
   );
   const context = {
-    config: qemu === null ? behindOwnLink(config, env) : config,
+    config,
     vm,
     book,
     log,

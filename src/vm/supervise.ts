@@ -1,5 +1,9 @@
 import { notExecuted } from '../outcome/ending.js';
-import { changeUserInstead, userChanger } from '../qemu/wrappers.js';
+import type { Config } from '../options/command.js';
+import { status } from '../outcome/exit-status.js';
+import { findProgram } from '../qemu/helpers.js';
+import { findRealQemu, isOurs } from '../qemu/real-qemu.js';
+import { changeUserInstead, isQemu, userChanger } from '../qemu/wrappers.js';
 import { allRules } from '../rules/resolve.js';
 import { scriptOf } from '../rules/rule.js';
 import { rememberTerminal } from '../system/terminal.js';
@@ -18,13 +22,31 @@ import { prepare } from './workspace.js';
 const nothingLeft = { left: null, cleared: Promise.resolve() };
 
 /**
+ * The configuration with the real QEMU in the place of a link to qemu-trap.
+ * @throws {UsageError} if there is none behind it
+ */
+function behindOwnLink(config: Config, env: NodeJS.ProcessEnv): Config {
+  const [command = '', ...words] = config.qemu;
+  const path = isQemu(command) ? findProgram(command, env) : null;
+  if (path === null || !isOurs(path)) return config;
+  const real = findRealQemu(path, env);
+  if (real === null)
+    throw new UsageError(
+      `${command}: ${path} leads to qemu-trap itself, and there is no QEMU of that name: install QEMU, or write its full path`,
+      status.notFound,
+    );
+  return { ...config, qemu: [real, ...words] };
+}
+
+/**
  * Runs QEMU as a service, from its start, or from where a qemu-trap that was killed has left it, to its end.
  * @returns the exit status
  * @throws {UsageError} before QEMU was started
  */
-export async function supervise(context: VmContext): Promise<number> {
-  const { config, vm, book, log } = context;
+export async function supervise(given: VmContext): Promise<number> {
   const env = process.env;
+  const context = { ...given, config: behindOwnLink(given.config, env) };
+  const { config, vm, book, log } = context;
   const ready = checkCall(config, env);
   const distrusted = checkState(config, env);
   const isStateTrusted = distrusted === null;

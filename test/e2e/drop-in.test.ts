@@ -147,6 +147,35 @@ test('a VM: hooks, status, history, a pid file that leads to qemu-trap, and -sig
   assert.match(wrong.stderr, /^qemu-trap: -signal SIGTREM,script=a: unknown signal 'SIGTREM': write SIGTERM .*\n$/);
 });
 
+test('a QEMU that a signal ends, passed through, ends the drop-in with it: a crash is none of success', (t) => {
+  const lab = new Lab(t);
+  const { link, env } = dropIn(lab);
+  mkdirSync(lab.file('crashing'));
+  const crashing = join(lab.file('crashing'), name);
+  const path = [lab.file('bin'), lab.file('crashing'), process.env['PATH']].join(delimiter);
+  for (const signal of ['ABRT', 'SEGV', 'TERM', 'IO', 'KILL']) {
+    writeFileSync(crashing, `#!/bin/sh\nkill -${signal} $$\nsleep 10\n`, { mode: 0o755 });
+    const call = spawnSync(link, ['-version'], { env: { ...env, PATH: path } });
+    assert.equal(call.signal, `SIG${signal}`);
+  }
+});
+
+test('a script of the name of QEMU that calls the drop-in by its path is taken once, wherever it is in $PATH', (t) => {
+  const lab = new Lab(t);
+  const { link, env } = dropIn(lab);
+  mkdirSync(lab.file('wrapping'));
+  writeFileSync(join(lab.file('wrapping'), name), `#!/bin/sh\nexec ${link} "$@"\n`, { mode: 0o755 });
+  for (const first of [
+    ['wrapping', 'bin'],
+    ['bin', 'wrapping'],
+  ]) {
+    const path = [...first.map((each) => lab.file(each)), process.env['PATH']].join(delimiter);
+    const call = spawnSync(name, ['-version'], { env: { ...env, PATH: path }, encoding: 'utf8', timeout: 20_000 });
+    assert.equal(call.status, 0, first.join());
+    assert.match(call.stdout, /^QEMU emulator version/);
+  }
+});
+
 const scripts: Readonly<Record<string, (path: string, words: string) => string>> = {
   'sh, by its name': (_, words) => `sh -c 'exec ${name} ${words}'`,
   'sh, by the path of the link': (path, words) => `sh -c 'exec ${path} ${words}'`,
@@ -248,12 +277,19 @@ test('what cannot be used is told of, and the VM is served without it; a second 
   await first.ready();
   const second = start(`${state} --log json`);
   await second.ready();
-  assert.notEqual(second.log[0]?.['vm'], first.log[0]?.['vm']);
+  assert.deepEqual([first.log[0]?.['vm'], second.log[0]?.['vm']], ['twin', 'twin-2']);
   for (const trap of [first, second]) {
     trap.kill('SIGTERM');
     assert.equal(await trap.status(), 0, trap.stderr);
   }
-  for (const options of [`${state} --log 'json`, `${state} --check`, '--timeout never', '--hooks /nowhere']) {
+  for (const options of [
+    `${state} --log 'json`,
+    `${state} --check`,
+    '--timeout never',
+    'true',
+    '-- env',
+    '--name my vm',
+  ]) {
     const trap = start(options);
     await until('it runs', () => /: the VM is running\n/.test(trap.stderr));
     assert.match(
@@ -338,6 +374,33 @@ $trap --drop-in off`,
   assert.match(said, /^kvm: -foo: invalid option$/m);
   assert.match(said, new RegExp(`^${name}: -device nosuch: 'nosuch' is not a valid device model name$`, 'm'));
   assert.match(said, /^as it was\n0\nqemu-trap is no drop-in on this host\n/m);
+});
+
+test('--drop-in divert goes on where it was interrupted, and diverts a link with what it leads to, or not at all', {
+  skip: canBox ? false : 'needs root, mounts and dpkg',
+}, (t) => {
+  const lab = new Lab(t);
+  const said = inBox(
+    lab,
+    `exec 2>&1
+$trap --drop-in divert >/dev/null
+rm /usr/bin/${name}
+$trap --drop-in divert | grep "/usr/bin/${name} "
+/usr/bin/${name} -version | head -n 1
+$trap --drop-in off >/dev/null
+printf '#!/bin/sh\\necho something else\\n' >/usr/libexec/${name}; chmod 755 /usr/libexec/${name}
+$trap --drop-in divert | grep -e "/usr/bin/${name} " -e /kvm
+/usr/bin/kvm -foo
+$trap --drop-in off >/dev/null; rm /usr/libexec/${name}
+dpkg-divert --package other --divert /usr/bin/${name}.distrib --rename --add /usr/bin/${name} >/dev/null; ln -s ${name}.distrib /usr/bin/${name}
+$trap --drop-in divert | grep -e "/usr/bin/${name} " -e /kvm; $trap --drop-in divert >/dev/null; echo "status $?"
+/usr/bin/kvm -version | head -n 1`,
+  );
+  assert.match(said, new RegExp(`^/usr/bin/${name} leads to ${program}\nQEMU emulator version`));
+  assert.match(said, new RegExp(`/usr/bin/${name} is left as it is: /usr/libexec/${name} is there already`));
+  assert.match(said, new RegExp(`/usr/bin/kvm is left as it is: /usr/bin/${name} is not diverted\nkvm: -foo: invalid`));
+  assert.match(said, new RegExp(`/usr/bin/${name} is left as it is: somebody else has diverted it`));
+  assert.match(said, /status 0\nQEMU emulator version.*\n$/);
 });
 
 test('--drop-in is refused on a host with libvirt or Proxmox, and links that lead nowhere are removed', {
