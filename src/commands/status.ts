@@ -222,14 +222,16 @@ export function report(call: StatusCall, env: NodeJS.ProcessEnv): Report {
   const { format, isAlert } = call;
   const all = findAll(call, env);
   const alarming = all.filter(isAlarming);
-  return {
-    text: format === 'text' && isAlert ? alarms(alarming) : asText(format, all),
-    isAlarming: alarming.length > 0,
-  };
+  const isText = format === 'text' && isAlert;
+  const shown = format === 'json' && isAlert ? alarming : all;
+  return { text: isText ? alarms(alarming) : asText(format, shown), isAlarming: alarming.length > 0 };
 }
 
 function alarms(alarming: readonly Reported[]): string {
-  return alarming.map(({ name, records }) => `${plain(`${name}: last run: ${records.at(-1)?.message}`)}\n`).join('');
+  return alarming
+    .map(({ name, records }) => ({ name, last: records.at(-1) }))
+    .map(({ name, last }) => `${plain(`${name}: ${localTime(last?.time ?? '')}: ${last?.message}`)}\n`)
+    .join('');
 }
 
 function asText(format: StatusFormat, all: readonly Reported[]): string {

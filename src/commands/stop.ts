@@ -104,6 +104,18 @@ async function waitForAll(stopping: readonly Stopping[], ended: (vm: Stopping) =
   erase();
 }
 
+/** @throws {UsageError} for a VM that root sees, and that is another user's alone */
+function refuseOthers(names: readonly string[], all: readonly FoundVm[]): void {
+  for (const name of names) {
+    const found = all.filter((each) => nameOf(each) === name);
+    const [other] = found;
+    if (other !== undefined && !found.some(({ uid }) => uid === ownUid))
+      throw new UsageError(
+        `--stop ${name}: it is a VM of another user (uid ${other.uid}): run --stop as that user; nothing was stopped`,
+      );
+  }
+}
+
 /** The VMs that are asked for, and the names of those that do not run. */
 function choose(
   names: readonly string[],
@@ -133,8 +145,10 @@ export async function stop(
 ): Promise<number> {
   if (!hasProc())
     throw new UsageError('--stop: /proc is not mounted, so running VMs cannot be found: mount -t proc proc /proc');
-  const running = findVms(runDir, env).filter(({ uid }) => uid === ownUid);
+  const all = findVms(runDir, env);
+  const running = all.filter(({ uid }) => uid === ownUid);
   const isKnown = (name: string): boolean => lastOf(historyFile(stateDir, name, env)) !== null;
+  refuseOthers(names, all);
   const { chosen, stopped } = choose(names, running, isKnown);
   for (const name of stopped) tell(print, name, 'does not run');
   const obstacles = await Promise.all(chosen.map((found) => findObstacle(found, env)));

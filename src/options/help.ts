@@ -29,9 +29,11 @@ function describeOption({ name, short, argument, help }: Option): string {
 export const usage = `Usage: qemu-trap [OPTION...] [--] QEMU [QEMU-OPTION...]
        qemu-trap --check [OPTION...] [-- QEMU...]
        qemu-trap --attach SOCKET [OPTION...]
-       qemu-trap --status [NAME...]
+       qemu-trap --status [NAME...] [--alert] [--log text|json|prometheus]
+       qemu-trap --stop NAME... | --stop --all
        qemu-trap --new-hook SIGNAL|EVENT|start|ready|end [--hooks DIR]
        qemu-trap --try SIGNAL|EVENT|ready [OPTION...] [-- QEMU...]
+       qemu-trap --drop-in on|divert|off [--force]
 
 Runs QEMU as a service. On SIGTERM, SIGINT, SIGHUP and SIGPWR it presses the
 guest's power button (ACPI) and waits for the guest to shut down. On any signal

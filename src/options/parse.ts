@@ -149,6 +149,33 @@ function logFormat(format: StatusFormat): Config['log'] {
   return format === 'prometheus' ? 'text' : format;
 }
 
+/** What goes with `--stop`. */
+const forStop = ['--stop', '--all', '--run-dir', '--state-dir'];
+
+/** @throws {UsageError} for an option that is nothing without another, or that another one has no use for */
+function checkPartners(
+  mode: Mode,
+  parsed: Readonly<Record<string, unknown>>,
+  own: readonly string[],
+  names: readonly string[],
+): void {
+  for (const [option, its] of [
+    ['alert', 'status'],
+    ['all', 'stop'],
+    ['force', 'drop-in'],
+  ] as const)
+    if (parsed[option] === true && mode !== its)
+      throw new UsageError(`--${option}: it is for --${its}: write --${its}, too, or leave it out`);
+  if (mode !== 'stop') return;
+  const other = own.find((word) => word.startsWith('--') && !forStop.includes(word.split('=', 1)[0] ?? ''));
+  if (other !== undefined)
+    throw new UsageError(`--stop: ${other} is for running a VM, whose own options say how it stops: leave it out`);
+  if (parsed['all'] === true && names.length > 0)
+    throw new UsageError('--stop --all: that is every VM: leave the names out');
+  if (parsed['all'] !== true && names.length === 0)
+    throw new UsageError('--stop: which VM? write --stop NAME..., or --stop --all');
+}
+
 /** @throws {UsageError} for a QEMU that is missing, is one too many, or has an option of ours */
 function checkQemu(mode: Mode, qemu: readonly string[]): void {
   if (mode === 'run' && qemu.length === 0)
@@ -215,16 +242,8 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Comm
     qemu,
   };
   const [subject, signal] = [last('new-hook') ?? '', last('try') ?? ''];
+  checkPartners(mode, parsed, own, qemu);
   checkQemu(mode, qemu);
-  if (parsed['alert'] && mode !== 'status') throw new UsageError('--alert: it is for --status: leave it out');
-  if (parsed['all'] && mode !== 'stop') throw new UsageError('--all: it is for --stop: leave it out');
-  if (mode === 'stop' && parsed['all'] !== (qemu.length === 0))
-    throw new UsageError(
-      parsed['all']
-        ? '--stop --all: that is every VM: leave the names out'
-        : '--stop: which VM? write --stop NAME..., or --stop --all',
-    );
-  if (parsed['force'] && mode !== 'drop-in') throw new UsageError('--force: it is for --drop-in: leave it out');
   switch (mode) {
     case 'status':
       return { mode, names: qemu, runDir: config.runDir, stateDir: config.stateDir, format, isAlert: parsed['alert'] };

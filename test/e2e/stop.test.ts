@@ -109,7 +109,14 @@ test('--stop of a name that is not known stops nothing; one that does not run is
   assert.equal(await trap.status(), 0, trap.stderr);
   const again = await call('--stop', ...state, vms.name('one'));
   assert.deepEqual([again.status, again.stdout], [0, `${vms.name('one')}: does not run\n`]);
-  for (const words of [['--stop'], ['--stop', '--all', 'web'], ['--all'], ['--alert'], ['--stop', '--status']]) {
+  for (const words of [
+    ['--stop'],
+    ['--stop', '--all', 'web'],
+    ['--all'],
+    ['--alert'],
+    ['--stop', '--status'],
+    ['--stop', 'web', '--timeout', '5'],
+  ]) {
     const { status, stderr } = await call(...words);
     assert.equal(status, 125, words.join(' '));
     assert.match(stderr, /^qemu-trap: .*\n$/);
@@ -178,7 +185,7 @@ test('--status --alert and --log prometheus: what the last ends were, of VMs tha
   assert.equal(await forced.status(), 124);
   const alarm = await status('--alert');
   assert.equal(alarm.status, 1);
-  assert.match(alarm.stdout, /^od-\S+: last run: SIGTERM: forced stop: .*the guest was cut off.*\n$/);
+  assert.match(alarm.stdout, /^od-\S+: \d{4}-\d\d-\d\d \d\d:\d\d: SIGTERM: forced stop: .*the guest was cut off.*\n$/);
   const running = await vms.up('fine');
   const lost = await vms.up('lost');
   await lost.die();

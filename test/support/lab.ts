@@ -165,7 +165,8 @@ export class Lab {
 
   guest(temper: PowerButtonBehaviour = 'obedient'): string[] {
     const image = this.file(`${temper}.img`);
-    writeFileSync(image, bootSector(temper));
+    // A guest that boots from it just now must not find it cut off.
+    if (!existsSync(image)) writeFileSync(image, bootSector(temper));
     return [
       'qemu-system-x86_64',
       '-M',
