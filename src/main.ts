@@ -16,12 +16,24 @@ import { isSystemError, refusedBySystem, UsageError } from './system/usage-error
 /** How long a slow reader of stderr has for the last line, when nothing else is left to be done. */
 const lastLineMs = 300;
 
+/** From one try to write to a full pipe to the next, in milliseconds. */
+const slowReaderMs = 10;
+
+/** @throws {UsageError} if it cannot be written whole: a file that is cut off must not be taken for a whole one */
 function print(text: string): void {
-  try {
-    // What is JSON escapes the rest itself.
-    writeSync(1, text.startsWith('{') ? plainJson(text) : plainText(text));
-  } catch {
-    // stdout is closed: nobody wants to know.
+  // What is JSON escapes the rest itself.
+  let rest = Buffer.from(text.startsWith('{') ? plainJson(text) : plainText(text));
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(writeSync(1, rest));
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      // A reader that has gone wants to know no more.
+      if (code === 'EPIPE') return;
+      // Somebody has made it non-blocking: it is waited for as if nobody had.
+      if (code === 'EAGAIN') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, slowReaderMs);
+      else throw new UsageError(`stdout cannot be written (${code}): make room, or have it lead elsewhere`);
+    }
   }
 }
 

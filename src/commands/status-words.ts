@@ -17,7 +17,14 @@ import { formatSeconds } from '../system/duration.js';
 export interface Reported {
   readonly name: string;
   readonly found: FoundVm | null;
+  /** A qemu-trap serves it, wherever. */
+  readonly isServed: boolean;
   readonly records: readonly RunRecord[];
+}
+
+/** Its qemu-trap was killed, and its QEMU runs on. */
+export function isLeftAlone({ pid, qemuPid }: FoundVm): boolean {
+  return pid === null && qemuPid !== null;
 }
 
 const waitsInWords: Readonly<Record<Serving['waitsFor'], string>> = {

@@ -1,16 +1,28 @@
 import { basename } from 'node:path';
 import { columns } from '../system/text-table.js';
-import { historyFile, recall, rememberedVms } from '../status/history.js';
+import { historyFile, recall, rememberedVms, livingTrap } from '../status/history.js';
 import { defaultTimeoutSeconds } from '../options/parse.js';
 import type { StatusFormat } from '../options/command.js';
 import { isDefaultName } from '../qemu/argv.js';
 import { asMetrics } from './prometheus.js';
 import { hasProc } from '../system/processes.js';
+import { checkStateDirectory } from '../system/state-directory.js';
 import { UsageError } from '../system/usage-error.js';
 import { findVms, ownUid, type FoundVm } from '../status/find.js';
 import type { RunRecord } from '../status/run-record.js';
 import { summarize } from '../status/stop-summary.js';
-import { type Reported, advice, guestOf, leftMs, localTime, plain, row, servingOf, warningOf } from './status-words.js';
+import {
+  type Reported,
+  advice,
+  isLeftAlone,
+  guestOf,
+  leftMs,
+  localTime,
+  plain,
+  row,
+  servingOf,
+  warningOf,
+} from './status-words.js';
 
 /** What is asked of `--status`. */
 interface StatusCall {
@@ -78,6 +90,7 @@ interface Report {
  */
 export function report(call: StatusCall, env: NodeJS.ProcessEnv): Report {
   const { format, isAlert } = call;
+  requireHistory(call, env);
   const all = findAll(call, env);
   const alarming = all.filter(isAlarming);
   const isText = format === 'text' && isAlert;
@@ -85,11 +98,26 @@ export function report(call: StatusCall, env: NodeJS.ProcessEnv): Report {
   return { text: isText ? alarms(alarming) : asText(format, shown), isAlarming: alarming.length > 0 };
 }
 
+/** @throws {UsageError} if no history is kept, so that nobody could tell */
+function requireHistory({ format, isAlert, stateDir }: StatusCall, env: NodeJS.ProcessEnv): void {
+  const distrusted = format === 'prometheus' || isAlert ? checkStateDirectory(stateDir, env) : null;
+  if (distrusted === null) return;
+  const { path, fault } = distrusted;
+  throw new UsageError(
+    `--status: no history is kept in the state directory ${path}: ${fault.what} (fix: ${fault.fix})`,
+  );
+}
+
 function alarms(alarming: readonly Reported[]): string {
-  return alarming
-    .map(({ name, records }) => ({ name, last: records.at(-1) }))
-    .map(({ name, last }) => `${plain(`${name}: ${localTime(last?.time ?? '')}: ${last?.message}`)}\n`)
-    .join('');
+  const lines = alarming.map(({ name, found, records }) => {
+    const last = records.at(-1);
+    const runsOn = found !== null && isLeftAlone(found);
+    const what = runsOn
+      ? 'its qemu-trap was killed, and the guest runs on: until the next start signals do nothing'
+      : last?.message;
+    return `${plain(`${name}: ${localTime(last?.time ?? '')}: ${what}`)}\n`;
+  });
+  return lines.join('');
 }
 
 function asText(format: StatusFormat, all: readonly Reported[]): string {
@@ -98,7 +126,15 @@ function asText(format: StatusFormat, all: readonly Reported[]): string {
     // One VM of a name: a label tells them apart, and has no user.
     const own = all.filter(({ found }, i) => (found?.uid ?? ownUid) === ownUid && isFirst(all, i));
     return asMetrics(
-      own.map(({ name, found, records }) => ({ name, isUp: found?.pid !== undefined && found.pid !== null, records })),
+      own.map(({ name, found, isServed, records }) => ({
+        name,
+        isUp: isServed,
+        // The last run of one that runs on has not ended.
+        records:
+          found !== null && isLeftAlone(found)
+            ? records.filter(({ end }, i) => end !== 'unknown' || i < records.length - 1)
+            : records,
+      })),
     );
   }
   if (all.length === 0) return `no VM${ownUid === 0 ? '' : ' of yours'} runs under qemu-trap here\n`;
@@ -120,13 +156,22 @@ function findAll({ names, runDir, stateDir, format, isAlert }: StatusCall, env: 
     throw new UsageError('--status: /proc is not mounted, so running VMs cannot be found: mount -t proc proc /proc');
   const running = findVms(runDir, env).map((found): Reported => {
     const name = found.status?.vm ?? basename(found.runDir);
-    return { name, found, records: hasOwnRecords(found) ? found.records : recordsOf(name) };
+    const records = hasOwnRecords(found) ? found.records : recordsOf(name);
+    return { name, found, isServed: found.pid !== null, records };
   });
   function recordsOf(name: string): readonly RunRecord[] {
     const path = historyFile(stateDir, name, env);
     return path === null ? [] : recall(path);
   }
-  const stopped = (name: string): Reported => ({ name, found: null, records: recordsOf(name) });
+  const stopped = (name: string): Reported => {
+    const path = historyFile(stateDir, name, env);
+    return {
+      name,
+      found: null,
+      isServed: path !== null && livingTrap(path)?.hasEnded === false,
+      records: recordsOf(name),
+    };
+  };
   const isWatched = format === 'prometheus' || isAlert;
   // One that was named by default has another name with the next change of its command line.
   const remembered = isWatched ? rememberedVms(stateDir, env).filter((name) => !isDefaultName(name)) : [];
@@ -138,7 +183,7 @@ function findAll({ names, runDir, stateDir, format, isAlert }: StatusCall, env: 
           const found = running.filter((each) => each.name === name);
           if (found.length > 0) return found;
           const vm = stopped(name);
-          if (vm.records.length === 0)
+          if (vm.records.length === 0 && !vm.isServed)
             throw new UsageError(
               `${name}: no VM of that name runs, or has run, under qemu-trap here: qemu-trap --status lists the running ones`,
             );

@@ -1,19 +1,17 @@
-import { basename } from 'node:path';
 import { isatty } from 'node:tty';
 import { plainLine } from '../log/plain-text.js';
 import type { Command } from '../options/command.js';
 import { status as exitStatuses } from '../outcome/exit-status.js';
-import { runFiles } from '../run-dir/files.js';
 import { restarterOf } from '../service-manager/restarter.js';
-import { readStatus, monotonicMs } from '../status/file.js';
 import { type FoundVm, findVms, ownUid } from '../status/find.js';
-import { historyFile, recall } from '../status/history.js';
+import { historyFile, livingTrap, recall, rememberedVms } from '../status/history.js';
 import { holdsLock } from '../status/lock-holder.js';
-import type { RunRecord } from '../status/run-record.js';
-import { identify, isIdentityAlive } from '../system/process-identity.js';
+import { pidOf } from '../system/process-identity.js';
 import { hasProc } from '../system/processes.js';
+import { isInBackground } from '../system/terminal.js';
 import { pause } from '../system/timer.js';
 import { UsageError } from '../system/usage-error.js';
+import { type StopOutcome, StoppingVm, nameOf } from './stopping-vm.js';
 
 /** How often the VMs are looked at, in milliseconds: Node cannot wait for a process that is no child. */
 const lookEveryMs = 50;
@@ -21,25 +19,7 @@ const drawEveryMs = 1_000;
 
 type Print = (text: string) => void;
 
-/** A VM that is told to stop. */
-interface Stopping {
-  readonly name: string;
-  readonly runDir: string;
-  readonly pid: number;
-  /** Its qemu-trap, by pid and start time. */
-  readonly trap: string;
-  readonly history: string | null;
-  /** The run that was the last one before. */
-  readonly before: string | null;
-}
-
-const nameOf = (found: FoundVm): string => found.status?.vm ?? basename(found.runDir);
-
-function lastOf(history: string | null): RunRecord | null {
-  return history === null ? null : (recall(history).at(-1) ?? null);
-}
-
-/** Tells each VM of one line; what others have named has no control characters. */
+/** Tells of a VM in one line; what others have named has no control characters. */
 function tell(print: Print, name: string, what: string): void {
   print(`${plainLine(`${name}: ${what}`, '_')}\n`);
 }
@@ -54,48 +34,29 @@ async function findObstacle({ pid, runDir }: FoundVm, env: NodeJS.ProcessEnv): P
   return restarter === null ? null : `${restarter.name} would start it again: write ${restarter.command}`;
 }
 
-function begin(found: FoundVm & { readonly pid: number }, stateDir: string | null, env: NodeJS.ProcessEnv): Stopping {
-  const name = nameOf(found);
-  const history = found.status?.history ?? historyFile(stateDir, name, env);
-  const before = lastOf(history)?.run ?? null;
-  const trap = identify(found.pid) ?? '';
-  try {
-    process.kill(found.pid, 'SIGTERM');
-  } catch {
-    // It has ended meanwhile, which is as well.
-  }
-  return { name, runDir: found.runDir, pid: found.pid, trap, history, before };
-}
-
-/** How the run of a VM that has ended went; `null`: nobody has written it. */
-function endOf({ history, before }: Stopping): RunRecord | null {
-  const last = lastOf(history);
-  return last === null || last.run === before ? null : last;
-}
-
 /** What is still waited for, in a line that does not wrap. */
-function progress(all: number, left: readonly Stopping[]): string {
-  const each = left.map(({ name, runDir }) => {
-    const until = readStatus(`${runDir}/${runFiles.status}`)?.serving[0]?.until ?? null;
-    return until === null ? name : `${name} (${Math.max(0, Math.ceil((until - monotonicMs()) / 1_000))} s)`;
-  });
-  return plainLine(`${left.length} of ${all} still run: ${each.join(', ')}`, '_').slice(
-    0,
-    (process.stderr.columns || 80) - 1,
-  );
+function progress(all: number, left: readonly StoppingVm[]): string {
+  const each = left.map((vm) => vm.progress).join(', ');
+  const line = plainLine(`${left.length} of ${all} still run: ${each}`, '_').replaceAll('\t', '_');
+  return line.slice(0, (process.stderr.columns || 80) - 1);
 }
 
-async function waitForAll(stopping: readonly Stopping[], ended: (vm: Stopping) => void): Promise<void> {
-  const isDrawn = isatty(2);
+async function waitForAll(
+  stopping: readonly StoppingVm[],
+  env: NodeJS.ProcessEnv,
+  ended: (vm: StoppingVm, outcome: StopOutcome) => void,
+): Promise<void> {
+  const isDrawn = isatty(2) && env['TERM'] !== 'dumb' && !isInBackground();
   const erase = (): void => void (isDrawn && process.stderr.write('\r\x1b[K'));
   let left = stopping;
   let drawAt = 0;
   while (left.length > 0) {
-    const gone = left.filter(({ trap }) => !isIdentityAlive(trap));
-    left = left.filter((vm) => !gone.includes(vm));
-    if (gone.length > 0) erase();
-    gone.forEach(ended);
-    if (isDrawn && (gone.length > 0 || performance.now() >= drawAt) && left.length > 0) {
+    const outcomes = new Map(left.map((vm) => [vm, vm.look()] as const));
+    const over = left.filter((vm) => outcomes.get(vm) !== null);
+    left = left.filter((vm) => outcomes.get(vm) === null);
+    if (over.length > 0) erase();
+    for (const vm of over) ended(vm, outcomes.get(vm) as StopOutcome);
+    if (isDrawn && (over.length > 0 || performance.now() >= drawAt) && left.length > 0) {
       process.stderr.write(`\r\x1b[K${progress(stopping.length, left)}`);
       drawAt = performance.now() + drawEveryMs;
     }
@@ -147,31 +108,47 @@ export async function stop(
     throw new UsageError('--stop: /proc is not mounted, so running VMs cannot be found: mount -t proc proc /proc');
   const all = findVms(runDir, env);
   const running = all.filter(({ uid }) => uid === ownUid);
-  const isKnown = (name: string): boolean => lastOf(historyFile(stateDir, name, env)) !== null;
+  const history = (name: string): string => historyFile(stateDir, name, env) ?? '';
+  const isKnown = (name: string): boolean => recall(history(name)).length > 0 || livingTrap(history(name)) !== null;
   refuseOthers(names, all);
   const { chosen, stopped } = choose(names, running, isKnown);
-  for (const name of stopped) tell(print, name, 'does not run');
+  // In a run directory that nobody knows but its own qemu-trap.
+  const remembered = names.length > 0 || runDir !== null ? stopped : rememberedVms(stateDir, env);
+  const hidden = remembered
+    .filter((name) => !chosen.some((found) => nameOf(found) === name))
+    .flatMap((name) => ({ name, ...livingTrap(history(name)) }));
+  const ending = hidden.flatMap(({ name, trap, hasEnded }) =>
+    trap !== undefined && hasEnded
+      ? [new StoppingVm({ name, trap, qemu: '', runDir: null, history: history(name) })]
+      : [],
+  );
+  const served = hidden.filter(({ hasEnded }) => hasEnded === false);
+  const atRest = stopped.filter((name) => hidden.some((each) => each.name === name && each.trap === undefined));
+  for (const name of atRest) tell(print, name, 'does not run');
+  for (const { name, trap } of served) {
+    const where = 'in a run directory that cannot be found: name that with --run-dir';
+    tell(print, name, `not stopped: qemu-trap (pid ${pidOf(trap ?? '')}) serves it ${where}`);
+  }
   const obstacles = await Promise.all(chosen.map((found) => findObstacle(found, env)));
-  let refused = 0;
-  const stopping = chosen.flatMap((found, i) => {
+  let refused = served.length;
+  const told = chosen.flatMap((found, i) => {
     const obstacle = obstacles[i] ?? null;
-    if (obstacle === null && found.pid !== null) return [begin({ ...found, pid: found.pid }, stateDir, env)];
+    if (obstacle === null && found.pid !== null) return [StoppingVm.tell({ ...found, pid: found.pid }, stateDir, env)];
     refused++;
     tell(print, nameOf(found), `not stopped: ${obstacle}`);
     return [];
   });
-  let clean = 0;
-  await waitForAll(stopping, (vm) => {
-    const record = endOf(vm);
-    if (record?.cut_off === false) clean++;
-    tell(print, vm.name, record?.message ?? 'it has ended, and nobody has written how');
+  const counts = { clean: 0, 'not-clean': 0, 'not-stopped': refused };
+  await waitForAll([...ending, ...told], env, ({ name }, { kind, words }) => {
+    counts[kind]++;
+    tell(print, name, words);
   });
-  const others = stopping.length - clean;
-  if (chosen.length + stopped.length > 1)
+  const asked = chosen.length + atRest.length + served.length + ending.length;
+  if (asked === 0) print('no VM of yours runs under qemu-trap here\n');
+  if (asked > 1)
     print(
-      `${clean} shut down cleanly, ${others} cut off or unknown, ${stopped.length} did not run, ${refused} not stopped\n`,
+      `${counts.clean} shut down cleanly, ${counts['not-clean']} cut off or unknown, ${atRest.length} did not run, ${counts['not-stopped']} not stopped\n`,
     );
-  else if (chosen.length + stopped.length === 0) print('no VM of yours runs under qemu-trap here\n');
-  if (refused > 0) return exitStatuses.failed;
-  return others > 0 ? exitStatuses.forced : 0;
+  if (counts['not-stopped'] > 0) return exitStatuses.failed;
+  return counts['not-clean'] > 0 ? exitStatuses.forced : 0;
 }

@@ -9,7 +9,7 @@ import { showUnit, unitOf } from './unit.js';
 
 /** What supervises one service, by its name as the kernel has it (15 letters); it runs in the service's own directory. */
 const supervisors: Readonly<Record<string, (pid: number) => string>> = {
-  runsv: (pid) => `sv stop ${directoryOf(pid)}`,
+  runsv: (pid) => `sv -w 90 stop ${directoryOf(pid)}`,
   's6-supervise': (pid) => `s6-svc -wD -d ${directoryOf(pid)}`,
   supervise: (pid) => `svc -d ${directoryOf(pid)}`,
   'supervise-daemo': (pid) => `rc-service ${variableOf(pid, 'RC_SVCNAME')} stop`,
@@ -52,12 +52,22 @@ export interface Restarter {
   readonly command: string;
 }
 
+/** The supervisor above a process: of its parents, those of its session, and the one that began that session. */
+function supervisorOf(pid: number): number | null {
+  for (let each = readProcess(pid); each !== null && each.parent > 1; each = readProcess(each.parent)) {
+    if (Object.hasOwn(supervisors, nameOf(each.parent))) return each.parent;
+    if (each.session === each.pid) return null;
+  }
+  return null;
+}
+
 /** @returns `null`: nobody would, as far as it is known */
 export async function restarterOf(pid: number, env: NodeJS.ProcessEnv): Promise<Restarter | null> {
-  const parent = readProcess(pid)?.parent ?? 0;
-  const name = nameOf(parent);
-  if (Object.hasOwn(supervisors, name)) {
-    return { name, command: (supervisors[name] as (typeof supervisors)[string])(parent) };
+  const supervisor = supervisorOf(pid);
+  if (supervisor !== null) {
+    const name = nameOf(supervisor);
+    const command = (supervisors[name] as (typeof supervisors)[string])(supervisor);
+    return { name: name === 'supervise-daemo' ? 'supervise-daemon' : name, command };
   }
   const unit = unitOf(pid);
   if (unit === null) return null;

@@ -229,6 +229,26 @@ function unknownEnd({ run, time, vm }: RunStart): RunRecord {
   };
 }
 
+/** The living qemu-trap of the last run in a history, by pid and start time; `null`: it has ended. */
+export function livingTrap(path: string): { readonly trap: string; readonly hasEnded: boolean } | null {
+  const last = readFile(path).at(-1);
+  const trap = last?.start?.trap ?? '';
+  return last === undefined || !isIdentityAlive(trap) ? null : { trap, hasEnded: last.record !== null };
+}
+
+/**
+ * How the run ended that a qemu-trap has served; `null`: nobody has written it.
+ * @param trap its identity
+ * @param since of what version 0.1.0 wrote, which says no identity: not before, in milliseconds as Date has it
+ */
+export function recordOf(path: string, trap: string, since: number): RunRecord | null {
+  const runs = readFile(path);
+  const own = runs.filter(({ start }) => start?.trap === trap).at(-1);
+  if (own !== undefined) return own.record;
+  const last = runs.at(-1)?.record ?? null;
+  return last !== null && last.run === undefined && Date.parse(last.time) >= since ? last : null;
+}
+
 /**
  * How the runs in a history file ended, the last one last; none if there is no such file, or not for this user. A run
  * that no living qemu-trap serves, and whose end nobody has written, ended in a way that is not known.

@@ -144,6 +144,63 @@ test('--stop believes only a process that holds the lock of the VM, and refuses 
   assert.match(left.stdout, /not stopped: its qemu-trap was killed, so no signal reaches its guest/);
 });
 
+test('--stop of a VM whose hook says "not now" is told, and not waited for for ever', async (t) => {
+  const vms = new Vms(t);
+  vms.lab.hook('SIGTERM', '#!/bin/sh\nexit 75\n');
+  const trap = await vms.up('busy', 'obedient', '--hooks', vms.lab.hooks);
+  const { status, stdout } = await call('--stop', ...vms.state, vms.name('busy'));
+  assert.equal(status, 125);
+  assert.match(stdout, /^busy-\w+: not stopped: the guest runs on, because its hook said "not now", .*\n$/);
+  trap.kill('SIGQUIT');
+  assert.equal(await trap.status(), 124);
+});
+
+test('--stop while the hook end runs says how it ended, as the one before does', async (t) => {
+  const vms = new Vms(t);
+  const go = vms.lab.file('go');
+  vms.lab.hook('end', `#!/bin/sh\nwhile [ ! -e ${go} ]; do sleep 0.05; done\n`);
+  const trap = await vms.up('slow', 'obedient', '--hooks', vms.lab.hooks);
+  const first = call('--stop', ...vms.state, vms.name('slow'));
+  await until('the hook end runs', () => trap.events('hook-start').some((line) => line['occasion'] === 'end'));
+  const second = call('--stop', ...vms.state, vms.name('slow'));
+  const isThere = await Promise.race([
+    second.then(() => false),
+    new Promise((resolve) => setTimeout(() => resolve(true), 2_000)),
+  ]);
+  assert.ok(isThere, 'it waits for the hook');
+  writeFileSync(go, '');
+  const [one, two] = await Promise.all([first, second]);
+  assert.match(one.stdout, /: SIGTERM: clean shutdown: /);
+  assert.deepEqual(two, one);
+  assert.equal(one.status, 0);
+});
+
+test('a VM in a run directory that nobody knows is not taken for one that does not run', async (t) => {
+  const vms = new Vms(t);
+  const { lab } = vms;
+  lab.spawn([...lab.guest(), '-qmp', `unix:${lab.file('qmp')},server=on,wait=off`]);
+  await lab.guestSaid('up');
+  const own = ['--name', vms.name('far'), '--run-dir', lab.file('far'), ...vms.state, '--log', 'json'];
+  const words = [process.execPath, program, '--attach', lab.file('qmp'), ...own];
+  const trap = new Trap(lab, lab.spawn(words, { detached: true }));
+  await trap.ready();
+  const { status, stdout } = await call('--stop', ...vms.state, vms.name('far'));
+  assert.equal(status, 125, stdout);
+  assert.match(
+    stdout,
+    /^far-\w+: not stopped: qemu-trap \(pid \d+\) serves it in a run directory that cannot be found: name that/,
+  );
+  const metrics = await call('--status', '--log', 'prometheus', ...vms.state, vms.name('far'));
+  assert.match(metrics.stdout, /^qemu_trap_up\{vm="far-\w+"\} 1$/m);
+  const full = openSync('/dev/full', 'w');
+  const cut = spawnSync(process.execPath, [program, '--status', '--log', 'prometheus', ...vms.state, vms.name('far')], {
+    stdio: ['ignore', full, 'pipe'],
+  });
+  assert.equal(cut.status, 125, 'half a file is none');
+  const found = await call('--stop', '--all', '--run-dir', lab.file('far'));
+  assert.equal(found.status, 0, found.stdout);
+});
+
 test('--stop --all, in a world of its own: every VM of this user', {
   skip: process.getuid?.() === 0 ? false : 'needs root',
 }, (t) => {

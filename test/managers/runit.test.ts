@@ -24,7 +24,7 @@ boxed('tini', 'runit', () => {
     impatient: () => undefined,
     patient: () => undefined,
     stopOrKill: () => void sh(`sv -w 1 force-stop ${service}`),
-    ownStop: 'sv stop /etc/sv/web',
+    ownStop: 'sv -w 90 stop /etc/sv/web',
     afterCrash: 'restarts',
     // As Debian's init goes down: stage 3, rc.shutdown first.
     shutDown: () => {
