@@ -93,6 +93,28 @@ function choose(
   return { chosen: running.filter((found) => names.includes(nameOf(found))), stopped };
 }
 
+/** VMs that no run directory shows, as their histories have them. */
+interface Hidden {
+  /** QEMU has gone, and hooks still run. */
+  readonly ending: readonly StoppingVm[];
+  readonly served: readonly { readonly name: string; readonly pid: number }[];
+  readonly atRest: readonly string[];
+}
+
+function findHidden(names: readonly string[], historyOf: (name: string) => string): Hidden {
+  const ending: StoppingVm[] = [];
+  const served: { name: string; pid: number }[] = [];
+  const atRest: string[] = [];
+  for (const name of names) {
+    const history = historyOf(name);
+    const living = livingTrap(history);
+    if (living === null) atRest.push(name);
+    else if (living.hasEnded) ending.push(new StoppingVm({ name, trap: living.trap, qemu: '', runDir: null, history }));
+    else served.push({ name, pid: pidOf(living.trap) });
+  }
+  return { ending, served, atRest };
+}
+
 /**
  * Shuts VMs of this user down, and waits until they have ended.
  * @param print takes the words for people, as each ends
@@ -112,22 +134,16 @@ export async function stop(
   const isKnown = (name: string): boolean => recall(history(name)).length > 0 || livingTrap(history(name)) !== null;
   refuseOthers(names, all);
   const { chosen, stopped } = choose(names, running, isKnown);
-  // In a run directory that nobody knows but its own qemu-trap.
   const remembered = names.length > 0 || runDir !== null ? stopped : rememberedVms(stateDir, env);
-  const hidden = remembered
-    .filter((name) => !chosen.some((found) => nameOf(found) === name))
-    .flatMap((name) => ({ name, ...livingTrap(history(name)) }));
-  const ending = hidden.flatMap(({ name, trap, hasEnded }) =>
-    trap !== undefined && hasEnded
-      ? [new StoppingVm({ name, trap, qemu: '', runDir: null, history: history(name) })]
-      : [],
+  const { ending, served, atRest } = findHidden(
+    remembered.filter((name) => !chosen.some((found) => nameOf(found) === name)),
+    history,
   );
-  const served = hidden.filter(({ hasEnded }) => hasEnded === false);
-  const atRest = stopped.filter((name) => hidden.some((each) => each.name === name && each.trap === undefined));
-  for (const name of atRest) tell(print, name, 'does not run');
-  for (const { name, trap } of served) {
+  const notRunning = stopped.filter((name) => atRest.includes(name));
+  for (const name of notRunning) tell(print, name, 'does not run');
+  for (const { name, pid } of served) {
     const where = 'in a run directory that cannot be found: name that with --run-dir';
-    tell(print, name, `not stopped: qemu-trap (pid ${pidOf(trap ?? '')}) serves it ${where}`);
+    tell(print, name, `not stopped: qemu-trap (pid ${pid}) serves it ${where}`);
   }
   const obstacles = await Promise.all(chosen.map((found) => findObstacle(found, env)));
   let refused = served.length;
@@ -143,11 +159,11 @@ export async function stop(
     counts[kind]++;
     tell(print, name, words);
   });
-  const asked = chosen.length + atRest.length + served.length + ending.length;
+  const asked = chosen.length + notRunning.length + served.length + ending.length;
   if (asked === 0) print('no VM of yours runs under qemu-trap here\n');
   if (asked > 1)
     print(
-      `${counts.clean} shut down cleanly, ${counts['not-clean']} cut off or unknown, ${atRest.length} did not run, ${counts['not-stopped']} not stopped\n`,
+      `${counts.clean} shut down cleanly, ${counts['not-clean']} cut off or unknown, ${notRunning.length} did not run, ${counts['not-stopped']} not stopped\n`,
     );
   if (counts['not-stopped'] > 0) return exitStatuses.failed;
   return counts['not-clean'] > 0 ? exitStatuses.forced : 0;

@@ -54,21 +54,7 @@ function isPrivileged(): boolean {
 }
 
 /** Options that say to do something else than to run a VM. */
-const otherModes = [
-  ...[
-    '--help',
-    '-h',
-    '--version',
-    '-V',
-    '--check',
-    '--status',
-    '--stop',
-    '--attach',
-    '--new-hook',
-    '--try',
-    '--drop-in',
-  ],
-];
+const otherModes = '--help -h --version -V --check --status --stop --attach --new-hook --try --drop-in'.split(' ');
 
 /** @throws {UsageError} if the options of the environment cannot be used, or QEMU's are not what a VM is run with */
 function readCommand({ qemu, given }: Call, env: NodeJS.ProcessEnv): Extract<Command, { mode: 'run' }> {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { identify } from '../../src/system/process-identity.js';
 import { isAlive, Lab, program, read, Trap, until } from '../support/lab.js';
@@ -173,6 +173,40 @@ test('--stop while the hook end runs says how it ended, as the one before does',
   assert.match(one.stdout, /: SIGTERM: clean shutdown: /);
   assert.deepEqual(two, one);
   assert.equal(one.status, 0);
+});
+
+test("--stop of another user's VM, which root sees: it is not stopped", {
+  skip: process.getuid?.() === 0 ? false : 'needs root',
+}, async (t) => {
+  const vms = new Vms(t);
+  const { lab } = vms;
+  const copy = lab.ownCopy();
+  chmodSync(lab.dir, 0o755);
+  mkdirSync(lab.file('theirs'));
+  chownSync(lab.file('theirs'), 65_534, 65_534);
+  const as = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups'];
+  const [qemu = '', ...words] = lab.guest().map((word) => word.replace(lab.serial, lab.file('theirs/serial')));
+  const own = [
+    '--name',
+    vms.name('theirs'),
+    '--run-dir',
+    lab.file('theirs/run'),
+    '--state-dir',
+    lab.file('theirs/state'),
+  ];
+  const command = [...as, process.execPath, copy, ...own, '--log', 'json', '--', qemu, ...words];
+  const env = { HOME: lab.file('theirs'), TMPDIR: lab.file('theirs'), QEMU_TRAP_HOOKS: '' };
+  const trap = new Trap(lab, lab.spawn(command, { env, detached: true }));
+  await trap.ready();
+  const { status, stderr } = await call('--stop', vms.name('theirs'));
+  assert.equal(status, 125);
+  assert.match(
+    stderr,
+    /^qemu-trap: --stop theirs-\w+: it is a VM of another user \(uid 65534\): run --stop as that user; nothing/,
+  );
+  assert.deepEqual(trap.events('shutdown'), []);
+  trap.kill('SIGQUIT');
+  assert.equal(await trap.status(), 124);
 });
 
 test('a VM in a run directory that nobody knows is not taken for one that does not run', async (t) => {
