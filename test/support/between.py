@@ -96,6 +96,7 @@ for one in [one for one in towards if pick.get_key(one).data[0] == 'from QEMU']:
     while one in towards:
         data = read(one)
         if not data: break
+        if whole: tell('< ', towards.get(one), data)
         write(towards[one], data)
 log.write('end\n')
 if qemu.returncode < 0: os.kill(os.getpid(), -qemu.returncode)
