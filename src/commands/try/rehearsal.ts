@@ -54,8 +54,11 @@ export interface Subject {
   withMonitorAt(monitors: MonitorPaths, path: string): MonitorPaths;
   /** The guest is up. */
   begin(stage: Stage): void;
-  /** Something is told in the log. */
-  onLog(line: Logged): void;
+  /**
+   * Something is told in the log.
+   * @param isEnding the rehearsal itself ends the VM, and what it then cuts short
+   */
+  onLog(line: Logged, isEnding: boolean): void;
   readonly observer: ((stage: Stage) => Observer) | null;
 }
 
@@ -113,6 +116,7 @@ export async function rehearse(
   const servers: Server[] = [];
   const isOurs = config.qemu.length === 0;
   let isBegun = false;
+  let isEnding = false;
   let ranOn = false;
   let end: string | null = null;
   let said = { hook: 0, QEMU: 0 };
@@ -131,6 +135,7 @@ export async function rehearse(
 
   const tell = (what: string): void => timeline.tell('you', what);
   const quit = (why: string): void => {
+    isEnding = true;
     tell(`kill -${ender.slice('SIG'.length)} ${process.pid}: ${why}`);
     process.kill(process.pid, ender);
   };
@@ -164,7 +169,7 @@ export async function rehearse(
     const logged = JSON.parse(line.toString()) as Logged;
     const { event, message, time } = logged;
     if (event === 'hook-start' && logged['occasion'] === subject.name) impatience?.cancel();
-    subject.onLog(logged);
+    subject.onLog(logged, isEnding);
     if (event === 'exit') end = String(logged['end'] ?? '') || null;
     timeline.tell(event === 'hook-output' ? 'hook' : 'qemu-trap', message, Date.parse(time));
     if (event !== 'ready' || isOurs) return;

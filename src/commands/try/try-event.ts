@@ -124,8 +124,9 @@ export async function tryEvent(
     const seconds = Math.floor(Date.now() / 1000);
     on.makeUp({ event: asked, data: examples[asked] ?? {}, timestamp: { seconds, microseconds: 0 } });
   };
-  const onLog = (line: Logged): void => {
-    if (line.event !== 'hook-end' || line['occasion'] !== asked) return;
+  const onLog = (line: Logged, isEnding: boolean): void => {
+    // An event may come again in the moment that is looked at afterwards.
+    if (line.event !== 'hook-end' || line['occasion'] !== asked || (isEnding && outcome !== null)) return;
     outcome = String(line['outcome']);
     stage?.over();
   };
