@@ -5,6 +5,7 @@ import type { DropInChange } from '../options/command.js';
 import { status } from '../outcome/exit-status.js';
 import { findProgram } from '../qemu/helpers.js';
 import { isQemu } from '../qemu/wrappers.js';
+import { isThere } from '../system/is-there.js';
 import { quietly } from '../system/quietly.js';
 import { isExecutable } from '../system/search-path.js';
 import { spawnSync } from '../system/spawn.js';
@@ -24,10 +25,6 @@ const managers: Readonly<Record<string, string>> = {
   qm: 'Proxmox VE',
   pveversion: 'Proxmox VE',
 };
-
-function isThere(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
-}
 
 /** @throws {UsageError} on a host whose QEMUs another program runs */
 function refuseManagers(change: DropInChange, env: NodeJS.ProcessEnv): void {

@@ -110,8 +110,7 @@ export type Effect =
   | { readonly do: 'command'; readonly signal: SignalName; readonly line: string }
   /** Press the power button, of a guest made to hear it; `isRunning`: nothing has to be asked first. */
   | { readonly do: 'press'; readonly signal: SignalName; readonly isRunning: boolean }
-  /** Let a guest go on that stands still though its button was pressed. */
-  /** `isAgain`: that was done a moment ago, and has been told. */
+  /** Let a guest go on that stands still though its button was pressed; `isAgain`: as a moment ago, which was told. */
   | { readonly do: 'let-go-on'; readonly signal: SignalName; readonly isAgain: boolean }
   /** Find the registers of the power button, and give in as `button-place` whether they are there. */
   | { readonly do: 'look-up-button' }

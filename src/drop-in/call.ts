@@ -109,17 +109,15 @@ async function serve(...[command, stderr, dropIn]: Parameters<typeof runVm>): Pr
  * monitor answers.
  */
 class PidFile implements Observer {
-  #isWritten: boolean;
-
-  constructor(private readonly path: string | null) {
-    this.#isWritten = path === null;
-  }
+  /** @param path `null`: there is none, or it has been written */
+  constructor(private path: string | null) {}
 
   follow({ monitorUp }: State): void {
-    if (!monitorUp || this.#isWritten || this.path === null) return;
-    this.#isWritten = true;
+    const { path } = this;
+    if (!monitorUp || path === null) return;
+    this.path = null;
     try {
-      writeFileSync(this.path, `${process.pid}\n`, { flag: 'r+' });
+      writeFileSync(path, `${process.pid}\n`, { flag: 'r+' });
     } catch {
       // QEMU has its own in it, and is shielded.
     }

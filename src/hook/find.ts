@@ -1,6 +1,7 @@
-import { lstatSync, realpathSync } from 'node:fs';
+import { realpathSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { isEventName } from './event-names.js';
+import { isThere } from '../system/is-there.js';
 import { hookNames, type SignalName } from '../signals/names.js';
 
 /** Where hooks are looked up. */
@@ -21,16 +22,6 @@ export interface HookFile {
   readonly path: string;
   /** It comes with qemu-trap. */
   readonly ours: boolean;
-}
-
-/** True for anything at `path`, a dangling link included: who put it there meant something by it. */
-function isThere(path: string): boolean {
-  try {
-    // Most are not there: an exception for each would take longer than all the rest of a look-up.
-    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
-  } catch {
-    return false;
-  }
 }
 
 /** The file that `script=` names: a path where it has a slash, else a name in the hooks directories. */

@@ -1,4 +1,4 @@
-import { accessSync, constants, existsSync, lstatSync, readdirSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { hookPath } from '../hook/environment.js';
 import { knownEvents } from '../hook/event-names.js';
@@ -13,6 +13,7 @@ import {
 import { findInterpreterFault } from '../hook/interpreter.js';
 import { isDirectoryOfSteps, stepsIn } from '../hook/steps.js';
 import { checkTrust, findDirectoryFault } from '../hook/trust.js';
+import { isThere } from '../system/is-there.js';
 import { shellQuote } from '../system/permissions.js';
 import { findNameFault, isRunByName } from './hook-name-fault.js';
 import { type Rule, type RuleBook, scriptOf } from './rule.js';
@@ -69,14 +70,6 @@ function checkFile({ path, ours }: HookFile, searchPath: string, faults: Faults)
   const fault = trust.trusted ? findInterpreterFault(path, searchPath) : trust;
   if (fault !== null) faults.add(path, fault.what, fault.fix);
   return fault === null;
-}
-
-function isThere(path: string): boolean {
-  try {
-    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
-  } catch {
-    return false;
-  }
 }
 
 function canBeExecuted(path: string): boolean {

@@ -16,7 +16,10 @@ export interface Place {
   readonly lockFiles: readonly string[];
 }
 
-const lockSuffix = '.lock';
+/** The file that is locked beside a run directory. */
+export function lockFileOf(runDir: string): string {
+  return `${runDir}.lock`;
+}
 
 const temporaryPrefix = 'qemu-trap-';
 
@@ -24,11 +27,11 @@ export function choose(asked: string | null, vm: string, stateDir: string | null
   const runtime = env['XDG_RUNTIME_DIR'];
   const base = process.geteuid?.() === 0 ? '/run' : runtime?.startsWith('/') ? runtime : null;
   const path = asked !== null ? resolve(asked) : base === null ? null : join(base, 'qemu-trap', asFileName(vm));
-  if (path !== null) return { path, lockFiles: [`${path}${lockSuffix}`] };
+  if (path !== null) return { path, lockFiles: [lockFileOf(path)] };
   // Of systemd.exec(5): a list with colons.
   const ofUnit = env['RUNTIME_DIRECTORY']?.split(':').find((directory) => directory.startsWith('/'));
   const directories = [ofUnit, stateDirectory(stateDir, env)].filter((directory) => typeof directory === 'string');
-  return { path: null, lockFiles: directories.map((directory) => join(directory, `${asFileName(vm)}${lockSuffix}`)) };
+  return { path: null, lockFiles: directories.map((directory) => lockFileOf(join(directory, asFileName(vm)))) };
 }
 
 export function check(path: string, names: readonly string[]): void {

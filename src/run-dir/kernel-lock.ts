@@ -98,7 +98,7 @@ export function takeKernelLock(path: string, kind: 'file' | 'directory'): LockAt
 }
 
 /** More than a pid, a start time and a path have. */
-const longestNote = 8 * 1024;
+export const longestNote = 8 * 1024;
 
 /** What stands in the file; the next write is still its first. */
 function readNote(fd: number): string {

@@ -1,12 +1,11 @@
 import { readFileSync, readdirSync, statSync } from 'node:fs';
+import { lockFileOf } from '../run-dir/directory.js';
+import { longestNote } from '../run-dir/kernel-lock.js';
 import { readHead } from '../system/small-file.js';
 
 /*
  * Who holds the lock of a VM, as the kernel says it.
  */
-
-/** What a lock file says has more than a pid, a start time and a path. */
-const longestNote = 8 * 1024;
 
 /** True for a descriptor with a lock of flock(2) on it (proc(5), fdinfo). */
 function isLocked(pid: number, fd: string): boolean {
@@ -40,7 +39,7 @@ export function holdsLock(pid: number, runDir: string): boolean {
     } catch {
       return false;
     }
-    if ([`${runDir}.lock`, runDir].some((file) => isSameFile(path, file))) return true;
+    if ([lockFileOf(runDir), runDir].some((file) => isSameFile(path, file))) return true;
     return (readHead(path, longestNote)?.toString('utf8') ?? '').split('\n')[1] === runDir;
   });
 }
