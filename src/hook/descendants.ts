@@ -1,22 +1,27 @@
-import { sendQuietly } from '../system/send-signal.js';
+import treeKill from 'tree-kill';
+import { ownControlGroups, processesIn } from '../system/control-group.js';
 import { runIdVariable } from '../system/own-environment.js';
 import {
   type Process,
   anyValueOf,
+  environmentOf,
   exists,
   hasInEnvironment,
   inTicks,
   listProcesses,
-  listProcessesSince,
   readProcess,
   variable,
 } from '../system/processes.js';
 import { findInPath } from '../system/search-path.js';
-import { runIdPrefix, pidVariable, runDirVariable } from './environment.js';
-import { isLastHook, isMarkedOnly } from './process-mark.js';
-
-import treeKill from 'tree-kill';
+import { sendQuietly } from '../system/send-signal.js';
 import { pause } from '../system/timer.js';
+import { pidVariable, runDirVariable, runIdPrefix } from './environment.js';
+import type { HookGroup, LeftGroups } from './hook-groups.js';
+
+/*
+ * What a hook leaves running is ended when the hook has. If the hook has a control group of its own, that is what is in
+ * there, for certain. Else it is looked for: by group, session, parents and environment.
+ */
 
 /** From SIGTERM to SIGKILL of what a hook has left. */
 export const graceMs = 2_000;
@@ -30,42 +35,70 @@ const mostListings = 32;
 /** How long killed processes are waited for: longer than this, the kernel holds them. */
 const goneWithinMs = 5_000;
 
-const anyOwnRunId = anyValueOf(runIdVariable, runIdPrefix);
+/** A look at what is left of a hook. */
+interface Look {
+  readonly pids: readonly number[];
+  /** Nothing else is left, as far as can be known at all. */
+  readonly isSure: boolean;
+}
 
-interface Found {
-  /** Its group and session, whoever carries its runId, and all their descendants. */
-  readonly sure: ReadonlySet<number>;
-  /** What has nothing left of it but the mark, as far as one look can tell. */
-  readonly marked: ReadonlySet<number>;
+/** How what is left of a hook is found. */
+interface Leftovers {
+  /** Rejected if /proc cannot be listed, for want of a descriptor. */
+  look(): Look | Promise<Look>;
+  /** What to signal then: no look can tell what is left, or that nothing is. */
+  readonly blind: () => readonly number[];
+  /** Kills all of it at once. @returns `false` if that cannot be had */
+  readonly kill?: () => boolean;
+}
+
+function inGroup(group: HookGroup, hookPid: number): Leftovers {
+  return {
+    look: () => ({ pids: group.remove() ? [] : group.members(), isSure: true }),
+    // Its group, whose number is nobody else's while any of it is left (kill(2)).
+    blind: () => [-hookPid],
+    kill: () => group.kill(),
+  };
+}
+
+/** Where to look: among what has our control group, which is a few in a unit or a container; else among all. */
+function candidates(): number[] {
+  const [own] = ownControlGroups();
+  return (own && processesIn(own)) ?? listProcesses();
+}
+
+/** A kernel thread has no environment, ever (kthreadd is 2). */
+function isKernelThread({ pid, parent }: Process): boolean {
+  return pid === 2 || parent === 2;
 }
 
 /**
- * The living processes of one hook's run.
- * @param startedAt on the clock of `performance.now()`: what is older than the hook is none of it, and on a host where
- *   a hundred hooks end at once, a look at every process would cost seconds
+ * The living processes of one hook's run: its group and session, whatever carries its runId, and all their descendants.
+ * @param startedAt on the clock of `performance.now()`: what is older than the hook is none of it
  */
-async function processesOf(hookPid: number, runId: string, startedAt: number): Promise<Found> {
+async function lookFor(hookPid: number, runId: string, startedAt: number): Promise<Look> {
   const since = inTicks(startedAt);
   const mark = variable(runIdVariable, runId);
   const found = new Set<number>();
-  const marked = new Set<number>();
   const others: Process[] = [];
   const seen = new Set<number>([0, 1, process.pid]);
+  let isSure = true;
   // One that forked and ended between the listing and its turn has left a child that only the next listing shows.
   for (let listing = 0; listing < mostListings; listing++) {
-    const pids = listProcessesSince(hookPid, performance.now() - startedAt).filter((pid) => !seen.has(pid));
+    const pids = candidates().filter((pid) => !seen.has(pid));
     if (pids.length === 0) break;
     for (const pid of pids) {
       seen.add(pid);
       if (seen.size % batch === 0) await new Promise((resolve) => setImmediate(resolve));
       const each = readProcess(pid);
       if (each === null || each.startTime < since) continue;
-      if (pid === hookPid || each.group === hookPid || each.session === hookPid || hasInEnvironment(pid, mark))
+      const environment = environmentOf(pid);
+      if (pid === hookPid || each.group === hookPid || each.session === hookPid || environment.has(mark))
         found.add(pid);
       else {
-        // Asked for each: a hook that has been started meanwhile has processes of its own.
-        if (isLastHook(hookPid) && isMarkedOnly(pid)) marked.add(pid);
         others.push(each);
+        // In the middle of its execve(2) a process shows no environment, be it this hook's or not.
+        if (environment.isEmpty && !isKernelThread(each)) isSure = false;
       }
     }
   }
@@ -78,7 +111,7 @@ async function processesOf(hookPid: number, runId: string, startedAt: number): P
       }
     }
   }
-  return { sure: found, marked };
+  return { pids: [...found], isSure };
 }
 
 /** tree-kill asks ps(1), and ends the program where there is none. */
@@ -103,37 +136,34 @@ export function isOfTreeWalk(error: unknown): boolean {
   return (error as NodeJS.ErrnoException | null)?.syscall === 'spawn ps';
 }
 
-interface Sweep {
-  /** One look at what is left; rejected where /proc cannot be listed, for want of a descriptor. */
-  readonly look: () => Promise<Found>;
-  /** What to signal then: no look can tell what is left, or that nothing is. */
-  readonly blind: () => readonly number[];
-  readonly stillOnlyMarked: () => boolean;
-  readonly begin?: (signal: NodeJS.Signals) => void;
-  readonly running?: () => boolean;
-}
-
-/** SIGTERM to all that is left, SIGKILL two seconds later to what is still there. */
-async function endAll({ look, blind, stillOnlyMarked, begin, running }: Sweep): Promise<void> {
+/**
+ * SIGTERM to all that is left, SIGKILL two seconds later to what is still there.
+ * @param begin called before each of the two
+ * @param running whether the hook itself still runs, asked anew each time
+ */
+async function endAll(left: Leftovers, begin: (signal: NodeJS.Signals) => void, running: () => boolean): Promise<void> {
   const sweep = async (signal: NodeJS.Signals, withinMs: number): Promise<boolean> => {
     const until = performance.now() + withinMs;
+    const isLast = signal === 'SIGKILL';
     let signalled = new Set<number>();
     let wasEmpty = false;
-    let wasMarked: ReadonlySet<number> = new Set();
-    begin?.(signal);
+    begin(signal);
     for (let pollMs = shortestPollMs; ; pollMs = Math.min(2 * pollMs, longestPollMs)) {
-      const found = await look().catch(() => null);
-      if (found === null && running?.() !== true && !blind().some(exists)) return true;
-      const { sure, marked } = found ?? { sure: new Set(blind()), marked: new Set<number>() };
-      const isEmpty = found !== null && sure.size === 0 && marked.size === 0 && running?.() !== true;
-      // Looked at twice: in the middle of its execve(2) a process shows no environment, be it this hook's or not.
-      if (isEmpty && wasEmpty) return true;
+      let look: Look | null = null;
+      try {
+        look = await left.look();
+      } catch {
+        if (!running() && !left.blind().some(exists)) return true;
+      }
+      const isEmpty = look !== null && look.pids.length === 0 && !running();
+      // Looked at twice, if the first look cannot tell.
+      if (isEmpty && (look?.isSure === true || wasEmpty)) return true;
       wasEmpty = isEmpty;
-      const left = [...new Set([...sure, ...[...marked].filter((pid) => wasMarked.has(pid) && stillOnlyMarked())])];
-      wasMarked = marked;
+      const pids = look?.pids ?? left.blind();
       // Each once, for a SIGTERM handler that is at work is not to be interrupted; SIGKILL again, for who forks.
-      for (const pid of left) if (signal === 'SIGKILL' || !signalled.has(pid)) sendQuietly(pid, signal);
-      signalled = new Set(left);
+      const isDone = isLast && pids.length > 0 && left.kill?.() === true;
+      if (!isDone) for (const pid of pids) if (isLast || !signalled.has(pid)) sendQuietly(pid, signal);
+      signalled = new Set(pids);
       if (performance.now() >= until) return false;
       await pause(pollMs);
     }
@@ -142,45 +172,56 @@ async function endAll({ look, blind, stillOnlyMarked, begin, running }: Sweep): 
   await sweep('SIGKILL', goneWithinMs);
 }
 
-/**
- * Ends a hook's run: SIGTERM to all that is left of it, SIGKILL two seconds later to what is still there.
- * @param startedAt when it was started, on the clock of `performance.now()`
- * @param running whether the hook itself still runs, asked anew each time: its pid is nobody else's as long as it does
- * @returns when nothing of it is left, or SIGKILL has had no effect
- */
-export function endDescendants(
-  hookPid: number,
-  runId: string,
-  startedAt: number,
-  running: () => boolean,
-): Promise<void> {
-  return endAll({
-    look: () => processesOf(hookPid, runId, startedAt),
-    // Its group, whose number is nobody else's while any of it is left (kill(2)).
-    blind: () => (running() ? [hookPid, -hookPid] : [-hookPid]),
-    stillOnlyMarked: () => isLastHook(hookPid),
-    // At the end of a grace period only: ps(1) reads all of /proc, and a hundred hooks may have to end at once.
-    begin: (signal) => {
-      if (signal === 'SIGKILL' && running()) signalTree(hookPid, signal);
-    },
-    running,
-  });
+/** A run of a hook, as what is left of it is to be found. */
+export interface HookRun {
+  readonly pid: number;
+  readonly runId: string;
+  /** When it was started, on the clock of `performance.now()`. */
+  readonly startedAt: number;
+  /** `null`: it has no control group of its own. */
+  readonly group: HookGroup | null;
+  /** Whether the hook itself still runs, asked anew each time: its pid is nobody else's as long as it does. */
+  readonly running: () => boolean;
 }
 
 /**
- * Ends what the hooks of a qemu-trap that was killed have left, in the same way; what has wiped its environment is not
- * found.
+ * Ends a hook's run: SIGTERM to all that is left of it, SIGKILL two seconds later to what is still there.
+ * @returns when nothing of it is left, or SIGKILL has had no effect
+ */
+export function endDescendants({ pid, runId, startedAt, group, running }: HookRun): Promise<void> {
+  const left: Leftovers =
+    group !== null
+      ? inGroup(group, pid)
+      : {
+          look: () => lookFor(pid, runId, startedAt),
+          blind: () => (running() ? [pid, -pid] : [-pid]),
+        };
+  // At the end of a grace period only: ps(1) reads all of /proc, and a hundred hooks may have to end at once.
+  const begin = (signal: NodeJS.Signals): void => {
+    if (signal === 'SIGKILL' && running()) signalTree(pid, signal);
+  };
+  return endAll(left, begin, running);
+}
+
+const anyOwnRunId = anyValueOf(runIdVariable, runIdPrefix);
+
+/**
+ * Ends what the hooks of a qemu-trap that was killed have left, in the same way.
  * @param trap its pid
  * @param runDir the run directory it served: a pid is soon another's
+ * @param groups the control groups of its hooks
  */
-export function endLeftBy(trap: number, runDir: string): Promise<void> {
+export async function endLeftBy(trap: number, runDir: string, groups: LeftGroups): Promise<void> {
   const marks = [variable(pidVariable, String(trap)), variable(runDirVariable, runDir)];
-  const look = async (): Promise<Found> => {
+  const look = (): Look => {
     const pids = listProcesses().filter((pid) => pid > 1 && pid !== process.pid && readProcess(pid) !== null);
-    return {
-      sure: new Set(pids.filter((pid) => hasInEnvironment(pid, ...marks) && !hasInEnvironment(pid, anyOwnRunId))),
-      marked: new Set(),
-    };
+    const marked = pids.filter((pid) => hasInEnvironment(pid, ...marks) && !hasInEnvironment(pid, anyOwnRunId));
+    return { pids: [...new Set([...groups.members(), ...marked])], isSure: false };
   };
-  return endAll({ look, blind: () => [], stillOnlyMarked: () => false });
+  await endAll(
+    { look, blind: () => [] },
+    () => undefined,
+    () => false,
+  );
+  groups.remove();
 }

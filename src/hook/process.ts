@@ -7,7 +7,7 @@ import { hookEnvironment, runIdPrefix, randomDigits, type HookFacts } from './en
 import { checkTrust } from './trust.js';
 import type { HookFile } from './find.js';
 import { closePipe, readerOf, type OutputPipe } from './output-pipes.js';
-import { hookEnded, hookStarted } from './process-mark.js';
+import type { HookGroups } from './hook-groups.js';
 import { startTimer } from '../system/timer.js';
 
 /** How long the last output of a hook that has ended is waited for, where something of it still holds the pipe. */
@@ -36,6 +36,7 @@ interface HookCall {
   readonly monitor: Socket | null;
   /** Closed at the end of the run; `null`: Node's own kind of pipe. */
   readonly output: OutputPipe | null;
+  readonly groups: HookGroups;
   /** Called with nothing at the end of it. */
   readonly onOutput: (chunk: Buffer) => void;
 }
@@ -72,6 +73,7 @@ export function startHook(call: HookCall): HookProcess {
 
   const runId = runIdPrefix + randomDigits();
   const env = hookEnvironment({ ...call.facts, hook: path, runId }, call.inherited);
+  call.groups.prepare();
   const startedAt = performance.now();
   let child: ReturnType<typeof spawn>;
   try {
@@ -107,7 +109,6 @@ export function startHook(call: HookCall): HookProcess {
     });
     child.on('exit', (code, killedBy) => {
       running = false;
-      hookEnded(pid as number);
       resolve(hookOutcome(code, killedBy));
     });
   });
@@ -116,9 +117,10 @@ export function startHook(call: HookCall): HookProcess {
     return { pid, ended, cleared: ended.then(() => undefined), stop: () => undefined };
   }
 
-  hookStarted(pid);
+  const group = call.groups.take(pid);
   let clearing: Promise<void> | null = null;
-  const clear = (): Promise<void> => (clearing ??= endDescendants(pid, runId, startedAt, () => running));
+  const clear = (): Promise<void> =>
+    (clearing ??= endDescendants({ pid, runId, startedAt, group, running: () => running }));
   const cleared = ended.then(clear).then(async () => {
     read();
     const closed = outputs.map((stream) =>

@@ -8,6 +8,7 @@ import { errorText } from '../system/usage-error.js';
 import { graceMs } from './descendants.js';
 import { type HookFacts, inheritedEnvironment, withoutMonitor } from './environment.js';
 import type { HookFile } from './find.js';
+import { HookGroups } from './hook-groups.js';
 import { openInput } from './input-file.js';
 import { type HookEnd, type HookSubject, type StopReason, logHookEnd, logHookStart, nameOf } from './log-lines.js';
 import { type OutputPipe, OutputPipes } from './output-pipes.js';
@@ -78,29 +79,53 @@ export interface RunningHook {
 export class HookRunner {
   /** Copied once: process.env is read variable by variable. */
   readonly inherited = inheritedEnvironment(process.env);
+  readonly groups: HookGroups;
   #pipes: OutputPipes | null = null;
+  /** Hooks may come at any moment, and are to find all ready. */
+  #isWaiting = false;
 
   /** @param file gives the path of a file in the run directory */
   constructor(
     readonly facts: CommonFacts,
     readonly file: (name: string) => string,
     readonly log: Log,
-  ) {}
+  ) {
+    this.groups = new HookGroups(file(runFiles.hookGroups));
+  }
 
-  /** Makes pipes for output ahead of the first hook. */
+  /** Pipes for output, made ahead of the first hook. */
   get pipes(): OutputPipes {
     return (this.#pipes ??= new OutputPipes(this.file));
   }
 
-  /** The first step is started before this returns, if all is ready for it. */
-  run(job: HookJob): RunningHook {
-    return new Run(this, job);
+  /** Makes ready what the hooks to come need, now and after each of them. */
+  wait(): void {
+    this.#isWaiting = true;
+    this.groups.prepare();
   }
 
-  /** Closes the pipes that no hook has had. */
+  /** No other hook is waited for; one that comes all the same has to wait until all is ready. */
+  stopWaiting(): void {
+    this.#isWaiting = false;
+    this.groups.leave();
+  }
+
+  /** The first step is started before this returns, if all is ready for it. */
+  run(job: HookJob): RunningHook {
+    const run = new Run(this, job);
+    void run.outcome
+      .then(() => run.leftoversGone())
+      .then(() => {
+        if (this.#isWaiting) this.groups.prepare();
+      });
+    return run;
+  }
+
+  /** Closes the pipes that no hook has had, and moves qemu-trap back to the control group that it was started in. */
   async release(): Promise<void> {
     const pipes = this.#pipes;
     this.#pipes = null;
+    this.stopWaiting();
     await within(lastPipesMs, Promise.resolve(pipes?.close()));
   }
 }
@@ -202,6 +227,7 @@ class Run implements RunningHook {
       input,
       monitor: connection,
       output,
+      groups: runner.groups,
       onOutput: (chunk) => runner.log.hookOutput(file.path, chunk),
     });
     if (input !== null) closeSync(input);

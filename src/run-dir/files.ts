@@ -25,6 +25,8 @@ export const runFiles = {
   /** How the VM is, for `--status`. */
   status: 'status.json',
   statusPart: 'status.json.part',
+  /** Where the control groups of the hooks are. */
+  hookGroups: 'hook-groups',
   /** It says: the state that the guest was loaded from is gone, and the guest has still to be let go. */
   resuming: 'resuming',
   /** It says: a hook has asked the guest's agent for a freeze. */
@@ -33,7 +35,7 @@ export const runFiles = {
 
 /** True for the name of a file that a qemu-trap which was killed may have left; the lock is none. */
 export function isRunFile(name: string): boolean {
-  return /^(monitors\.cfg|qemu\.(pid|id)|control\.sock|hook-[A-Za-z0-9]+\.sock|qmp\.sock|monitor\.sock|output-\d+|input|frozen|resuming|starting|status\.json(\.part)?)$/.test(
+  return /^(monitors\.cfg|qemu\.(pid|id)|control\.sock|hook-[A-Za-z0-9]+\.sock|hook-groups|qmp\.sock|monitor\.sock|output-\d+|input|frozen|resuming|starting|status\.json(\.part)?)$/.test(
     name,
   );
 }

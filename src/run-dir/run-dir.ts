@@ -28,13 +28,17 @@ export interface RunDir {
   close(): void;
 }
 
-/** False where it cannot be listed, too, for want of a descriptor. */
-function hasNothingLeft(path: string): boolean {
+/** `null` if it cannot be listed, for want of a descriptor. */
+function list(path: string): string[] | null {
   try {
-    return !readdirSync(path).some((name) => isRunFile(name) || isLockingFile(name));
+    return readdirSync(path);
   } catch {
-    return false;
+    return null;
   }
+}
+
+function hasNothingLeft(path: string): boolean {
+  return list(path)?.some((name) => isRunFile(name) || isLockingFile(name)) === false;
 }
 
 /** What is asked of a run directory. */
@@ -79,15 +83,10 @@ export function openRunDir({ asked, vm, stateDir, env, socketNames }: RunDirCall
     ...socketNames,
   ]);
   const drop = (name: string): void => quietly(() => unlinkSync(join(path, name)));
+  const isToGo = (name: string): boolean =>
+    isRunFile(name) || names.has(name) || (isLockingFile(name) && !isIdentityAlive(readIdentity(join(path, name))));
   const clear = (but?: string): void => {
-    const dropThese = (some: Iterable<string>): void => [...some].filter((name) => name !== but).forEach(drop);
-    dropThese(names);
-    quietly(() => dropThese(readdirSync(path).filter(isRunFile)));
-    quietly(() =>
-      dropThese(
-        readdirSync(path).filter((name) => isLockingFile(name) && !isIdentityAlive(readIdentity(join(path, name)))),
-      ),
-    );
+    for (const name of list(path)?.filter(isToGo) ?? names) if (name !== but) drop(name);
   };
   const isOurs = (): boolean => {
     try {

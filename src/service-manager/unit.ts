@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs';
-import { basename } from 'node:path';
 import { spawn } from '../system/spawn.js';
 import { startTimer } from '../system/timer.js';
 
@@ -16,7 +15,7 @@ export interface Unit {
   readonly isUsers: boolean;
 }
 
-/** The unit that a process runs in (cgroups(7)); `null`: in none. */
+/** The unit that a process runs in, or below (cgroups(7)); `null`: in none, or in one that is no service. */
 export function unitOf(pid: number | 'self'): Unit | null {
   let groups: string;
   try {
@@ -26,10 +25,18 @@ export function unitOf(pid: number | 'self'): Unit | null {
   }
   // systemd's is the one of version 2, or its own of version 1; where there are both, one of them is the root.
   for (const [, path = ''] of groups.matchAll(/^(?:0:|\d+:name=systemd):(.*)$/gm)) {
-    const name = basename(path);
-    if (name.endsWith('.service') && !name.startsWith('user@')) return { name, isUsers: path.includes('/user@') };
+    const unit = unitIn(path);
+    if (unit !== null) return unit;
   }
   return null;
+}
+
+/** A unit's control group lies below those of slices; that of a user's own manager has units below it in the same way. */
+export function unitIn(path: string): Unit | null {
+  const names = path.split('/').filter((name) => name !== '' && !name.endsWith('.slice'));
+  const isUsers = /^user@.*\.service$/.test(names[0] ?? '');
+  const name = names[isUsers ? 1 : 0];
+  return name?.endsWith('.service') === true ? { name, isUsers } : null;
 }
 
 /**

@@ -33,6 +33,8 @@ export function monotonicMs(): number {
 
 /** After what was done on a signal, in milliseconds: the processor is the hook's, and QEMU's. */
 const afterMs = 3;
+/** From one version of the file to the next, in milliseconds: a guest that goes at once takes its host no time for more. */
+const everyMs = 100;
 /** More than any status has. */
 const longestBytes = 64 * 1024;
 
@@ -42,6 +44,8 @@ export class StatusFile {
   #state: State | null = null;
   #warning: string | null = null;
   #written = '';
+  /** On the clock of `performance.now()`. */
+  #writtenAt = -Infinity;
 
   /** @param file gives the path of a file in the run directory */
   constructor(
@@ -52,17 +56,22 @@ export class StatusFile {
 
   follow(state: State): void {
     this.#state = state;
-    this.#timer ??= startTimer(afterMs, () => this.#write());
+    this.#writeSoon();
   }
 
   warn(warning: string | null): void {
     this.#warning = warning;
-    this.#timer ??= startTimer(afterMs, () => this.#write());
+    this.#writeSoon();
   }
 
   close(): void {
     this.#timer?.cancel();
     this.#timer = null;
+  }
+
+  #writeSoon(): void {
+    const ms = Math.max(afterMs, this.#writtenAt + everyMs - performance.now());
+    this.#timer ??= startTimer(ms, () => this.#write());
   }
 
   #write(): void {
@@ -91,6 +100,7 @@ export class StatusFile {
       writeFileSync(part, text, { mode: 0o600 });
       renameSync(part, path);
       this.#written = text;
+      this.#writtenAt = performance.now();
     } catch {
       // The disk is full, say, or the directory has gone.
     }

@@ -130,9 +130,11 @@ function readRuns(text: string): Run[] {
   return [...runs];
 }
 
-/** Writes the file anew with some of its runs: aside and renamed, so that it is whole whatever comes. */
+/** Writes the file anew with some of its runs, if not all are kept: aside and renamed, so that it is whole whatever comes. */
 function rewrite(path: string, keep: (runs: readonly Run[]) => readonly Run[]): void {
-  const runs = keep(readRuns(readFileSync(path, 'utf8')));
+  const all = readRuns(readFileSync(path, 'utf8'));
+  const runs = keep(all);
+  if (runs.length === all.length) return;
   const part = `${path}.part`;
   rmSync(part, { force: true });
   if (runs.length === 0) return rmSync(path);

@@ -23,38 +23,11 @@ export function hasProc(): boolean {
 /** Ticks in a second: USER_HZ, which is 100 on every Linux that Node runs on (time(7)). */
 const ticks = 100;
 
-/** Held so that there is one when all others are taken: what a hook has left can only be found through /proc. */
-export const spare: number | null = null;
-
 /** The pids of all processes. */
 export function listProcesses(): number[] {
   return withDescriptor(() => readdirSync('/proc'))
     .map(Number)
     .filter((pid) => pid > 0);
-}
-
-function numberIn(path: string): number {
-  return Number(withDescriptor(() => readFileSync(path, 'latin1')));
-}
-
-/** More than any host forks: 32,768 pids last a second then, and the 4,194,304 of a host with systemd two minutes. */
-const mostForksPerMs = 32;
-
-/**
- * The pids of all processes that may be as young as process `pid`, which was started `ms` milliseconds ago. The kernel
- * gives pids out in order, from the last one on (alloc_pid() of Linux; `ns_last_pid` and `pid_max` of proc(5)); where
- * that may have come full circle since, or cannot be known, these are all.
- */
-export function listProcessesSince(pid: number, ms: number): number[] {
-  const all = listProcesses();
-  try {
-    if (ms * mostForksPerMs > numberIn('/proc/sys/kernel/pid_max')) return all;
-    // After the listing: what has come meanwhile is not in it.
-    const last = numberIn('/proc/sys/kernel/ns_last_pid');
-    return all.filter(last >= pid ? (each) => each >= pid && each <= last : (each) => each >= pid || each <= last);
-  } catch {
-    return all;
-  }
 }
 
 /** Where files of /proc are read to: a search reads some of every process of the host, and must leave no garbage of that size. */
@@ -76,7 +49,7 @@ function readToScratch(path: string): Buffer {
   }
 }
 
-type ProcessFile = 'stat' | 'status' | 'environ' | 'limits' | 'cmdline';
+type ProcessFile = 'stat' | 'status' | 'environ' | 'cmdline';
 
 /**
  * A file of a process, valid until the next is read; `null` where the process has gone, or the file is not for this
@@ -202,23 +175,27 @@ export function anyValueOf(name: string, beginning = ''): Variable {
   return { bytes: Buffer.from(`\0${name}=${beginning}`) };
 }
 
-/**
- * Whether a process has all of `wanted` in its environment; `null` where that cannot be read.
- * @throws NodeJS.ErrnoException for want of a descriptor
- */
-export function hasInEnvironment(pid: number, ...wanted: readonly Variable[]): boolean | null {
-  const environment = bytesOf(pid, 'environ');
-  if (environment === null) return null;
-  const whole = scratch.subarray(0, environment.length + 1);
-  return wanted.every(({ bytes }) => whole.includes(bytes));
+/** What a process was executed with; valid until the next file of a process is read. */
+interface Environment {
+  /** Nothing can be read of it: it has none, or is in the middle of its execve(2), or is not for us to know. */
+  readonly isEmpty: boolean;
+  has(variable: Variable): boolean;
+}
+
+/** @throws NodeJS.ErrnoException for want of a descriptor */
+export function environmentOf(pid: number): Environment {
+  const length = bytesOf(pid, 'environ')?.length ?? 0;
+  const whole = scratch.subarray(0, length + 1);
+  return { isEmpty: length === 0, has: ({ bytes }) => length > 0 && whole.includes(bytes) };
 }
 
 /**
- * Whether one of a process's limits has this very value.
+ * Whether a process has all of `wanted` in its environment; false if that cannot be read.
  * @throws NodeJS.ErrnoException for want of a descriptor
  */
-export function hasLimit(pid: number, limit: Buffer): boolean {
-  return bytesOf(pid, 'limits')?.includes(limit) ?? false;
+export function hasInEnvironment(pid: number, ...wanted: readonly Variable[]): boolean {
+  const environment = environmentOf(pid);
+  return wanted.every((variable) => environment.has(variable));
 }
 
 /** What the descriptor `fd` of a process leads to, or `''`. */

@@ -31,7 +31,21 @@ export function spawnQemu(
  * with.
  */
 export function spawn(command: string, args: readonly string[], options: SpawnCall): ChildProcess {
-  return crossSpawn(command, [...args], { ...options, stdio: hiding(options.stdio) });
+  const child = crossSpawn(command, [...args], { ...options, stdio: hiding(options.stdio) });
+  const { pid } = child;
+  if (pid !== undefined) {
+    children.add(pid);
+    child.once('exit', () => children.delete(pid));
+  }
+  return child;
+}
+
+/** The hooks and helpers that have not been reaped: their numbers are nobody else's. */
+const children = new Set<number>();
+
+/** Whether qemu-trap itself has started a process that is still there, as a hook or a helper. */
+export function isOwnChild(pid: number): boolean {
+  return children.has(pid);
 }
 
 /** The same, waited for. */

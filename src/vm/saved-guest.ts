@@ -1,5 +1,4 @@
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
-import { markHooksToCome } from '../hook/process-mark.js';
 import { hasMigrated, isLoading, isPaused, loadingRunState, savingRunState } from '../outcome/run-state.js';
 import { startsPaused } from '../qemu/argv.js';
 import { queryRunState } from '../qemu/power-button.js';
@@ -75,7 +74,6 @@ export class SavedGuest {
       });
     }
     this.isResuming = false;
-    markHooksToCome();
     this.#releaseInherited();
     try {
       await this.letGo(monitor);

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, realpathSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { endLeftBy } from '../hook/descendants.js';
+import { LeftGroups } from '../hook/hook-groups.js';
 import { adoptQemu, type AdoptedQemu } from '../qemu/adopt.js';
 import { isSameCommand, wasToResume } from '../qemu/argv.js';
 import { findStarted } from '../qemu/socket-owner.js';
@@ -26,8 +27,9 @@ const greetsWithinMs = 10_000;
 const lookEveryMs = 50;
 
 /** Ends the hooks that a killed qemu-trap has left, where there was one. */
-export function leftoverHooksGone({ predecessor, path }: RunDir): Promise<void> {
-  return predecessor === null ? Promise.resolve() : endLeftBy(predecessor, path);
+export function leftoverHooksGone({ predecessor, path, file }: RunDir): Promise<void> {
+  if (predecessor === null) return Promise.resolve();
+  return endLeftBy(predecessor, path, new LeftGroups(file(runFiles.hookGroups)));
 }
 
 function hookMonitors({ path, file }: RunDir): Map<SignalName, string> {

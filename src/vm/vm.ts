@@ -2,7 +2,6 @@ import type { Effect } from '../dispatch/messages.js';
 import { type State, chainOf } from '../dispatch/state.js';
 import { FreezeGuard } from '../guest-agent/freeze-guard.js';
 import type { HookRunner } from '../hook/runner.js';
-import { markHooksToCome } from '../hook/process-mark.js';
 import { isUp } from '../outcome/run-state.js';
 import { queryRunState } from '../qemu/power-button.js';
 import { MonitorClosed, QmpError } from '../qmp/messages.js';
@@ -186,8 +185,6 @@ export class Vm {
     const monitors = context.tap === null ? running.monitors : await context.tap(running.monitors);
     this.#hooks.prepare(monitors);
     if (context.tap !== null) this.#eventHooks.use(monitors);
-    // A QEMU that refuses its saved state is started again, and must not be taken for what a hook has left.
-    if (!savedGuest.isResuming) this.survival.attempt(markHooksToCome);
     await monitor.enableMigrationEvents();
     const runState = await monitor.queryRunState();
     if (adoption !== null) tellAdoption(context, running, adoption, runState);
@@ -239,9 +236,12 @@ export class Vm {
   }
 
   #followShutdown({ shutdown, termination }: State): void {
-    if (shutdown === null) this.shutdown = null;
-    else if (shutdown.since !== this.shutdown?.since) {
+    if (shutdown === null) {
+      if (this.shutdown !== null) setImmediate(() => this.#waitForHooks());
+      this.shutdown = null;
+    } else if (shutdown.since !== this.shutdown?.since) {
       const { rule, since } = shutdown;
+      setImmediate(() => this.#waitForHooks());
       this.shutdown = { signal: rule.signal, since, timeoutMs: rule.timeoutMs };
       this.#freezeGuard.stopBegins();
       this.survival.attempt(() => this.#waker.wake());
@@ -265,6 +265,18 @@ export class Vm {
     this.#isReady = true;
     this.#eventHooks.ready(() => tellReady(this.context));
     const { limits } = this.#dispatcher.state;
-    setImmediate(() => this.survival.attempt(() => warmUp(this.context.book, limits)));
+    setImmediate(() => {
+      this.survival.attempt(() => warmUp(this.context.book, limits));
+      this.#waitForHooks();
+    });
+  }
+
+  /** While nothing else is to be done: it takes longer than a signal may. */
+  #waitForHooks(): void {
+    this.survival.attempt(() => {
+      if (this.#dispatcher.isClosed) return;
+      if (this.shutdown === null) this.runner.wait();
+      else this.runner.stopWaiting();
+    });
   }
 }

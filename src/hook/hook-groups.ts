@@ -1,0 +1,173 @@
+import { readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import {
+  type ControlGroup,
+  allProcessesIn,
+  groupsLike,
+  isInGroup,
+  killGroup,
+  makeGroup,
+  moveInto,
+  ownControlGroups,
+  removeGroup,
+} from '../system/control-group.js';
+import { readProcess } from '../system/processes.js';
+import { quietly } from '../system/quietly.js';
+import { isOwnChild } from '../system/spawn.js';
+import { runIdPrefix } from './environment.js';
+
+/*
+ * A control group for each hook, where one can be made. qemu-trap moves itself into the group of the hook to come, and
+ * back when the hook has been started: so the hook is born in it, and the group holds the hook and what it starts, and
+ * nothing else. A move may take the kernel 15 ms (it waits for all processors, see cgroup_attach_lock() of Linux), so it
+ * is made ahead, while nothing else is to be done, and nothing of it comes between a signal and its hook.
+ */
+
+const namePrefix = 'qemu-trap-';
+
+/** The control group of one hook. */
+export class HookGroup {
+  constructor(
+    private readonly group: ControlGroup,
+    private readonly hookPid: number,
+  ) {}
+
+  /** Removes it. @returns `false` if there is something in it still, or it is not for us to remove */
+  remove(): boolean {
+    return removeGroup(this.group);
+  }
+
+  /** What lives in it, without programs that qemu-trap started for itself. */
+  members(): number[] {
+    return livingIn(this.group).filter((pid) => pid === this.hookPid || !isOwnChild(pid));
+  }
+
+  /** Kills all of it at once. @returns `false` if the kernel cannot do that, or more than the hook's would be killed */
+  kill(): boolean {
+    const all = allProcessesIn(this.group);
+    if (all.some((pid) => pid === process.pid || (pid !== this.hookPid && isOwnChild(pid)))) return false;
+    return killGroup(this.group);
+  }
+}
+
+/** Without zombies, which only wait to be reaped, and what is outside our pid namespace. */
+function livingIn(group: ControlGroup): number[] {
+  return allProcessesIn(group).filter((pid) => pid > 0 && pid !== process.pid && readProcess(pid) !== null);
+}
+
+/** The control groups of one VM's hooks, one after the other. */
+export class HookGroups {
+  /** The group that qemu-trap was started in; `null` if none can be made below it, or that has not been tried. */
+  #own: ControlGroup | null = null;
+  /** The group that qemu-trap is in. */
+  #current: ControlGroup | null = null;
+  /** No hook has been born in that yet. */
+  #isFree = false;
+  #isPossible = true;
+  #made = 0;
+  readonly #given = new Set<HookGroup>();
+
+  /** @param noteFile says where they are, for a qemu-trap that finds this one killed */
+  constructor(private readonly noteFile: string) {}
+
+  /** Moves qemu-trap into the group of the hook to come, if it is not there. */
+  prepare(): void {
+    if (this.#isFree || !this.#isPossible) return;
+    const isFirst = this.#own === null;
+    for (const own of isFirst ? ownControlGroups() : [this.#own as ControlGroup]) {
+      if (!this.#moveBelow(own)) continue;
+      this.#own = own;
+      if (isFirst) this.#note(own);
+      return;
+    }
+    if (isFirst) this.#isPossible = false;
+  }
+
+  #moveBelow(own: ControlGroup): boolean {
+    let group: ControlGroup | null = null;
+    try {
+      group = makeGroup(own, `${namePrefix}${runIdPrefix}-${this.#made++}`);
+      moveInto(group, process.pid);
+      this.#current = group;
+      return (this.#isFree = true);
+    } catch {
+      if (group !== null) removeGroup(group);
+      return false;
+    }
+  }
+
+  #note({ path, version }: ControlGroup): void {
+    quietly(() =>
+      writeFileSync(this.noteFile, `${version} ${join(path, namePrefix + runIdPrefix)}\n`, { mode: 0o600 }),
+    );
+  }
+
+  /**
+   * The group that a hook was born in; from now on it is that hook's.
+   * @param pid of the hook, which has been started in this turn of the event loop
+   * @returns `null` if it has none of its own
+   */
+  take(pid: number): HookGroup | null {
+    const group = this.#current;
+    if (group === null || !this.#isFree) return null;
+    this.#isFree = false;
+    // Somebody may have moved us, and then the hook is where we are.
+    const given = isInGroup(basename(group.path)) ? new HookGroup(group, pid) : null;
+    if (given !== null) this.#given.add(given);
+    this.#moveBack();
+    return given;
+  }
+
+  /** Moves qemu-trap back to where it was started, and removes the groups that are empty. */
+  leave(): void {
+    const free = this.#isFree ? this.#current : null;
+    if (this.#current !== null) this.#moveBack();
+    if (free !== null) removeGroup(free);
+    for (const given of this.#given) if (given.remove()) this.#given.delete(given);
+  }
+
+  #moveBack(): void {
+    this.#isFree = false;
+    try {
+      if (this.#own !== null) moveInto(this.#own, process.pid);
+      this.#current = null;
+    } catch {
+      // A QEMU that is started now is in a group of ours: nobody may take it for what a hook has left.
+      this.#isPossible = false;
+      quietly(() => unlinkSync(this.noteFile));
+    }
+  }
+}
+
+/** What is left in the groups of a qemu-trap that was killed. */
+export class LeftGroups {
+  readonly #beginning: ControlGroup | null;
+
+  /** @param noteFile as the killed one wrote it */
+  constructor(noteFile: string) {
+    this.#beginning = readNote(noteFile);
+  }
+
+  members(): number[] {
+    return this.#groups().flatMap(livingIn);
+  }
+
+  /** Removes those that are empty. */
+  remove(): void {
+    for (const group of this.#groups()) removeGroup(group);
+  }
+
+  #groups(): ControlGroup[] {
+    return this.#beginning === null ? [] : groupsLike(this.#beginning);
+  }
+}
+
+function readNote(file: string): ControlGroup | null {
+  try {
+    const [, version, path = ''] = /^([12]) (\/.*)\n$/.exec(readFileSync(file, 'utf8')) ?? [];
+    if (version === undefined || !basename(path).startsWith(namePrefix) || dirname(path) === '/') return null;
+    return { path, version: version === '1' ? 1 : 2 };
+  } catch {
+    return null;
+  }
+}
