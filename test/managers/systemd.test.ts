@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { read, until } from '../support/lab.js';
+import { isAlive, read, until } from '../support/lab.js';
 import { boxed, insideAgain, isInside, runBox, whyNoBox } from './box.js';
 import { background, examples, install, must, sh, testManager, Vm } from './vm.js';
 
@@ -223,6 +223,54 @@ boxed('systemd', 'systemd', () => {
     await stopsCleanly();
     undo('user');
   });
+
+  const hook = '/etc/qemu-trap/leaves';
+  const [left, reloads, goesOn] = ['/tmp/left', '/tmp/reloads', '/tmp/goes-on'];
+
+  for (const [what, user, isOwn] of [
+    ['as root', [], true],
+    ['as another user', ['User=nobody', 'Group=nogroup'], true],
+    ['as another user, without Delegate=', ['User=nobody', 'Group=nogroup', 'Delegate=no'], false],
+    ['with ProtectControlGroups=', ['ProtectControlGroups=yes'], false],
+  ] as const) {
+    test(`systemd, ${what}: what a hook left is ended${isOwn ? ', for certain' : ''}; ExecReload= and ExecStop= are left alone`, async () => {
+      for (const old of [left, reloads, goesOn]) rmSync(old, { force: true });
+      const leave = (name: string, wipe: string): string =>
+        `setsid setsid ${wipe} sh -c 'echo $$ >>${name}; exec sleep 600 <&- >&- 2>&- 3<&-' &`;
+      const certain = isOwn ? leave(left, 'env -i') : '';
+      writeFileSync(
+        hook,
+        `#!/bin/sh\numask 0\n${leave(left, '')}\n${certain}\nuntil [ "$(wc -l <${left})" = ${isOwn ? 2 : 1} ] && [ -s ${reloads} ]; do sleep 0.05; done\n`,
+        { mode: 0o755 },
+      );
+      writeFileSync(reloads, '', { mode: 0o666 });
+      chmodSync(reloads, 0o666);
+      dropIn(
+        'left',
+        ...user,
+        `ExecReload=/bin/sh -c 'echo $$$$ >${reloads}; until [ -e ${goesOn} ]; do sleep 0.05; done'`,
+        `ExecStop=/bin/sh -c 'exec sleep 0.2'`,
+      );
+      must(`chmod 1777 /tmp && chmod 755 ${vm.dir} && chown -R ${user.length > 0 ? 'nobody' : 'root'} ${vm.dir}`);
+      vm.configure('obedient', `--signal USR1,script=${hook}`);
+      must(`chown -R ${user.length > 0 ? 'nobody' : 'root'} ${vm.dir}`);
+      must(`systemctl start ${unit}`);
+      await vm.says('up');
+      process.kill(Number(property('MainPID')), 'SIGUSR1');
+      await until('the hook has left something', () => read(left).trim().split('\n').length === (isOwn ? 2 : 1));
+      // It begins while the hook runs, in the same unit.
+      must(`systemctl reload --no-block ${unit}`);
+      await until('the hook has ended', () => vm.log.includes('leaves succeeded'));
+      const pids = read(left).trim().split('\n').map(Number);
+      await until('what it left is ended', () => !pids.some(isAlive));
+      assert.ok(isAlive(Number(read(reloads))), 'ExecReload= goes on');
+      writeFileSync(goesOn, '');
+      await until('the unit is reloaded', () => property('ActiveState') === 'active');
+      await stopsCleanly();
+      undo('left');
+      rmSync('/var/lib/qemu-trap', { recursive: true, force: true });
+    });
+  }
 
   test('systemd, KillMode=process and --on-death keep: the guest outlives qemu-trap, the restarted one takes it over, and stops it cleanly', async () => {
     dropIn('mode', 'KillMode=process', 'Restart=always', 'RestartSec=0');
