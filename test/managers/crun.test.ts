@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { test } from 'node:test';
-import { read, until } from '../support/lab.js';
+import { isAlive, read, until } from '../support/lab.js';
 import { boxed } from './box.js';
 import { background, examples, must, sh, testManager, type Manager, type Vm } from './vm.js';
 
@@ -52,7 +52,7 @@ function configure(args: readonly string[]): void {
   const node = dirname(process.execPath);
   const mine = [resolve('.'), '/tmp', ...(node.startsWith('/usr/') ? [] : [node])];
   config.mounts = [
-    ...(config.mounts as Mount[]).filter(({ destination }) => destination !== '/sys/fs/cgroup'),
+    ...(config.mounts as Mount[]),
     ...mine.map(bind),
     { destination: '/run', type: 'tmpfs', source: 'tmpfs' },
   ];
@@ -114,6 +114,8 @@ function orphans(): string[] {
 
 const hook = `${folder}/orphans`;
 const born = `${folder}/born`;
+const goOn = `${folder}/go-on`;
+const execPid = `${folder}/exec.pid`;
 
 function testOrphans(
   name: string,
@@ -123,14 +125,22 @@ function testOrphans(
     test(`${name}: what a hook has left is ended${first === 'reaps' ? ' and reaped' : ', and stays a zombie: the README asks for an init'}`, async () => {
       writeFileSync(
         hook,
-        `#!/bin/sh\n(setsid sh -c 'echo >${born}; exec sleep 600' &)\nuntil [ -e ${born} ]; do :; done\n`,
+        `#!/bin/sh\n(setsid sh -c 'echo >${born}; exec sleep 600' &)\nuntil [ -e ${born} ] && [ -e ${goOn} ]; do :; done\n`,
         { mode: 0o755 },
       );
-      for (const old of [born, log]) rmSync(old, { force: true });
+      for (const old of [born, goOn, log]) rmSync(old, { force: true });
       await start(`--signal USR1,script=${hook}`);
       process.kill(vm.traps[0] as number, 'SIGUSR1');
+      await until('the hook has left something', () => existsSync(born));
+      must(
+        `crun exec -d --pid-file ${execPid} web /usr/bin/env -i /usr/bin/tail -f /dev/null </dev/null >/dev/null 2>&1`,
+      );
+      writeFileSync(goOn, '');
       await until('the hook has ended', () => vm.log.includes('orphans succeeded'));
       await until('what it left is ended', () => orphans().join('') === (first === 'reaps' ? '' : 'Z'));
+      const execed = Number(read(execPid));
+      assert.ok(isAlive(execed), 'what crun exec started meanwhile goes on');
+      process.kill(execed, 'SIGKILL');
       must(`crun kill web ${stopSignal}`);
       await until('the container is down', () => read(statusFile) === '0\n');
       await vm.wasClean();
