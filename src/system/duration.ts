@@ -4,7 +4,7 @@ const [second, minute, hour, day] = [1_000, 60_000, 3_600_000, 86_400_000];
 
 /** The units of systemd.time(7), in milliseconds. */
 const units: Readonly<Record<string, number>> = {
-  ...{ usec: 0.001, us: 0.001, μs: 0.001, µs: 0.001, msec: 1, ms: 1 },
+  ...{ usec: 0.001, us: 0.001, '\u03bcs': 0.001, '\u00b5s': 0.001, msec: 1, ms: 1 },
   ...{ seconds: second, second, sec: second, s: second, '': second },
   ...{ minutes: minute, minute, min: minute, m: minute },
   ...{ hours: hour, hour, hr: hour, h: hour },
@@ -18,7 +18,7 @@ const units: Readonly<Record<string, number>> = {
 const longestMs = 100_000 * 365.25 * day;
 
 /** One number and its unit; what follows a number without one stands apart. */
-const part = /\s*(\d+\.?\d*|\.\d+)\s*([a-zA-Zμµ]+|(?![\d.]))/y;
+const part = /\s*(\d+\.?\d*|\.\d+)\s*([a-zA-Z\u03bc\u00b5]+|(?![\d.]))/y;
 
 /**
  * Reads a span of time as systemd.time(7) writes it: `90`, `90s`, `1min 30s`, `infinity`; without a unit it is seconds.
