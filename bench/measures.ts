@@ -16,8 +16,8 @@ import {
   userHook,
   type Contender,
 } from './contenders.js';
-import { memory, processorMs, switches, threads } from './proc.js';
-import { Samples, type Table } from './table.js';
+import { busyMs, memory, processorMs, switches, threads } from './proc.js';
+import { Samples, median, type Table } from './table.js';
 import { Vm } from './vm.js';
 
 /** How long everything is left alone before a signal: what a start has still to do must not be measured with it. */
@@ -46,10 +46,12 @@ async function withVms<T>(contender: Contender, count: number, use: (vms: readon
   }
 }
 
-/** From what tells it to stop, a process's first, to QEMU's own POWERDOWN. */
-export async function latency(rounds: number): Promise<Table> {
+/** One VM alone is told to stop, its keeper's first signal: until QEMU's own POWERDOWN, and until all of it has exited. */
+export async function oneStop(rounds: number): Promise<readonly Table[]> {
   const contenders = [floor, inProcess, userHook, bundledHook, bashSocat, bashNc, runit, libvirt];
-  const samples = new Samples(...contenders.map(({ name }) => name));
+  const names = contenders.map(({ name }) => name);
+  const pressed = new Samples(...names);
+  const over = new Samples(inProcess.name);
   for (let round = 0; round < rounds; round++) {
     for (const contender of shuffled(contenders)) {
       await withVms(contender, 1, async ([vm]) => {
@@ -57,12 +59,17 @@ export async function latency(rounds: number): Promise<Table> {
         setClock();
         const sent = wallClock();
         vm?.keeper.stop();
-        samples.add(contender.name, ((await vm?.pressed()) ?? NaN) - sent);
-        await vm?.over();
+        pressed.add(contender.name, ((await vm?.pressed()) ?? NaN) - sent);
+        const end = (await vm?.over()) ?? NaN;
+        // libvirt's command has exited long before the guest, and runsv stays.
+        if (contender !== libvirt && contender !== runit) over.add(contender.name, end - sent);
       });
     }
   }
-  return { title: "From SIGTERM to POWERDOWN, a process's first signal", unit: 'ms', rows: samples.rows };
+  return [
+    { title: "From SIGTERM to POWERDOWN, a process's first signal", unit: 'ms', rows: pressed.rows },
+    { title: 'One stop alone, from SIGTERM to the exit', unit: 'ms', rows: over.rows },
+  ];
 }
 
 /** What stands in front of QEMU adds to its start, from exec to its monitor's answer; and what Node needs to start at all. */
@@ -157,10 +164,29 @@ export async function idle(many: number, ms: number, libvirtd: number): Promise<
   ];
 }
 
+/** Processor time of this process, in milliseconds. */
+function ownMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1_000;
+}
+
+/** How the time to the last exit grows with the number of guests: in milliseconds for each of them. */
+export function curve(tables: readonly Table[]): Table {
+  const lasts = tables.filter(({ title }) => title.endsWith('to the last exit'));
+  const rows = [bashSocat, inProcess, userHook, bundledHook].map(({ name }) => ({
+    name,
+    samples: lasts.map(
+      ({ title, rows: all }) => median(all.find((row) => row.name === name)) / Number.parseInt(title, 10),
+    ),
+  }));
+  const counts = lasts.map(({ title }) => Number.parseInt(title, 10)).join(', ');
+  return { title: `To the last exit, for each of ${counts} guests`, unit: 'ms', rows };
+}
+
 /** A host's shutdown: all told to stop at once. */
 export async function manyAtOnce(guests: number, rounds: number): Promise<readonly Table[]> {
   const names = [...[bashSocat, inProcess, userHook, bundledHook].map(({ name }) => name), 'libvirt-guests'];
-  const [pressed, over] = [new Samples(...names), new Samples(...names)];
+  const [pressed, over, spent] = [new Samples(...names), new Samples(...names), new Samples(...names)];
   const measure = async (
     contender: Contender,
     name: string,
@@ -169,11 +195,12 @@ export async function manyAtOnce(guests: number, rounds: number): Promise<readon
     withVms(contender, guests, async (vms) => {
       await pause(settleMs);
       setClock();
-      const sent = wallClock();
+      const [sent, busy, own] = [wallClock(), busyMs(), ownMs()];
       const stopped = stopAll(vms);
       pressed.add(name, Math.max(...(await Promise.all(vms.map((vm) => vm.pressed())))) - sent);
       await stopped;
       over.add(name, Math.max(...(await Promise.all(vms.map((vm) => vm.over())))) - sent);
+      spent.add(name, (busyMs() - busy - (ownMs() - own)) / guests);
     });
   const signalAll = async (vms: readonly Vm[]): Promise<void> => {
     for (const { keeper } of vms) keeper.stop();
@@ -194,6 +221,12 @@ export async function manyAtOnce(guests: number, rounds: number): Promise<readon
   return [
     { title: `${guests} guests at once, to the last POWERDOWN`, unit: 'ms', rows: pressed.rows },
     { title: `${guests} guests at once, to the last exit`, unit: 'ms', rows: over.rows },
+    {
+      title: `${guests} guests at once, processor time of one stop`,
+      unit: 'ms',
+      rows: spent.rows,
+      note: 'of all processes, QEMU and its guest among them, but for the benchmark itself',
+    },
   ];
 }
 

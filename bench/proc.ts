@@ -33,6 +33,13 @@ export function switches(pid: number): number {
   }, 0);
 }
 
+/** Processor time of the whole host since its boot, in milliseconds, without what it was idle or waited for a disk. */
+export function busyMs(): number {
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] =
+    readFileSync('/proc/stat', 'latin1').split('\n', 1)[0]?.trim().split(/\s+/).slice(1).map(Number) ?? [];
+  return (user + nice + system + irq + softirq) * 10;
+}
+
 /** Processor time in milliseconds; USER_HZ is 100 on every Linux that Node runs on (time(7)). */
 export function processorMs(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');

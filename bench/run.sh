@@ -1,6 +1,6 @@
 #!/bin/sh
-# npm run bench -- [--quick] [--only boot,latency,start,idle,shutdown,storm] [--rounds N]
-# [--guests 20,50,100] [--svg FILE] [--json FILE]: qemu-trap beside what people write by hand and beside libvirt, in one
+# npm run bench -- [--quick] [--only boot,stop,start,idle,shutdown,storm] [--rounds N]
+# [--guests 10,25,50,100,200] [--svg FILE] [--json FILE]: qemu-trap beside what people write by hand and beside libvirt, in one
 # run; as root, in a box of its own, some forty minutes on two processors. Nothing else should run meanwhile.
 set -eu
 cd "$(dirname "$0")/.."
