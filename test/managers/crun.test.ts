@@ -14,7 +14,7 @@ import { background, examples, must, sh, testManager, type Manager, type Vm } fr
 const containerfile = readFileSync(`${examples}/container/Containerfile`, 'utf8');
 const entryPoint = JSON.parse(/^ENTRYPOINT (.*)$/m.exec(containerfile)?.[1] ?? '') as string[];
 const stopSignal = /^STOPSIGNAL SIG(\w+)$/m.exec(containerfile)?.[1] ?? '';
-const [, copied = '', entryProgram = ''] = /^COPY --chmod=755 (\S+) (\S+)$/m.exec(containerfile) ?? [];
+const [, copied = '', entryProgram = ''] = /^COPY (\S+) (\/usr\/local\/bin\/\S+)$/m.exec(containerfile) ?? [];
 
 /** In the box's own file system, and gone with it: the whole of that is mounted in there. */
 const folder = '/var/lib/qemu-trap-crun';

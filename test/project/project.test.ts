@@ -50,6 +50,8 @@ test('shellcheck passes on every hook, on the examples, on the qmp command and o
     'test/guests/run.sh',
     'test/endurance/run.sh',
     'bench/run.sh',
+    'test/engines/run.sh',
+    'test/engines/base.sh',
     'bench/in-box.sh',
     'bench/by-hand.sh',
     'test/support/linux-guest/make.sh',

@@ -1,0 +1,153 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { until } from '../support/lab.js';
+import {
+  checkout,
+  Container,
+  docker,
+  type Engine,
+  image,
+  must,
+  podman,
+  run,
+  startDocker,
+  stopDocker,
+} from './engine.js';
+
+/** Every way to run a container that the engines' manuals have for less rights, and for process 1. */
+const ways: Readonly<Record<string, { options: string; words?: string }>> = {
+  '--read-only': { options: '--read-only --tmpfs /run --tmpfs /tmp --tmpfs /var/tmp --tmpfs /var/lib/qemu-trap' },
+  '--user': { options: '--user 1000:1000 -e HOME=/tmp' },
+  '--cap-drop all': { options: '--cap-drop all' },
+  'qemu-trap as process 1': { options: '--entrypoint /usr/local/bin/vm' },
+  '--init': { options: '--init --entrypoint /usr/local/bin/vm' },
+  'all of it': {
+    options:
+      '--read-only --tmpfs /run --tmpfs /tmp --tmpfs /var/tmp --user 1000:1000 -e HOME=/tmp --cap-drop all --init --entrypoint /usr/local/bin/vm',
+  },
+};
+
+const cycles = 10;
+
+function testEngine(engine: Engine): void {
+  const web = new Container(engine);
+
+  test('the image is built from the Containerfile as it is', () => {
+    must(`cd ${checkout} && ${engine.command} build --network host -t ${image} -f examples/container/Containerfile .`);
+  });
+
+  test(`${cycles} times started and stopped: the guest heard its button each time`, async () => {
+    await web.run();
+    for (let cycle = 1; cycle <= cycles; cycle++) {
+      if (cycle > 1) await web.start();
+      web.stop();
+      await web.wasClean();
+    }
+  });
+
+  test('--status says in the container that the guest runs', async () => {
+    await web.run();
+    assert.match(web.exec('qemu-trap --status web'), /^web +\d+ +\d+ +running /m);
+    web.stop();
+    await web.wasClean();
+  });
+
+  test('stopped twice at once: the guest has its time', async () => {
+    await web.run({ behaviour: 'lingering' });
+    must(`${engine.command} stop web & ${engine.command} stop web; wait`);
+    await web.wasClean();
+  });
+
+  test('restarted: the guest shuts down before it is started again', async () => {
+    await web.run();
+    must(`${engine.command} restart web`);
+    await until('it is up again', () => web.log.split('the VM is running').length > 2);
+    assert.match(web.log, /clean shutdown[\s\S]*the VM is running/);
+    await web.isUp();
+    web.stop();
+    await web.wasClean();
+  });
+
+  test('killed: the status is 137, and the next start works', async () => {
+    await web.run();
+    web.kill('KILL');
+    assert.equal(await web.status(), 137);
+    await web.start();
+    web.stop();
+    await web.wasClean();
+  });
+
+  test('a stop time that is too short: the engine kills it, 137', async () => {
+    await web.run({ behaviour: 'stubborn' });
+    web.stop('-t 2');
+    assert.equal(await web.status(), 137);
+    assert.ok(!web.guest.said('bye'));
+  });
+
+  test('a guest that does not heed its button: forced at --timeout, 124', async () => {
+    await web.run({ behaviour: 'deaf', trap: '--timeout 2' });
+    web.stop();
+    assert.equal(await web.status(), 124);
+    assert.match(web.log, /forced stop/);
+  });
+
+  test('SIGQUIT forces it, 124', async () => {
+    await web.run({ behaviour: 'stubborn' });
+    web.kill('QUIT');
+    assert.equal(await web.status(), 124);
+  });
+
+  test('a QEMU that crashes is started again by --restart on-failure; a guest that shut down stays down', async () => {
+    await web.run({ options: '--restart on-failure:3' });
+    web.guest.forget();
+    web.exec("sh -c 'kill -ABRT $(cat /run/qemu-trap/web/qemu.pid)'");
+    await web.isUp();
+    web.stop();
+    await web.wasClean();
+  });
+
+  for (const [what, how] of Object.entries(ways)) {
+    test(`${what}: up, and stopped cleanly`, async () => {
+      await web.run(how);
+      web.stop();
+      await web.wasClean();
+    });
+  }
+
+  test('what a hook left is ended, and what exec started goes on', async () => {
+    must('mkdir -p /srv/hooks');
+    must(
+      `printf '#!/bin/sh\\nsetsid sleep 600 >/dev/null 2>&1 3<&- &\\necho $! >/vm/left\\nuntil [ -e /vm/go-on ]; do sleep 0.05; done\\n' >/srv/hooks/leaves; chmod 755 /srv/hooks/leaves`,
+    );
+    must('rm -f /srv/web/left /srv/web/go-on');
+    await web.run({ options: '-v /srv/hooks:/hooks', trap: '--signal USR1,script=/hooks/leaves' });
+    web.kill('USR1');
+    await until('the hook has left something', () => run('test -s /srv/web/left').status === 0);
+    must(`${engine.command} exec -d web env -i sleep 601`);
+    must('touch /srv/web/go-on');
+    await until('the hook has ended', () => web.log.includes('/hooks/leaves succeeded'));
+    const alive = (seconds: number): boolean =>
+      run(`${engine.command} exec web sh -c 'ps -eo args | grep -q "^sleep ${seconds}"'`).status === 0;
+    await until('what it left is ended', () => !alive(600));
+    assert.ok(alive(601));
+    web.stop();
+    await web.wasClean();
+  });
+}
+
+for (const engine of [podman, docker]) {
+  describe(engine.name, () => {
+    before(() => engine.begin());
+    after(() => engine.end());
+    testEngine(engine);
+    if (engine === docker)
+      test('a shutdown of the daemon shuts the guest down', async () => {
+        const web = new Container(engine);
+        await web.run();
+        await stopDocker();
+        assert.ok(web.guest.said('bye'), 'the guest heard its button');
+        await startDocker();
+        await web.wasClean();
+      });
+  });
+}
