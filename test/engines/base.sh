@@ -3,6 +3,7 @@
 # image, which no registry of images is asked for.
 set -eu
 folder=/var/lib/qemu-trap-base
+# shellcheck disable=SC2016 # for apt-get to expand
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Codename: bookworm' | head -n 1)
 debootstrap --variant=minbase bookworm "$folder" "$mirror" >"$folder.log" 2>&1 || { tail "$folder.log" >&2; exit 1; }
 rm -f "$folder/etc/apt/sources.list"

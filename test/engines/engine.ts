@@ -138,11 +138,13 @@ export interface How {
   readonly words?: string;
 }
 
-/** A container of the image, by the name `web`. */
+/** A container of the image. */
 export class Container {
-  readonly guest = new Guest('/srv/web');
-
-  constructor(readonly engine: Engine) {}
+  constructor(
+    readonly engine: Engine,
+    private readonly name = 'web',
+    readonly guest = new Guest('/srv/web'),
+  ) {}
 
   #do(what: string): string {
     return must(`${this.engine.command} ${what}`);
@@ -150,10 +152,10 @@ export class Container {
 
   /** Runs a new one, until its guest is up. */
   async run({ behaviour = 'obedient', options = '', trap = '', words = '' }: How = {}): Promise<void> {
-    run(`${this.engine.command} rm -f web`);
+    run(`${this.engine.command} rm -f ${this.name}`);
     this.guest.prepare(behaviour);
     this.#do(
-      `run -d --name web --network none --stop-timeout 90 -v /srv/web:/vm -e VM=web ` +
+      `run -d --name ${this.name} --network none --stop-timeout 90 -v /srv/web:/vm -e VM=web ` +
         `-e QEMU_OPTIONS='${qemuOptions}' -e QEMU_TRAP_OPTIONS='${trap}' ${options} ${image} ${words}`,
     );
     await this.isUp();
@@ -162,7 +164,7 @@ export class Container {
   /** Starts it again. */
   async start(): Promise<void> {
     this.guest.forget();
-    this.#do('start web');
+    this.#do(`start ${this.name}`);
     await this.isUp();
   }
 
@@ -173,22 +175,22 @@ export class Container {
   }
 
   exec(line: string): string {
-    return this.#do(`exec web ${line}`);
+    return this.#do(`exec ${this.name} ${line}`);
   }
 
   /** @returns how long it took, in milliseconds */
   stop(options = ''): number {
     const began = performance.now();
-    this.#do(`stop ${options} web`);
+    this.#do(`stop ${options} ${this.name}`);
     return performance.now() - began;
   }
 
   kill(signal: string): void {
-    this.#do(`kill -s ${signal} web`);
+    this.#do(`kill -s ${signal} ${this.name}`);
   }
 
   inspect(field: string): string {
-    return this.#do(`inspect -f '{{${field}}}' web`);
+    return this.#do(`inspect -f '{{${field}}}' ${this.name}`);
   }
 
   /** Waits until it has exited. */
@@ -198,7 +200,7 @@ export class Container {
   }
 
   get log(): string {
-    return run(`${this.engine.command} logs web`).output;
+    return run(`${this.engine.command} logs ${this.name}`).output;
   }
 
   /** The guest heard its button, and shut down; the container's status says so. */
@@ -209,6 +211,6 @@ export class Container {
   }
 
   remove(): void {
-    this.#do('rm -f web');
+    this.#do(`rm -f ${this.name}`);
   }
 }

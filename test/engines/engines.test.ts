@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { report, scenario } from './report.js';
 import { until } from '../support/lab.js';
+import { testCompose, testPod } from './compose.js';
 import {
   checkout,
   Container,
@@ -31,12 +33,13 @@ const cycles = 10;
 
 function testEngine(engine: Engine): void {
   const web = new Container(engine);
+  const stopping = (what: string, body: () => Promise<void>): void => scenario(web, what, body);
 
   test('the image is built from the Containerfile as it is', () => {
     must(`cd ${checkout} && ${engine.command} build --network host -t ${image} -f examples/container/Containerfile .`);
   });
 
-  test(`${cycles} times started and stopped: the guest heard its button each time`, async () => {
+  stopping(`${cycles} times started and stopped: the guest heard its button each time`, async () => {
     await web.run();
     for (let cycle = 1; cycle <= cycles; cycle++) {
       if (cycle > 1) await web.start();
@@ -45,20 +48,20 @@ function testEngine(engine: Engine): void {
     }
   });
 
-  test('--status says in the container that the guest runs', async () => {
+  stopping('--status says in the container that the guest runs', async () => {
     await web.run();
     assert.match(web.exec('qemu-trap --status web'), /^web +\d+ +\d+ +running /m);
     web.stop();
     await web.wasClean();
   });
 
-  test('stopped twice at once: the guest has its time', async () => {
+  stopping('stopped twice at once: the guest has its time', async () => {
     await web.run({ behaviour: 'lingering' });
     must(`${engine.command} stop web & ${engine.command} stop web; wait`);
     await web.wasClean();
   });
 
-  test('restarted: the guest shuts down before it is started again', async () => {
+  stopping('restarted: the guest shuts down before it is started again', async () => {
     await web.run();
     must(`${engine.command} restart web`);
     await until('it is up again', () => web.log.split('the VM is running').length > 2);
@@ -68,7 +71,7 @@ function testEngine(engine: Engine): void {
     await web.wasClean();
   });
 
-  test('killed: the status is 137, and the next start works', async () => {
+  stopping('killed: the status is 137, and the next start works', async () => {
     await web.run();
     web.kill('KILL');
     assert.equal(await web.status(), 137);
@@ -77,44 +80,47 @@ function testEngine(engine: Engine): void {
     await web.wasClean();
   });
 
-  test('a stop time that is too short: the engine kills it, 137', async () => {
+  stopping('a stop time that is too short: the engine kills it, 137', async () => {
     await web.run({ behaviour: 'stubborn' });
     web.stop('-t 2');
     assert.equal(await web.status(), 137);
     assert.ok(!web.guest.said('bye'));
   });
 
-  test('a guest that does not heed its button: forced at --timeout, 124', async () => {
+  stopping('a guest that does not heed its button: forced at --timeout, 124', async () => {
     await web.run({ behaviour: 'deaf', trap: '--timeout 2' });
     web.stop();
     assert.equal(await web.status(), 124);
     assert.match(web.log, /forced stop/);
   });
 
-  test('SIGQUIT forces it, 124', async () => {
+  stopping('SIGQUIT forces it, 124', async () => {
     await web.run({ behaviour: 'stubborn' });
     web.kill('QUIT');
     assert.equal(await web.status(), 124);
   });
 
-  test('a QEMU that crashes is started again by --restart on-failure; a guest that shut down stays down', async () => {
-    await web.run({ options: '--restart on-failure:3' });
-    web.guest.forget();
-    web.exec("sh -c 'kill -ABRT $(cat /run/qemu-trap/web/qemu.pid)'");
-    await web.isUp();
-    web.stop();
-    await web.wasClean();
-  });
+  stopping(
+    'a QEMU that crashes is started again by --restart on-failure; a guest that shut down stays down',
+    async () => {
+      await web.run({ options: '--restart on-failure:3' });
+      web.guest.forget();
+      web.exec("sh -c 'kill -ABRT $(cat /run/qemu-trap/web/qemu.pid)'");
+      await web.isUp();
+      web.stop();
+      await web.wasClean();
+    },
+  );
 
   for (const [what, how] of Object.entries(ways)) {
-    test(`${what}: up, and stopped cleanly`, async () => {
+    stopping(`${what}: up, and stopped cleanly`, async () => {
       await web.run(how);
       web.stop();
       await web.wasClean();
     });
   }
 
-  test('what a hook left is ended, and what exec started goes on', async () => {
+  stopping('what a hook left is ended, and what exec started goes on', async () => {
     must('mkdir -p /srv/hooks');
     must(
       `printf '#!/bin/sh\\nsetsid sleep 600 >/dev/null 2>&1 3<&- &\\necho $! >/vm/left\\nuntil [ -e /vm/go-on ]; do sleep 0.05; done\\n' >/srv/hooks/leaves; chmod 755 /srv/hooks/leaves`,
@@ -137,17 +143,28 @@ function testEngine(engine: Engine): void {
 
 for (const engine of [podman, docker]) {
   describe(engine.name, () => {
-    before(() => engine.begin());
+    before(async () => {
+      // The examples have KVM: a stand-in for the device file, which QEMU does not open here.
+      must('[ -e /dev/kvm ] || mknod /dev/kvm c 1 3');
+      await engine.begin();
+    });
     after(() => engine.end());
     testEngine(engine);
-    if (engine === docker)
-      test('a shutdown of the daemon shuts the guest down', async () => {
-        const web = new Container(engine);
+    if (engine === podman) {
+      testCompose('podman-compose', 'stop -t 90', engine);
+      testPod();
+    } else {
+      testCompose('docker-compose', 'stop', engine);
+      const web = new Container(engine);
+      scenario(web, 'a shutdown of the daemon shuts the guest down', async () => {
         await web.run();
         await stopDocker();
         assert.ok(web.guest.said('bye'), 'the guest heard its button');
         await startDocker();
         await web.wasClean();
       });
+    }
   });
 }
+
+after(report);

@@ -1,0 +1,33 @@
+import { test } from 'node:test';
+import { columns } from '../../src/system/text-table.js';
+import type { Container } from './engine.js';
+
+/*
+ * What was seen: one row for each way that a container came to its end, and one line for all of them.
+ */
+
+const rows: string[][] = [['ENGINE', 'WHAT', 'GUEST SAW', 'STATUS', 'SECONDS']];
+let failed = 0;
+
+/** A test of one container, which is told of in the report. */
+export function scenario(web: Container, what: string, body: () => Promise<void>): void {
+  test(what, async () => {
+    const began = performance.now();
+    let isDone = false;
+    try {
+      await body();
+      isDone = true;
+    } finally {
+      if (!isDone) failed++;
+      const seconds = ((performance.now() - began) / 1_000).toFixed(1);
+      const saw = (['up', 'pressed', 'bye'] as const).filter((words) => web.guest.said(words)).join(', ');
+      rows.push([web.engine.name, what, saw, isDone ? web.inspect('.State.ExitCode') : 'FAILED', seconds]);
+    }
+  });
+}
+
+export function report(): void {
+  console.log(columns(rows));
+  const engines = new Set(rows.slice(1).map(([engine]) => engine));
+  console.log(`engines: ${[...engines].join(', ')}: ${rows.length - 1} ways to an end, ${failed} failed`);
+}
