@@ -38,8 +38,8 @@ const goneWithinMs = 5_000;
 /** A look at what is left of a hook. */
 interface Look {
   readonly pids: readonly number[];
-  /** Nothing else is left, as far as can be known at all. */
-  readonly isSure: boolean;
+  /** Nothing is left, as far as can be known at all; `perhaps`: another look may show more. */
+  readonly isEmpty: boolean | 'perhaps';
 }
 
 /** How what is left of a hook is found. */
@@ -48,13 +48,13 @@ interface Leftovers {
   look(): Look | Promise<Look>;
   /** What to signal then: no look can tell what is left, or that nothing is. */
   readonly blind: () => readonly number[];
-  /** Kills all of it at once. @returns `false` if that cannot be had */
-  readonly kill?: () => boolean;
+  /** Kills all of it at once, if the kernel can do that. */
+  readonly kill?: () => void;
 }
 
 function inGroup(group: HookGroup, hookPid: number): Leftovers {
   return {
-    look: () => ({ pids: group.remove() ? [] : group.members(), isSure: true }),
+    look: () => group.look(),
     // Its group, whose number is nobody else's while any of it is left (kill(2)).
     blind: () => [-hookPid],
     kill: () => group.kill(),
@@ -111,7 +111,7 @@ async function lookFor(hookPid: number, runId: string, startedAt: number): Promi
       }
     }
   }
-  return { pids: [...found], isSure };
+  return { pids: [...found], isEmpty: found.size > 0 ? false : isSure || 'perhaps' };
 }
 
 /** tree-kill asks ps(1), and ends the program where there is none. */
@@ -155,14 +155,14 @@ async function endAll(left: Leftovers, begin: (signal: NodeJS.Signals) => void, 
       } catch {
         if (!running() && !left.blind().some(exists)) return true;
       }
-      const isEmpty = look !== null && look.pids.length === 0 && !running();
+      const isEmpty = look !== null && look.isEmpty !== false && !running();
       // Looked at twice, if the first look cannot tell.
-      if (isEmpty && (look?.isSure === true || wasEmpty)) return true;
+      if (isEmpty && (look?.isEmpty === true || wasEmpty)) return true;
       wasEmpty = isEmpty;
       const pids = look?.pids ?? left.blind();
+      if (isLast) left.kill?.();
       // Each once, for a SIGTERM handler that is at work is not to be interrupted; SIGKILL again, for who forks.
-      const isDone = isLast && pids.length > 0 && left.kill?.() === true;
-      if (!isDone) for (const pid of pids) if (isLast || !signalled.has(pid)) sendQuietly(pid, signal);
+      for (const pid of pids) if (isLast || !signalled.has(pid)) sendQuietly(pid, signal);
       signalled = new Set(pids);
       if (performance.now() >= until) return false;
       await pause(pollMs);
@@ -216,12 +216,13 @@ export async function endLeftBy(trap: number, runDir: string, groups: LeftGroups
   const look = (): Look => {
     const pids = listProcesses().filter((pid) => pid > 1 && pid !== process.pid && readProcess(pid) !== null);
     const marked = pids.filter((pid) => hasInEnvironment(pid, ...marks) && !hasInEnvironment(pid, anyOwnRunId));
-    return { pids: [...new Set([...groups.members(), ...marked])], isSure: false };
+    const inGroups = groups.look();
+    const isEmpty = inGroups.isEmpty && marked.length === 0 ? 'perhaps' : false;
+    return { pids: [...new Set([...inGroups.pids, ...marked])], isEmpty };
   };
   await endAll(
-    { look, blind: () => [] },
+    { look, blind: () => [], kill: () => groups.kill() },
     () => undefined,
     () => false,
   );
-  groups.remove();
 }

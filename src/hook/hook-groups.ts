@@ -3,15 +3,15 @@ import { basename, dirname, join } from 'node:path';
 import {
   type ControlGroup,
   allProcessesIn,
-  groupsLike,
   isInGroup,
+  isPopulated,
   killGroup,
   makeGroup,
   moveInto,
+  numberedGroups,
   ownControlGroups,
   removeGroup,
 } from '../system/control-group.js';
-import { readProcess } from '../system/processes.js';
 import { quietly } from '../system/quietly.js';
 import { isOwnChild } from '../system/spawn.js';
 import { runIdPrefix } from './environment.js';
@@ -25,34 +25,66 @@ import { runIdPrefix } from './environment.js';
 
 const namePrefix = 'qemu-trap-';
 
+/** What is in the control groups of hooks. */
+export interface GroupLook {
+  /** What does not belong there is left out. */
+  readonly pids: readonly number[];
+  /** The kernel says that nothing is left. */
+  readonly isEmpty: boolean;
+}
+
 /** The control group of one hook. */
 export class HookGroup {
   constructor(
     private readonly group: ControlGroup,
     private readonly hookPid: number,
+    private readonly foreign: Foreign,
   ) {}
 
-  /** Removes it. @returns `false` if there is something in it still, or it is not for us to remove */
+  /** Removes it. @returns `false` if there is something in it still */
   remove(): boolean {
     return removeGroup(this.group);
   }
 
-  /** What lives in it, without programs that qemu-trap started for itself. */
-  members(): number[] {
-    return livingIn(this.group).filter((pid) => pid === this.hookPid || !isOwnChild(pid));
+  look(): GroupLook {
+    if (this.remove()) return { pids: [], isEmpty: true };
+    const all = allProcessesIn(this.group);
+    const pids = this.foreign.leaveOut(all).filter((pid) => pid === this.hookPid || !isOwnChild(pid));
+    return { pids, isEmpty: isNothingLeft([this.group], all, pids) };
   }
 
   /** Kills all of it at once. @returns `false` if the kernel cannot do that, or more than the hook's would be killed */
   kill(): boolean {
+    const isHooks = (pid: number): boolean => pid === this.hookPid || !isOwnChild(pid);
     const all = allProcessesIn(this.group);
-    if (all.some((pid) => pid === process.pid || (pid !== this.hookPid && isOwnChild(pid)))) return false;
+    if (all.length !== this.foreign.leaveOut(all).filter(isHooks).length) return false;
     return killGroup(this.group);
   }
 }
 
-/** Without zombies, which only wait to be reaped, and what is outside our pid namespace. */
-function livingIn(group: ControlGroup): number[] {
-  return allProcessesIn(group).filter((pid) => pid > 0 && pid !== process.pid && readProcess(pid) !== null);
+/**
+ * Whether nothing is left in groups that cannot be removed.
+ * @param pids those of `all` that do not belong elsewhere
+ */
+function isNothingLeft(groups: readonly ControlGroup[], all: readonly number[], pids: readonly number[]): boolean {
+  // What forks, and exits at once, again and again, is in no list for long enough.
+  return pids.length === 0 && (all.length > 0 || !groups.some(isPopulated));
+}
+
+/** What a hook may have put into its group, and is not the hook's: QEMU is moved out of it again. */
+class Foreign {
+  constructor(
+    private readonly home: ControlGroup | null,
+    private readonly qemu: () => number | null,
+  ) {}
+
+  /** Without what is outside our pid namespace, too. */
+  leaveOut(pids: readonly number[]): number[] {
+    const qemu = this.qemu();
+    const { home } = this;
+    if (qemu !== null && home !== null && pids.includes(qemu)) quietly(() => moveInto(home, qemu));
+    return pids.filter((pid) => pid > 0 && pid !== process.pid && pid !== qemu);
+  }
 }
 
 /** The control groups of one VM's hooks, one after the other. */
@@ -66,6 +98,9 @@ export class HookGroups {
   #isPossible = true;
   #made = 0;
   readonly #given = new Set<HookGroup>();
+
+  /** The pid of QEMU, which is never a hook's to end. */
+  qemu: () => number | null = () => null;
 
   /** @param noteFile says where they are, for a qemu-trap that finds this one killed */
   constructor(private readonly noteFile: string) {}
@@ -112,7 +147,8 @@ export class HookGroups {
     if (group === null || !this.#isFree) return null;
     this.#isFree = false;
     // Somebody may have moved us, and then the hook is where we are.
-    const given = isInGroup(basename(group.path)) ? new HookGroup(group, pid) : null;
+    const isBornThere = isInGroup(basename(group.path));
+    const given = isBornThere ? new HookGroup(group, pid, new Foreign(this.#own, () => this.qemu())) : null;
     if (given !== null) this.#given.add(given);
     this.#moveBack();
     return given;
@@ -142,31 +178,42 @@ export class HookGroups {
 /** What is left in the groups of a qemu-trap that was killed. */
 export class LeftGroups {
   readonly #beginning: ControlGroup | null;
+  readonly #foreign: Foreign;
 
-  /** @param noteFile as the killed one wrote it */
-  constructor(noteFile: string) {
+  /**
+   * @param noteFile as the killed one wrote it
+   * @param qemu the pid of the QEMU that was left, if there is one
+   */
+  constructor(noteFile: string, qemu: number | null) {
     this.#beginning = readNote(noteFile);
+    const home = this.#beginning && { ...this.#beginning, path: dirname(this.#beginning.path) };
+    this.#foreign = new Foreign(home, () => qemu);
   }
 
-  members(): number[] {
-    return this.#groups().flatMap(livingIn);
+  look(): GroupLook {
+    const left = this.#groups().filter((group) => !removeGroup(group));
+    const all = left.flatMap(allProcessesIn);
+    const pids = this.#foreign.leaveOut(all);
+    return { pids, isEmpty: isNothingLeft(left, all, pids) };
   }
 
-  /** Removes those that are empty. */
-  remove(): void {
-    for (const group of this.#groups()) removeGroup(group);
+  /** Kills all in them. */
+  kill(): void {
+    for (const group of this.#groups()) {
+      const all = allProcessesIn(group);
+      if (all.length === this.#foreign.leaveOut(all).length) killGroup(group);
+    }
   }
 
   #groups(): ControlGroup[] {
-    return this.#beginning === null ? [] : groupsLike(this.#beginning);
+    return this.#beginning === null ? [] : numberedGroups(this.#beginning);
   }
 }
 
 function readNote(file: string): ControlGroup | null {
   try {
-    const [, version, path = ''] = /^([12]) (\/.*)\n$/.exec(readFileSync(file, 'utf8')) ?? [];
-    if (version === undefined || !basename(path).startsWith(namePrefix) || dirname(path) === '/') return null;
-    return { path, version: version === '1' ? 1 : 2 };
+    const [, version, path = ''] = /^([12]) (\/.*\/qemu-trap-[0-9a-f]{13})\n$/.exec(readFileSync(file, 'utf8')) ?? [];
+    return version === undefined ? null : { path, version: version === '1' ? 1 : 2 };
   } catch {
     return null;
   }

@@ -85,8 +85,12 @@ export function ownControlGroups(): ControlGroup[] {
  * @returns `null` if they cannot be read
  */
 export function processesIn({ path }: ControlGroup): number[] | null {
+  return readBook(join(path, 'cgroup.procs'));
+}
+
+function readBook(file: string): number[] | null {
   try {
-    const book = withDescriptor(() => readFileSync(join(path, 'cgroup.procs'), 'latin1'));
+    const book = withDescriptor(() => readFileSync(file, 'latin1'));
     return book.split('\n').slice(0, -1).map(Number);
   } catch {
     return null;
@@ -102,10 +106,17 @@ function groupsBelow({ path, version }: ControlGroup): ControlGroup[] {
   }
 }
 
-/** The processes of a group, and of all below it. */
+/**
+ * The processes of a group, and of all below it. One whose first thread has ended is in no list of processes; it is told
+ * by its other threads, each of which kill(2) takes for the whole.
+ */
 export function allProcessesIn(group: ControlGroup): number[] {
-  return [...(processesIn(group) ?? []), ...groupsBelow(group).flatMap(allProcessesIn)];
+  const listed = processesIn(group) ?? [];
+  const threads = listed.length > 0 ? [] : (readBook(join(group.path, threadsFile[group.version])) ?? []);
+  return [...listed, ...threads, ...groupsBelow(group).flatMap(allProcessesIn)];
 }
+
+const threadsFile = { 1: 'tasks', 2: 'cgroup.threads' } as const;
 
 /** Moves a process into a group. @throws NodeJS.ErrnoException */
 export function moveInto({ path }: ControlGroup, pid: number): void {
@@ -158,9 +169,20 @@ export function killGroup({ path, version }: ControlGroup): boolean {
   }
 }
 
-/** The groups beside `path` whose names begin as its name does. */
-export function groupsLike({ path, version }: ControlGroup): ControlGroup[] {
-  return groupsBelow({ path: dirname(path), version }).filter((group) => group.path.startsWith(path));
+/** False if the kernel says that there is no process in a group, nor in those below it; else it cannot be known. */
+export function isPopulated({ path }: ControlGroup): boolean {
+  try {
+    return !/^populated 0$/m.test(readFileSync(join(path, 'cgroup.events'), 'latin1'));
+  } catch {
+    return existsSync(path);
+  }
+}
+
+/** The groups beside `path` whose names are its name and a number. */
+export function numberedGroups({ path, version }: ControlGroup): ControlGroup[] {
+  return groupsBelow({ path: dirname(path), version }).filter(
+    (group) => group.path.startsWith(path) && /^-\d+$/.test(group.path.slice(path.length)),
+  );
 }
 
 /** Whether this process is in a group of this name. */

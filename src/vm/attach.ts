@@ -18,11 +18,12 @@ export async function attach(context: VmContext, qemu: AdoptedQemu): Promise<num
   const isStateTrusted = checkState(config, process.env) === null;
   const { runDir, monitors } = prepare(config, vm, ready, [], process.env);
   refuseForeignRunDir(runDir, config.attach ?? '', qemu.pid);
+  // First, for what says where they are goes with the rest.
+  const cleared = leftoverHooksGone(runDir);
   // A guest that a hook of a killed one has frozen is still to be thawed.
   runDir.clear(runFiles.frozen);
   // So that no other is started in its place.
   noteQemu(runDir, qemu.pid);
-  const cleared = leftoverHooksGone(runDir);
   const adoption: Adoption = { ageMs: qemu.ageMs, isOther: false, sharesMonitor: true, cleared };
   const premises = { runDir, stateFile: null, ready, leftoverHooksGone: cleared, isStateTrusted };
   const service = new Service(context, premises);

@@ -27,9 +27,12 @@ const greetsWithinMs = 10_000;
 const lookEveryMs = 50;
 
 /** Ends the hooks that a killed qemu-trap has left, where there was one. */
-export function leftoverHooksGone({ predecessor, path, file }: RunDir): Promise<void> {
+export function leftoverHooksGone(runDir: RunDir): Promise<void> {
+  const { predecessor, path, file } = runDir;
   if (predecessor === null) return Promise.resolve();
-  return endLeftBy(predecessor, path, new LeftGroups(file(runFiles.hookGroups)));
+  const noted = notedQemu(runDir);
+  const qemu = isIdentityAlive(noted) ? pidOf(noted) : null;
+  return endLeftBy(predecessor, path, new LeftGroups(file(runFiles.hookGroups), qemu));
 }
 
 function hookMonitors({ path, file }: RunDir): Map<SignalName, string> {

@@ -102,6 +102,7 @@ export class Vm {
       survival: this.survival,
     });
     keepSpareDescriptor();
+    runner.groups.qemu = () => running.qemu.pid;
     this.startedAt = performance.now() - (running.adoption?.ageMs ?? 0);
     // It has run before, whatever it says now.
     this.#started = running.adoption !== null;

@@ -245,3 +245,78 @@ test(
     assert.deepEqual(group.below, []);
   },
 );
+
+const hard: Readonly<Record<string, string>> = {
+  'that ignores SIGTERM, forks, and exits at once, again and again': `
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while True:
+    if os.fork(): os._exit(0)
+    time.sleep(0.001)`,
+  'whose first thread has ended': `
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+threading.Thread(target=time.sleep, args=(600,)).start()
+ctypes.CDLL(None).pthread_exit(None)`,
+};
+
+for (const [what, python] of Object.entries(hard)) {
+  test(`a process ${what}: killed, and its control group is gone`, needsGroups, async (t) => {
+    const lab = new Lab(t);
+    const group = new Group(t, 2);
+    writeFileSync(lab.file('hard.py'), `import ctypes, os, signal, threading, time\n${python}\n`);
+    lab.hook('SIGUSR1', '#!/bin/sh\nenv -i setsid python3 hard.py >/dev/null 2>&1 3<&- &\nsleep 0.3\n');
+    const trap = await startIn(lab, group);
+    trap.kill('SIGUSR1');
+    await trap.event('hook-end');
+    await until('only the group of the hook to come is left', () => group.below.length === 1);
+    await stop(trap);
+    assert.deepEqual(group.below, []);
+  });
+}
+
+test('a QEMU that a hook moves into its own control group is moved back, and runs on', needsGroups, async (t) => {
+  const lab = new Lab(t);
+  const group = new Group(t, 2);
+  lab.hook(
+    'SIGUSR1',
+    `#!/bin/sh
+echo $QEMU_TRAP_QEMU_PID >/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/cgroup.procs
+setsid sleep 600 >/dev/null 2>&1 3<&- &
+echo $! >left
+`,
+  );
+  const trap = await startIn(lab, group);
+  const before = read(`/proc/${trap.qemuPid}/cgroup`);
+  trap.kill('SIGUSR1');
+  assert.equal((await trap.event('hook-end'))['outcome'], 'done');
+  await until('what the hook left is ended', () => !isAlive(pidIn(lab, 'left')));
+  await until('QEMU is back', () => read(`/proc/${trap.qemuPid}/cgroup`) === before);
+  await stop(trap);
+  assert.equal(lab.said('bye'), 1);
+  assert.deepEqual(group.below, []);
+});
+
+test('--attach: what the hook of a killed qemu-trap left is ended by the next', needsGroups, async (t) => {
+  const lab = new Lab(t);
+  const group = new Group(t, 2);
+  lab.hook('SIGUSR1', `#!/bin/sh\n${wiped('wiped')}\nsleep 600\n`);
+  endAfter(t, lab, 'wiped');
+  const socket = lab.file('q.sock');
+  lab.spawn([...lab.guest(), '-qmp', `unix:${socket},server=on,wait=off`], { detached: true });
+  await lab.guestSaid('up');
+  const attached = (): Trap =>
+    lab.start({
+      command: [],
+      options: ['--attach', socket, '--hooks', lab.hooks],
+      through: group.through('exec "$@"'),
+    });
+  const killed = attached();
+  await killed.ready();
+  killed.kill('SIGUSR1');
+  await isWritten(lab, 'wiped');
+  await killed.die();
+  const next = attached();
+  await next.ready();
+  await until('it is ended', () => !isAlive(pidIn(lab, 'wiped')));
+  await stop(next);
+  assert.deepEqual(group.below, []);
+});
