@@ -4,27 +4,49 @@ import { test } from 'node:test';
 import { until } from '../support/lab.js';
 import { bootSector } from '../../src/commands/try/guest.js';
 import { scenario } from './report.js';
-import { checkout, Container, type Engine, Guest, must, qemuOptions, run } from './engine.js';
+import { checkout, Container, type Engine, Guest, image, must, qemuOptions, run } from './engine.js';
 
-const project = '/srv/compose';
+/** Its last part is in the container's name. */
+const project = '/srv/compose/vm';
+
+/**
+ * A network namespace for what an engine sets up for its containers: a box has the network of the host.
+ */
+const apart = 'nsenter --net=/run/netns/compose';
+
+/** What Debian makes as it installs iptables, for netavark; packages are only unpacked here. */
+const linkIptables =
+  'for name in iptables ip6tables; do for of in "" -save -restore; do ' +
+  '[ -e /usr/sbin/$name$of ] || ln -s xtables-nft-multi /usr/sbin/$name$of; done; done';
 
 /**
  * The compose file of the examples, as its first lines say.
  * @param stop the command that gives the guest its time
  */
 export function testCompose(command: string, stop: string, engine: Engine): void {
-  const env = { COMPOSE_PROJECT_NAME: 'vm' };
+  const isPodman = engine.command === 'podman';
+  const compose = `${isPodman ? `${apart} ` : ''}${command} -f compose.yaml -f override.yaml`;
   const web = new Container(engine, 'vm_web_1', new Guest('/srv/web'));
 
+  let upOutput = '';
+  const isUp = (): Promise<void> =>
+    web.isUp().catch((error: Error) => {
+      throw new Error(`${error.message}; ${command} up:\n${upOutput}`);
+    });
   const up = (options: string): void => {
     run(`${engine.command} rm -f vm_web_1`);
-    must(`rm -rf ${project}; cp -r ${checkout} ${project}; cp ${checkout}/examples/container/compose.yaml ${project}`);
+    must(
+      `rm -rf ${project}; mkdir -p ${project}/..; cp -a ${checkout} ${project}; cp ${checkout}/examples/container/compose.yaml ${project}`,
+    );
     writeFileSync(`${project}/web.qcow2`, '');
     // What this host has not: a network of containers, KVM, a disk with a system on it.
     const lines = [
       'services:',
       '  web:',
-      '    network_mode: none',
+      // What was built of the same Containerfile before.
+      `    image: ${image}`,
+      // podman-compose 1.0 gives each container a network of its own besides.
+      ...(isPodman ? [] : ['    network_mode: none']),
       '    environment:',
       `      QEMU_OPTIONS: ${qemuOptions}`,
       `      QEMU_TRAP_OPTIONS: ${options}`,
@@ -32,22 +54,24 @@ export function testCompose(command: string, stop: string, engine: Engine): void
       '      - /srv/web:/vm',
     ];
     writeFileSync(`${project}/override.yaml`, `${lines.join('\n')}\n`);
-    must(`cd ${project} && ${command} -f compose.yaml -f override.yaml up -d`, env);
+    upOutput = must(
+      `[ -e /run/netns/compose ] || ip netns add compose; ${linkIptables}; cd ${project} && ${compose} up -d`,
+    );
   };
 
   scenario(web, `${command}: up, and a stop that shuts the guest down`, async () => {
     web.guest.prepare('obedient');
     up('--timeout 60');
-    await web.isUp();
-    must(`cd ${project} && ${command} -f compose.yaml -f override.yaml ${stop}`, env);
+    await isUp();
+    must(`cd ${project} && ${compose} ${stop}`);
     await web.wasClean();
   });
 
   scenario(web, `${command}: a guest that needs more than the engine's own 10 s has them`, async () => {
     web.guest.prepare('stubborn');
     up('--timeout 12');
-    await web.isUp();
-    must(`cd ${project} && ${command} -f compose.yaml -f override.yaml ${stop}`, env);
+    await isUp();
+    must(`cd ${project} && ${compose} ${stop}`);
     assert.equal(await web.status(), 124, web.log);
   });
 }
@@ -66,6 +90,7 @@ export function testPod(): void {
       '$1-M pc -m 16 -display none -net none -serial stdio -drive file=/srv/web.qcow2,format=raw,snapshot=on',
     );
     writeFileSync(file, pod);
+    run('podman rm -f web');
     must(`podman kube play --network none ${file}`);
     await until('the guest is up', () => log().includes('guest: up')).catch((error: Error) => {
       throw new Error(`${error.message}\n${log()}`);

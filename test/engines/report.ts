@@ -6,22 +6,32 @@ import type { Container } from './engine.js';
  * What was seen: one row for each way that a container came to its end, and one line for all of them.
  */
 
-const rows: string[][] = [['ENGINE', 'WHAT', 'GUEST SAW', 'STATUS', 'SECONDS']];
+const rows: string[][] = [['ENGINE', 'WHAT', 'TIMES', 'GUEST SAW', 'STATUS', 'SECONDS EACH']];
 let failed = 0;
 
-/** A test of one container, which is told of in the report. */
+/** How often each way is gone. */
+const cycles = Number(process.env['QEMU_TRAP_TEST_CYCLES'] ?? 10);
+
+/** A test of one container, again and again, which is told of in the report. */
 export function scenario(web: Container, what: string, body: () => Promise<void>): void {
   test(what, async () => {
     const began = performance.now();
-    let isDone = false;
+    let done = 0;
     try {
-      await body();
-      isDone = true;
+      for (; done < cycles; done++) await body();
     } finally {
+      const isDone = done === cycles;
       if (!isDone) failed++;
-      const seconds = ((performance.now() - began) / 1_000).toFixed(1);
+      const seconds = ((performance.now() - began) / 1_000 / Math.max(1, done)).toFixed(1);
       const saw = (['up', 'pressed', 'bye'] as const).filter((words) => web.guest.said(words)).join(', ');
-      rows.push([web.engine.name, what, saw, isDone ? web.inspect('.State.ExitCode') : 'FAILED', seconds]);
+      rows.push([
+        web.engine.name,
+        what,
+        String(done),
+        saw,
+        isDone ? web.inspect('.State.ExitCode') : 'FAILED',
+        seconds,
+      ]);
     }
   });
 }
@@ -29,5 +39,7 @@ export function scenario(web: Container, what: string, body: () => Promise<void>
 export function report(): void {
   console.log(columns(rows));
   const engines = new Set(rows.slice(1).map(([engine]) => engine));
-  console.log(`engines: ${[...engines].join(', ')}: ${rows.length - 1} ways to an end, ${failed} failed`);
+  console.log(
+    `engines: ${[...engines].join(', ')}: ${rows.length - 1} ways to an end, ${cycles} times each, ${failed} failed`,
+  );
 }

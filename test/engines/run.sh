@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 sh test/setup.sh test
 engines=.cache/engines
-sh test/managers/fetch.sh $engines podman crun runc conmon netavark golang-github-containers-common docker.io docker-compose podman-compose debootstrap tini catatonit
+sh test/managers/fetch.sh $engines podman crun runc conmon netavark golang-github-containers-common docker.io docker-compose podman-compose debootstrap tini catatonit iptables iproute2
 # One for whoever asks: the models of Kubernetes' own schema.
 [ -d .cache/kubernetes/node_modules ] || npm install --silent --no-audit --no-fund --ignore-scripts --prefix .cache/kubernetes kubernetes-models@4 yaml@2
 export BOX_SECONDS=3000
