@@ -52,11 +52,15 @@ interface Leftovers {
   readonly kill?: () => void;
 }
 
-function inGroup(group: HookGroup, hookPid: number): Leftovers {
+function inGroup(group: HookGroup, hookPid: number, running: () => boolean): Leftovers {
   return {
-    look: () => group.look(),
+    look: () => {
+      const { pids, isEmpty } = group.look();
+      // It may have moved itself elsewhere (`systemd-run --scope`), and is a hook still.
+      return { pids: running() && !pids.includes(hookPid) ? [...pids, hookPid] : pids, isEmpty };
+    },
     // Its group, whose number is nobody else's while any of it is left (kill(2)).
-    blind: () => [-hookPid],
+    blind: () => (running() ? [hookPid, -hookPid] : [-hookPid]),
     kill: () => group.kill(),
   };
 }
@@ -191,7 +195,7 @@ export interface HookRun {
 export function endDescendants({ pid, runId, startedAt, group, running }: HookRun): Promise<void> {
   const left: Leftovers =
     group !== null
-      ? inGroup(group, pid)
+      ? inGroup(group, pid, running)
       : {
           look: () => lookFor(pid, runId, startedAt),
           blind: () => (running() ? [pid, -pid] : [-pid]),

@@ -193,6 +193,24 @@ test('what a hook moves into another control group is meant to stay', needsGroup
   process.kill(pidIn(lab, 'moved'), 'SIGKILL');
 });
 
+test(
+  'a hook that moves itself into another control group is held to its deadline all the same',
+  needsGroups,
+  async (t) => {
+    const lab = new Lab(t);
+    const [group, other] = [new Group(t, 2), new Group(t, 2)];
+    lab.hook('SIGTERM', '#!/bin/sh\necho $$ >hook\nexec sleep 600\n');
+    const trap = await startIn(lab, group, ['--timeout', '4']);
+    trap.kill('SIGTERM');
+    await isWritten(lab, 'hook');
+    other.join(pidIn(lab, 'hook'));
+    assert.equal(await trap.status(), 0, trap.stderr);
+    assert.equal(trap.events('next-link')[0]?.['because'], 'hook-timeout');
+    assert.ok(!isAlive(pidIn(lab, 'hook')));
+    assert.deepEqual(group.below, []);
+  },
+);
+
 test('a hook that forks for as long as it lives is killed whole', needsGroups, async (t) => {
   const lab = new Lab(t);
   const group = new Group(t, 2);
