@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { test } from 'node:test';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { until } from '../support/lab.js';
-import { bootSector } from '../../src/commands/try/guest.js';
+import { bootSector, guestSays } from '../../src/commands/try/guest.js';
 import { scenario } from './report.js';
-import { checkout, Container, type Engine, Guest, image, must, qemuOptions, run } from './engine.js';
+import { checkout, Container, type Engine, Guest, image, must, podman, qemuOptions, run } from './engine.js';
 
 /** Its last part is in the container's name. */
 const project = '/srv/compose/vm';
@@ -74,32 +73,70 @@ export function testCompose(command: string, stop: string, engine: Engine): void
     must(`cd ${project} && ${compose} ${stop}`);
     assert.equal(await web.status(), 124, web.log);
   });
+
+  scenario(web, `${command}: restart shuts the guest down before it is started again`, async () => {
+    web.guest.prepare('obedient');
+    up('--timeout 60');
+    await isUp();
+    must(`cd ${project} && ${compose} restart`);
+    await until('it is up again', () => web.log.split('the VM is running').length > 2);
+    assert.match(web.log, /clean shutdown[\s\S]*the VM is running/);
+    must(`cd ${project} && ${compose} ${stop}`);
+    await web.wasClean();
+  });
+
+  scenario(web, `${command}: down shuts the guest down, and removes the container`, async () => {
+    web.guest.prepare('obedient');
+    up('--timeout 60');
+    await isUp();
+    must(`cd ${project} && ${compose} down`);
+    assert.ok(web.guest.said('bye'));
+    assert.notEqual(run(`${engine.command} inspect vm_web_1`).status, 0);
+  });
+
+  // podman-compose 1.0 has no such command.
+  if (!isPodman)
+    scenario(web, `${command}: kill -s SIGQUIT forces the end`, async () => {
+      web.guest.prepare('stubborn');
+      up('--timeout 60');
+      await isUp();
+      must(`cd ${project} && ${compose} kill -s SIGQUIT`);
+      assert.equal(await web.status(), 124, web.log);
+    });
 }
 
 /** The pod of the examples, as its first lines say. */
 export function testPod(): void {
   const file = '/srv/pod.yaml';
-  const inPod = 'web-web';
-  const log = (): string => run(`podman logs ${inPod}`).output;
+  const log = (): string => run('podman logs web-web').output;
+  const web = {
+    engine: podman,
+    guest: { said: (words: keyof typeof guestSays) => log().includes(guestSays[words]) },
+    get code(): string {
+      return must("podman inspect -f '{{.State.ExitCode}}' web-web");
+    },
+  };
 
-  test('podman kube play: up, and `podman pod stop` shuts the guest down', async () => {
-    mkdirSync('/srv', { recursive: true });
+  scenario(web, 'kube play, and pod stop: the guest shuts down', async () => {
     writeFileSync('/srv/web.qcow2', bootSector('obedient'));
     const pod = readFileSync(`${checkout}/examples/container/pod.yaml`, 'utf8').replace(
       /(name: QEMU_OPTIONS\n\s+value: ).*/,
       '$1-M pc -m 16 -display none -net none -serial stdio -drive file=/srv/web.qcow2,format=raw,snapshot=on',
     );
     writeFileSync(file, pod);
+    run('podman pod rm -f web');
     run('podman rm -f web');
     must(`podman kube play --network none ${file}`);
-    await until('the guest is up', () => log().includes('guest: up')).catch((error: Error) => {
+    await until('the guest is up', () => web.guest.said('up')).catch((error: Error) => {
       throw new Error(`${error.message}\n${log()}`);
     });
-    must("podman exec web-web sh -c 'qemu-trap --status web | grep -qw running'");
+    await until('it is ready', () => run(`podman exec web-web ${probe}`).status === 0);
     must('podman pod stop -t 90 web');
-    assert.equal(must(`podman inspect -f '{{.State.ExitCode}}' ${inPod}`), '0', log());
-    assert.match(log(), /guest: bye/);
+    assert.equal(web.code, '0', log());
+    assert.ok(web.guest.said('bye'), log());
     assert.match(log(), /clean shutdown: the guest powered off/);
-    must('podman pod rm -f web');
   });
 }
+
+/** The readiness probe of the pod. */
+const probe = "sh -c 'qemu-trap --status web | grep -qw running'";

@@ -199,6 +199,12 @@ export class Container {
     return Number(this.inspect('.State.ExitCode'));
   }
 
+  /** The engine's status as it is now; `removed`: there is none. */
+  get code(): string {
+    const { status, output } = run(`${this.engine.command} inspect -f '{{.State.ExitCode}}' ${this.name}`);
+    return status === 0 ? output.trim() : 'removed';
+  }
+
   get log(): string {
     return run(`${this.engine.command} logs ${this.name}`).output;
   }
