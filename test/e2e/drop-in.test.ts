@@ -354,7 +354,9 @@ test('--drop-in turns it on for a host, for paths too, and off again, and leaves
   const lab = new Lab(t);
   const said = inBox(
     lab,
-    `before=$(ls -l /usr/bin /usr/libexec /usr/local/bin | cksum)
+    // Without the number of links: an overlay file system breaks hard links.
+    `look() { ls -l /usr/bin /usr/libexec /usr/local/bin | sed 's/^\\(\\S*\\) *[0-9]*/\\1/' | cksum; }
+before=$(look)
 $trap --drop-in on
 echo "by name: $(command -v ${name}) $(readlink -f $(command -v ${name}))"
 ${name} -version | head -n 1
@@ -364,7 +366,7 @@ echo "by path: $(readlink -f /usr/bin/${name})"
 /usr/bin/kvm -foo
 /usr/bin/${name} -device nosuch -display none
 $trap --drop-in off
-[ "$before" = "$(ls -l /usr/bin /usr/libexec /usr/local/bin | cksum)" ] && echo as it was
+[ "$before" = "$(look)" ] && echo as it was
 dpkg-divert --list | grep -c qemu-trap
 $trap --drop-in off`,
   );
