@@ -256,6 +256,8 @@ boxed('systemd', 'systemd', () => {
       must(`chown -R ${user.length > 0 ? 'nobody' : 'root'} ${vm.dir}`);
       must(`systemctl start ${unit}`);
       await vm.says('up');
+      // A unit that is still activating cannot be reloaded.
+      await until('active', () => property('ActiveState') === 'active');
       process.kill(Number(property('MainPID')), 'SIGUSR1');
       await until('the hook has left something', () => read(left).trim().split('\n').length === (isOwn ? 2 : 1));
       // It begins while the hook runs, in the same unit.
