@@ -49,16 +49,19 @@ export class HookGroup {
   look(): GroupLook {
     if (this.remove()) return { pids: [], isEmpty: true };
     const all = allProcessesIn(this.group);
-    const pids = this.foreign.leaveOut(all).filter((pid) => pid === this.hookPid || !isOwnChild(pid));
+    const pids = this.#hooksOwn(all);
     return { pids, isEmpty: isNothingLeft([this.group], all, pids) };
   }
 
-  /** Kills all of it at once. @returns `false` if the kernel cannot do that, or more than the hook's would be killed */
-  kill(): boolean {
-    const isHooks = (pid: number): boolean => pid === this.hookPid || !isOwnChild(pid);
+  /** Kills all of it at once, if the kernel can do that, and nothing else would be killed. */
+  kill(): void {
     const all = allProcessesIn(this.group);
-    if (all.length !== this.foreign.leaveOut(all).filter(isHooks).length) return false;
-    return killGroup(this.group);
+    if (all.length === this.#hooksOwn(all).length) killGroup(this.group);
+  }
+
+  /** Without programs that qemu-trap started for itself. */
+  #hooksOwn(all: readonly number[]): number[] {
+    return this.foreign.leaveOut(all).filter((pid) => pid === this.hookPid || !isOwnChild(pid));
   }
 }
 
@@ -108,6 +111,7 @@ export class HookGroups {
   /** Moves qemu-trap into the group of the hook to come, if it is not there. */
   prepare(): void {
     if (this.#isFree || !this.#isPossible) return;
+    this.#removeEmpty();
     const isFirst = this.#own === null;
     for (const own of isFirst ? ownControlGroups() : [this.#own as ControlGroup]) {
       if (!this.#moveBelow(own)) continue;
@@ -159,6 +163,11 @@ export class HookGroups {
     const free = this.#isFree ? this.#current : null;
     if (this.#current !== null) this.#moveBack();
     if (free !== null) removeGroup(free);
+    this.#removeEmpty();
+  }
+
+  /** A VM may run a hook again and again, for years. */
+  #removeEmpty(): void {
     for (const given of this.#given) if (given.remove()) this.#given.delete(given);
   }
 

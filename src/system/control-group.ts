@@ -155,18 +155,9 @@ function removeIfEmpty({ path }: ControlGroup): boolean {
   }
 }
 
-/**
- * Kills every process of a group, and of those below, at once; one that is being forked, too.
- * @returns `false` if the kernel has no such command (Linux 5.14 has it, in version 2)
- */
-export function killGroup({ path, version }: ControlGroup): boolean {
-  if (version === 1) return false;
-  try {
-    writeFileSync(join(path, 'cgroup.kill'), '1', { flag: 'r+' });
-    return true;
-  } catch {
-    return false;
-  }
+/** Kills every process of a group, and of those below, at once, if the kernel has that command (Linux 5.14, version 2). */
+export function killGroup({ path, version }: ControlGroup): void {
+  if (version === 2) quietly(() => writeFileSync(join(path, 'cgroup.kill'), '1', { flag: 'r+' }));
 }
 
 /** False if the kernel says that there is no process in a group, nor in those below it; else it cannot be known. */
