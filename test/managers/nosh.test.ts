@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdirSync, openSync } from 'node:fs';
+import { existsSync, mkdirSync, openSync } from 'node:fs';
 import { after, test } from 'node:test';
 import { until } from '../support/lab.js';
 import { boxed } from './box.js';
@@ -27,6 +27,8 @@ os.makedirs("/run/service-manager", exist_ok=True)
 control = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 control.bind("/run/service-manager/control")
 os.dup2(control.fileno(), 3)
+# Also where it has been 3 already.
+os.set_inheritable(3, True)
 os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
 os.execvp("service-manager", ["service-manager"])
 `;
@@ -39,7 +41,10 @@ boxed('tini', 'nosh', () => {
       logs: () => [log],
       setUp: async () => {
         layDown();
+        // It is the tests that start it, and not the scanner.
+        must(`touch ${bundles}/web/service/down`);
         background('sh', '-c', `exec python3 -c '${withControlSocket}' >>${log} 2>&1 3<&-`);
+        await until('it has its control socket', () => existsSync('/run/service-manager/control'));
         background('service-dt-scanner', bundles);
         await until('the bundle is loaded', () => status().includes('stopped'));
       },
