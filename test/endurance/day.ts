@@ -18,6 +18,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { guestSays } from '../../src/commands/try/guest.js';
 import { isAlive, Lab, program, read, until, type LogLine, type Trap } from '../support/lab.js';
+import { type Complaint, type Ended, endOf, quietly, within } from './life.js';
 import { Random, type Fault, type Plan, type Powers } from './plan.js';
 
 /*
@@ -31,12 +32,12 @@ const killAfterMs = 1_500;
 const slackMs = 30_000;
 const patienceMs = 20_000;
 
-/** What became of a day, in the words of the summary; each complaint is a fault of qemu-trap's. */
+/** What became of a day, in the words of the summary. */
 export interface Judgement {
   readonly outcome: string;
   readonly injected: readonly Fault['kind'][];
   readonly pressed: boolean;
-  readonly complaints: readonly { readonly kind: 'lost' | 'hang' | 'leftover' | 'untrue'; readonly what: string }[];
+  readonly complaints: readonly Complaint[];
   readonly log: string;
 }
 
@@ -347,30 +348,6 @@ class Day {
   }
 }
 
-interface Ended {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-}
-
-function endOf(trap: Trap): Promise<Ended> {
-  return new Promise((resolve) => {
-    if (trap.child.exitCode !== null || trap.child.signalCode !== null)
-      resolve({ code: trap.child.exitCode, signal: trap.child.signalCode });
-    else trap.child.once('exit', (code, signal) => resolve({ code, signal }));
-  });
-}
-
-function within<T>(ms: number, what: Promise<T>): Promise<T | null> {
-  let timer: NodeJS.Timeout;
-  return Promise.race([what, new Promise<null>((resolve) => (timer = setTimeout(() => resolve(null), ms)))]).finally(
-    () => clearTimeout(timer),
-  );
-}
-
-async function quietly<T>(what: Promise<T>): Promise<T | null> {
-  return what.catch(() => null);
-}
-
 /**
  * Lives one day, whatever comes.
  * @param lane days that are lived at the same time have a number each
@@ -378,9 +355,8 @@ async function quietly<T>(what: Promise<T>): Promise<T | null> {
  */
 export async function live(plan: Plan, powers: Powers, lane: number, underTest = program): Promise<Judgement> {
   const day = new Day(plan, powers, lane, underTest);
-  const complaints: Judgement['complaints'][number][] = [];
-  const complain = (kind: Judgement['complaints'][number]['kind'], what: string): void =>
-    void complaints.push({ kind, what });
+  const complaints: Complaint[] = [];
+  const complain = (kind: Complaint['kind'], what: string): void => void complaints.push({ kind, what });
   let outcome = '';
   let pressed = false;
   const logs: string[] = [];
@@ -455,7 +431,7 @@ interface Evidence {
   readonly wasUp: boolean;
   readonly serial: string;
   readonly last: LogLine | undefined;
-  readonly complain: (kind: Judgement['complaints'][number]['kind'], what: string) => void;
+  readonly complain: (kind: Complaint['kind'], what: string) => void;
   readonly stderr: string;
 }
 

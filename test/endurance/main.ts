@@ -1,40 +1,74 @@
-import { complaintsOf, liveLong, describeLongLife } from './long-life.js';
-import { liveMany, formatTally } from './many.js';
+import minimist from 'minimist';
+import { failCalls, findStrace, formatCalls } from './calls.js';
+import { findPowers } from './day.js';
+import { complaintsOf, describeLongLife, liveLong } from './long-life.js';
+import { formatTally, liveMany } from './many.js';
+import { formatPlaces, liveInPlaces } from './places.js';
+import { formatPairs, sendPairs } from './signal-pairs.js';
+import { needsLinux } from '../support/linux.js';
 
 /*
- * npm run test:endurance -- [--runs N] [--seed N] [--only NUMBER] [--lanes N] [--loud 1] [--resets N]
- *
- * --loud 1 has every qemu-trap's stderr read, to see why.
+ * npm run test:endurance -- [PART...] [--seed N] [--runs N] [--only NUMBER] [--lanes N] [--loud]: PART is days, calls,
+ * pairs, places or resets; none: all. --runs: how many of each part (days: 1,000; else all there are). --only: one day.
+ * --loud has every qemu-trap's stderr read on a bad day, to see why.
  */
 
-const given = new Map<string, number>();
-for (let i = 2; i < process.argv.length; i += 2) {
-  const [name = '', value] = [process.argv[i], process.argv[i + 1]];
-  if (!['--runs', '--seed', '--only', '--lanes', '--loud', '--resets'].includes(name) || !/^\d+$/.test(value ?? '')) {
-    console.error(
-      'usage: npm run test:endurance -- [--runs NUMBER] [--seed NUMBER] [--only NUMBER] [--lanes NUMBER] [--loud 1] [--resets NUMBER]',
-    );
+const parts = ['days', 'calls', 'pairs', 'places', 'resets'] as const;
+const given = minimist(process.argv.slice(2), {
+  boolean: ['loud'],
+  string: ['seed', 'runs', 'only', 'lanes'],
+  unknown: (word) => {
+    if (!word.startsWith('-') && parts.includes(word as (typeof parts)[number])) return true;
+    console.error(`'${word}': write ${parts.join(', ')}, --seed N, --runs N, --only NUMBER, --lanes N, or --loud`);
+    process.exit(2);
+  },
+});
+const number = (name: string): number | null => {
+  const value = given[name];
+  if (value === undefined) return null;
+  if (!/^\d+$/.test(value)) {
+    console.error(`--${name} ${value}: write a number`);
     process.exit(2);
   }
-  given.set(name, Number(value));
-}
-const seed = given.get('--seed') ?? 20261124;
-const only = given.get('--only');
-const numbers =
-  only === undefined ? Array.from({ length: given.get('--runs') ?? 1_000 }, (_, number) => number) : [only];
-const tally = await liveMany(seed, numbers, given.get('--lanes') ?? 4, given.has('--loud'), (text) =>
-  console.log(text),
-);
-console.log(`\n${formatTally(seed, tally)}`);
-let aged = true;
-const resets = given.get('--resets') ?? (only === undefined ? 10_000 : 0);
-for (const way of ['in process', 'by hook'] as const) {
-  if (resets === 0) continue;
-  const life = await liveLong(way, resets);
-  console.log(`\n${describeLongLife(life)}`);
-  for (const what of complaintsOf(life)) {
-    console.log(`  NOT FLAT: ${what}`);
-    aged = false;
+  return Number(value);
+};
+const wanted = given._.length > 0 ? given._ : parts;
+const [seed, runs, only, lanes] = [number('seed') ?? 20261124, number('runs'), number('only'), number('lanes') ?? 4];
+const tell = (text: string): void => console.log(text);
+let isFlawless = true;
+const conclude = (summary: string, isGood: boolean): void => {
+  console.log(`\n${summary}\n`);
+  if (!isGood) isFlawless = false;
+};
+
+if (wanted.includes('calls')) {
+  if (findStrace() === null) conclude('calls: strace can trace nothing here', false);
+  else {
+    const tally = await failCalls(seed, runs, lanes, tell);
+    conclude(formatCalls(seed, tally), tally.count.none);
   }
 }
-process.exit(aged && tally.lost + tally.hangs + tally.leftovers + tally.untrue === 0 ? 0 : 1);
+if (wanted.includes('pairs')) {
+  const tally = await sendPairs(seed, runs, lanes, needsLinux.skip === false, tell);
+  conclude(formatPairs(seed, tally), tally.count.none);
+}
+if (wanted.includes('places')) {
+  const tally = await liveInPlaces(seed, runs, lanes, findPowers(), tell);
+  conclude(formatPlaces(seed, tally), tally.count.none);
+}
+if (wanted.includes('days')) {
+  const numbers = only === null ? Array.from({ length: runs ?? 1_000 }, (_, day) => day) : [only];
+  const tally = await liveMany(seed, numbers, lanes, given['loud'], tell);
+  conclude(formatTally(seed, tally), tally.count.none);
+}
+if (wanted.includes('resets')) {
+  for (const way of ['in process', 'by hook'] as const) {
+    const life = await liveLong(way, runs ?? 10_000);
+    const complaints = complaintsOf(life);
+    conclude(
+      [describeLongLife(life), ...complaints.map((what) => `  NOT FLAT: ${what}`)].join('\n'),
+      complaints.length === 0,
+    );
+  }
+}
+process.exit(isFlawless ? 0 : 1);

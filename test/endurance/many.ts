@@ -1,4 +1,5 @@
 import { findPowers, live, type Judgement } from './day.js';
+import { Count, inLanes } from './life.js';
 import { faultKinds, makePlan, formatPlan, type FaultKind, type Plan } from './plan.js';
 
 export interface Tally {
@@ -6,10 +7,7 @@ export interface Tally {
   readonly pressed: number;
   readonly injected: ReadonlyMap<FaultKind, number>;
   readonly outcomes: ReadonlyMap<string, number>;
-  readonly lost: number;
-  readonly hangs: number;
-  readonly leftovers: number;
-  readonly untrue: number;
+  readonly count: Count;
 }
 
 /**
@@ -27,38 +25,24 @@ export async function liveMany(
   const powers = findPowers();
   const injected = new Map<FaultKind, number>(faultKinds.map((kind) => [kind, 0]));
   const outcomes = new Map<string, number>();
-  const count = { lost: 0, hang: 0, leftover: 0, untrue: 0 };
+  const count = new Count();
   let pressed = 0;
-  const todo = [...numbers];
   const note = (plan: Plan, judgement: Judgement, ms: number): void => {
     for (const kind of judgement.injected) injected.set(kind, (injected.get(kind) ?? 0) + 1);
     outcomes.set(judgement.outcome, (outcomes.get(judgement.outcome) ?? 0) + 1);
     if (judgement.pressed) pressed++;
-    for (const { kind } of judgement.complaints) count[kind]++;
+    count.add(judgement.complaints);
     tell(`${formatPlan(plan)} -> ${judgement.outcome} (${(ms / 1000).toFixed(1)} s)`);
     for (const { kind, what } of judgement.complaints) tell(`  ${kind.toUpperCase()}: ${what}`);
     if (judgement.complaints.length > 0) tell(judgement.log.replaceAll(/^/gm, '  | '));
   };
-  await Promise.all(
-    Array.from({ length: lanes }, async (_, lane) => {
-      for (let number = todo.shift(); number !== undefined; number = todo.shift()) {
-        const drawn = makePlan(seed, number, powers);
-        const plan: Plan = loud ? { ...drawn, stderr: 'read' } : drawn;
-        const began = performance.now();
-        note(plan, await live(plan, powers, lane), performance.now() - began);
-      }
-    }),
-  );
-  return {
-    days: numbers.length,
-    pressed,
-    injected,
-    outcomes,
-    lost: count.lost,
-    hangs: count.hang,
-    leftovers: count.leftover,
-    untrue: count.untrue,
-  };
+  await inLanes(lanes, numbers, async (number, lane) => {
+    const drawn = makePlan(seed, number, powers);
+    const plan: Plan = loud ? { ...drawn, stderr: 'read' } : drawn;
+    const began = performance.now();
+    note(plan, await live(plan, powers, lane), performance.now() - began);
+  });
+  return { days: numbers.length, pressed, injected, outcomes, count };
 }
 
 export function formatTally(seed: number, tally: Tally): string {
@@ -66,7 +50,7 @@ export function formatTally(seed: number, tally: Tally): string {
   const total = faults.reduce((sum, [, times]) => sum + times, 0);
   return [
     `seed ${seed}: ${tally.days} runs, ${total} faults injected; in ${tally.pressed} runs the guest heard its button`,
-    `guests lost: ${tally.lost}; hangs: ${tally.hangs}; leftovers: ${tally.leftovers}; untrue statuses or last lines: ${tally.untrue}`,
+    tally.count.toString(),
     `faults: ${faults.map(([kind, times]) => `${kind} ${times}`).join(', ')}`,
     `outcomes: ${[...tally.outcomes]
       .sort((a, b) => b[1] - a[1])

@@ -174,7 +174,7 @@ export function makePlan(seed: number, number: number, powers: Powers): Plan {
     stop: random.one(['SIGTERM', 'SIGTERM', 'SIGINT', 'SIGHUP', 'SIGPWR']),
     stopAt: random.chance(0.7) ? 'up' : random.below(900),
   };
-  // A hook that presses once may do it too early, into firmware: that is the hook's affair, as the README says.
+  // A hook that presses once may do it too early, into firmware: that is the hook's affair, as docs/hooks.md says.
   const pressesOnce = day.hook === 'forgets' || day.hook === 'leaves-children' || day.hook === 'slow';
   if (pressesOnce) day.stopAt = 'up';
   const faults: Fault[] = [];

@@ -25,6 +25,8 @@ import { identify } from '../../src/system/process-identity.js';
  */
 
 export const program = resolve('dist/qemu-trap.cjs');
+/** What qemu-trap runs on, where a test names no other. */
+const nodeUnderTest = process.env['QEMU_TRAP_TEST_NODE'] || process.execPath;
 const patienceMs = 60_000;
 
 /** Every Node that qemu-trap is for and that is here, by its major version: the tests' own, and what setup.sh has fetched. */
@@ -120,7 +122,8 @@ export class Lab {
   readonly hooks = join(this.dir, 'hooks');
   readonly runDir = join(this.dir, 'run');
   readonly serial = join(this.dir, 'serial');
-  readonly #mark = `QEMU_TRAP_TEST=${randomBytes(8).toString('hex')}`;
+  /** In the environment of each of its processes. */
+  readonly mark = `QEMU_TRAP_TEST=${randomBytes(8).toString('hex')}`;
 
   constructor(t: Pick<TestContext, 'after'>) {
     mkdirSync(this.hooks, { mode: 0o755 });
@@ -142,7 +145,7 @@ export class Lab {
     return readdirSync('/proc')
       .map(Number)
       .filter(
-        (pid) => pid > 1 && pid !== process.pid && isAlive(pid) && read(`/proc/${pid}/environ`).includes(this.#mark),
+        (pid) => pid > 1 && pid !== process.pid && isAlive(pid) && read(`/proc/${pid}/environ`).includes(this.mark),
       );
   }
 
@@ -187,7 +190,7 @@ export class Lab {
   /** Starts any program as one of this test's. */
   spawn(words: readonly string[], options: SpawnOptions = {}): ChildProcess {
     const [first = '', ...rest] = words;
-    const [name, value] = this.#mark.split('=') as [string, string];
+    const [name, value] = this.mark.split('=') as [string, string];
     return spawn(first, rest, {
       stdio: ['ignore', 'pipe', 'pipe'],
       cwd: this.dir,
@@ -225,7 +228,7 @@ export class Lab {
     const child = this.spawn(
       [
         ...(options.through ?? []),
-        options.node ?? process.execPath,
+        options.node ?? nodeUnderTest,
         options.program ?? program,
         ...own,
         ...(command.length > 0 ? ['--', ...command] : []),

@@ -1,0 +1,158 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { guestSays } from '../../src/commands/try/guest.js';
+import { Lab, type LogLine, read, type Trap, until } from '../support/lab.js';
+
+/*
+ * What a life of a VM is judged by, whatever was bad about it.
+ */
+
+export interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+export function endOf(trap: Trap): Promise<Ended> {
+  return new Promise((resolve) => {
+    if (trap.child.exitCode !== null || trap.child.signalCode !== null)
+      resolve({ code: trap.child.exitCode, signal: trap.child.signalCode });
+    else trap.child.once('exit', (code, signal) => resolve({ code, signal }));
+  });
+}
+
+/** `null` where it takes longer than `ms` milliseconds. */
+export function within<T>(ms: number, what: Promise<T>): Promise<T | null> {
+  let timer: NodeJS.Timeout;
+  return Promise.race([what, new Promise<null>((resolve) => (timer = setTimeout(() => resolve(null), ms)))]).finally(
+    () => clearTimeout(timer),
+  );
+}
+
+export async function quietly<T>(what: Promise<T>): Promise<T | null> {
+  return what.catch(() => null);
+}
+
+export const complaintKinds = ['lost', 'hang', 'leftover', 'untrue'] as const;
+
+/** A fault of qemu-trap's. */
+export interface Complaint {
+  readonly kind: (typeof complaintKinds)[number];
+  readonly what: string;
+}
+
+export interface Life {
+  /** `null`: it hangs. */
+  readonly end: Ended | null;
+  readonly serial: string;
+  /** `null` where nobody can read it. */
+  readonly stderr: string | null;
+}
+
+/** What may be without being a fault. */
+export interface Allowed {
+  /** That no QEMU is started. */
+  readonly refusal: boolean;
+  /** That the guest is cut off. */
+  readonly cutOff: boolean;
+}
+
+function lastLineOf(stderr: string): LogLine | undefined {
+  return stderr
+    .split('\n')
+    .flatMap((line) => {
+      try {
+        return [JSON.parse(line.slice(Math.max(0, line.indexOf('{"time":')))) as LogLine];
+      } catch {
+        return [];
+      }
+    })
+    .filter(({ event }) => event === 'exit')
+    .at(-1);
+}
+
+/** Whether exit status, last line, and what the guest saw are one story, and the guest had its chance. */
+export function judgeLife({ end, serial, stderr }: Life, { refusal, cutOff }: Allowed): Complaint[] {
+  const complaint = (kind: Complaint['kind'], what: string): Complaint[] => [{ kind, what }];
+  const hasRun = serial !== '';
+  if (end === null) return complaint('hang', 'it has not ended');
+  if (end.signal !== null)
+    return hasRun ? complaint('untrue', `qemu-trap was ended by ${end.signal} with a guest that ran`) : [];
+  const last = stderr === null ? undefined : lastLineOf(stderr);
+  const [status, verdict] = [end.code ?? NaN, String(last?.['cause'] ?? last?.['verdict'] ?? '')];
+  const told: Complaint[] = [];
+  if (last !== undefined && last['status'] !== status)
+    told.push({ kind: 'untrue', what: `status ${status}, and the last line says ${String(last['status'])}` });
+  if (stderr !== null && last === undefined && hasRun) told.push({ kind: 'untrue', what: 'no last line' });
+  if (stderr?.trim() === '') told.push({ kind: 'untrue', what: `status ${status} without a word` });
+  if (serial.includes(guestSays.bye)) {
+    if (status !== 0 && !cutOff)
+      told.push({ kind: 'untrue', what: `the guest went by itself, and the status is ${status}` });
+  } else if (!hasRun) {
+    if (status === 0 && last !== undefined && !['never-ran', 'clean'].includes(verdict))
+      told.push({ kind: 'untrue', what: `status 0 (${verdict}) of a guest that never ran` });
+    if (status !== 0 && !refusal)
+      told.push({ kind: 'untrue', what: `status ${status}, and nothing stood in the way of a start` });
+  } else if (status === 0) {
+    told.push({ kind: 'untrue', what: `status 0 (${verdict}), and the guest never said goodbye` });
+  } else if (!cutOff) {
+    const pressed = serial.includes(guestSays.pressed);
+    told.push({ kind: 'lost', what: `cut off, status ${status}, and the button ${pressed ? 'was' : 'was not'} heard` });
+  } else if (![124, 137].includes(status)) {
+    told.push({ kind: 'untrue', what: `status ${status}, where 124 or 137 is the truth` });
+  }
+  return told;
+}
+
+/** What is left behind: processes, and the run directory. */
+export async function leftovers(lab: Lab, runDir = lab.runDir): Promise<Complaint[]> {
+  await quietly(until('no process is left', () => lab.left().length === 0, 5_000));
+  const processes = lab
+    .left()
+    .map((pid) => `process ${pid}: ${read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').slice(0, 200)}`);
+  const files = existsSync(runDir)
+    ? [`the run directory, with ${readdirSync(runDir).join(' ') || 'nothing'} in it`]
+    : [];
+  return [...processes, ...files].map((what) => ({ kind: 'leftover', what }));
+}
+
+/** A test's folder, outside of a test. */
+export async function withLab<T>(use: (lab: Lab) => Promise<T>): Promise<T> {
+  const undo: (() => unknown)[] = [];
+  try {
+    return await use(
+      new Lab({ after: (each: () => unknown) => void undo.push(each) } as ConstructorParameters<typeof Lab>[0]),
+    );
+  } finally {
+    for (const each of undo.reverse()) await each();
+  }
+}
+
+/** Does `work` for each of `items`, some at a time. */
+export async function inLanes<T>(
+  lanes: number,
+  items: readonly T[],
+  work: (item: T, lane: number) => Promise<void>,
+): Promise<void> {
+  const todo = [...items];
+  await Promise.all(
+    Array.from({ length: lanes }, async (_, lane) => {
+      for (let item = todo.shift(); item !== undefined; item = todo.shift()) await work(item, lane);
+    }),
+  );
+}
+
+/** How many of each complaint there were. */
+export class Count {
+  readonly of: Record<Complaint['kind'], number> = { lost: 0, hang: 0, leftover: 0, untrue: 0 };
+
+  add(complaints: readonly Complaint[]): void {
+    for (const { kind } of complaints) this.of[kind]++;
+  }
+
+  get none(): boolean {
+    return Object.values(this.of).every((times) => times === 0);
+  }
+
+  toString(): string {
+    return `guests lost: ${this.of.lost}; hangs: ${this.of.hang}; leftovers: ${this.of.leftover}; untrue statuses or last lines: ${this.of.untrue}`;
+  }
+}
