@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative, resolve } from 'node:path';
+import { createConnection } from 'node:net';
 import { createInterface } from 'node:readline';
 import minimist from 'minimist';
 import { bootSector, guestSays } from '../src/commands/try/guest.js';
@@ -37,11 +38,35 @@ const patienceMs = 60_000;
 
 /** Events of qemu-trap's log that the timeline shows, in words for people. */
 const shown: Readonly<Record<string, (line: Record<string, unknown>) => string>> = {
-  start: (line) => `QEMU started (pid ${line['pid']})`,
+  start: () => 'QEMU started',
   'hook-start': (line) => `hook running: ${relative('.', String(line['hook']))}`,
-  powerdown: () => 'POWERDOWN: QEMU has pressed the power button',
-  'guest-shutdown': (line) => `SHUTDOWN: ${line['reason']}`,
 };
+
+/** What the guest says, in words for people. */
+const guestWords: Readonly<Record<string, string>> = {
+  [guestSays.up]: 'up',
+  [guestSays.pressed]: 'hears its power button',
+  [guestSays.bye]: 'bye: shuts down',
+};
+
+/** QEMU's own events, on a monitor of the demo's, at QEMU's own time. */
+function tellEvents(path: string, tell: (who: string, what: string, time: number) => void): void {
+  const socket = createConnection(path);
+  socket.on('error', () => undefined);
+  createInterface(socket).on('line', (line) => {
+    const message = JSON.parse(line) as {
+      readonly QMP?: unknown;
+      readonly event?: string;
+      readonly data?: { readonly reason?: string };
+      readonly timestamp?: { readonly seconds: number; readonly microseconds: number };
+    };
+    if (message.QMP !== undefined) socket.write('{"execute":"qmp_capabilities"}\n');
+    if (message.timestamp === undefined) return;
+    const time = message.timestamp.seconds * 1_000 + message.timestamp.microseconds / 1_000;
+    if (message.event === 'POWERDOWN') tell('QEMU', 'POWERDOWN: the power button is pressed', time);
+    if (message.event === 'SHUTDOWN') tell('QEMU', `SHUTDOWN: ${message.data?.reason}`, time);
+  });
+}
 
 interface Outcome {
   readonly status: number | null;
@@ -51,9 +76,10 @@ interface Outcome {
 
 /** Runs `command` with the guest in it, sends SIGTERM once the guest is up, and tells what happens when. */
 async function show(command: readonly string[]): Promise<Outcome> {
+  const monitor = join(dir, 'qmp');
   const timeline = new Timeline((line) => void writeSync(1, line));
   const tell = (who: string, what: string, time?: number): void => timeline.tell(who, what, time);
-  const [program = '', ...args] = command;
+  const [program = '', ...args] = [...command, '-qmp', `unix:${monitor},server=on,wait=off`];
   const child: ChildProcess = spawn(program, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -62,10 +88,12 @@ async function show(command: readonly string[]): Promise<Outcome> {
   if (child.stdout) {
     createInterface(child.stdout).on('line', (line) => {
       const words = line.trim();
-      if (!(Object.values(guestSays) as string[]).includes(words)) return;
-      tell('guest', words.replace('guest: ', ''));
+      const shownWords = guestWords[words];
+      if (shownWords === undefined) return;
+      tell('guest', shownWords);
       if (words === guestSays.pressed) heard = true;
       if (words === guestSays.up) {
+        tellEvents(monitor, tell);
         tell('you', `kill -TERM ${child.pid}`);
         child.kill('SIGTERM');
       }
@@ -82,7 +110,7 @@ async function show(command: readonly string[]): Promise<Outcome> {
       const words = shown[String(event['event'])];
       const time = Date.parse(String(event['time']));
       if (words) tell('qemu-trap', words(event), time);
-      else if (event['event'] === 'exit') tell('qemu-trap', String(event['message']), time);
+      else if (event['event'] === 'exit') tell('qemu-trap', String(event['message']).replace(/;.*/, ''), time);
     });
   }
   const status = await new Promise<number | null>((done, fail) => {
@@ -116,7 +144,7 @@ try {
   const works = trapped.heard && trapped.status === 0 && !bare.heard;
   console.log(
     works
-      ? '\nUnder qemu-trap the guest heard its power button and said goodbye. The guest of the bare QEMU never heard\nof it: for a real one that is a power failure.'
+      ? '\nUnder qemu-trap the guest heard its power button and shut down. The guest of the bare QEMU heard nothing:\nto a real one that is a power failure.'
       : '\nThis is not what the demo should show.',
   );
   if (svg) {
@@ -124,15 +152,15 @@ try {
       svg,
       draw([
         {
-          title: 'SIGTERM to QEMU under qemu-trap',
+          title: 'QEMU under qemu-trap',
           moments: trapped.moments,
-          outcome: 'The guest heard its power button, and shut itself down.',
+          outcome: 'The guest heard its power button, and shut down.',
           isGood: trapped.heard,
         },
         {
-          title: 'The same SIGTERM to a bare QEMU',
+          title: 'Bare QEMU',
           moments: bare.moments,
-          outcome: 'The guest heard nothing: for a real one that is a power failure.',
+          outcome: 'The guest heard nothing: to it that is a power failure.',
           isGood: bare.heard,
         },
       ]),
