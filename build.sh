@@ -1,6 +1,6 @@
 #!/bin/sh
 # npm run build: types checked, and dist/ made anew: qemu-trap.cjs, which sets the traps, and the rest of the program,
-# which it loads then; qga.cjs of the hooks; and the manual pages and completions, of the README.
+# which it loads then; qga.cjs of the hooks; the manual pages, of docs/; and the completions.
 set -eu
 cd "$(dirname "$0")"
 tsc

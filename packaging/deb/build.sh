@@ -37,6 +37,7 @@ put 644 packaging/deb/hooks-README etc/qemu-trap/hooks/README
 
 doc=usr/share/doc/qemu-trap
 compressed README.md "$doc/README.md"
+for page in docs/*.md; do put 644 "$page" "$doc/$page"; done
 put 644 LICENSE "$doc/copyright"
 cp -r examples "$root/$doc/"
 find "$root/$doc/examples" -type f -exec sed -i 's|/usr/local/bin/qemu-trap|/usr/bin/qemu-trap|g' {} +
@@ -59,9 +60,9 @@ Depends: nodejs (>= 18), coreutils (>= 8.31), util-linux (>= 2.33), procps
 Recommends: qemu-system
 Suggests: perl
 Description: run QEMU as a service that shuts its guest down cleanly
- QEMU, on SIGTERM, flushes its disks and exits at once: its guest sees a power
- failure. qemu-trap runs in QEMU's place, turns that signal into a press of the
- guest's power button, waits for the guest to shut itself down, and runs hooks
- of your own with a socket to QEMU's monitor.
+ QEMU, on SIGTERM, flushes its disks and exits at once: to the guest that is a
+ power failure. qemu-trap runs in place of QEMU, turns that signal into a press
+ of the guest's power button, and waits for the guest to shut down. It also runs
+ hooks of your own with a socket to QEMU's monitor.
 CONTROL
 dpkg-deb --root-owner-group --build "$root" "$out/qemu-trap_${version}_all.deb" >&2

@@ -1,67 +1,45 @@
-import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Token, Tokens } from 'marked';
 import { version } from '../../package.json';
 import { options } from '../../src/options/table.js';
 import { bash, fish, zsh, type Described } from '../completions/completions.js';
-import { block, sectionsOf, type Section } from './roff.js';
+import { block, paragraph, sectionsOf, type Section } from './roff.js';
 
 /*
- * make.mjs DIR: writes the manual pages, which are made of the README, and the completions of the shells, which are made
- * of the table of options, into DIR.
+ * make.mjs DIR: writes the manual pages, which are made of docs/, and the completions of the shells, which are made of
+ * the table of options, into DIR.
+ *
+ * The front matter of a page in docs/ says where it belongs: `man`, the manual page; `order`, its place there; `title`, the
+ * section it is; or `split`, that each of its sections is one of the manual's. Pages of one title become subsections.
  */
 
 const [directory = 'dist'] = process.argv.slice(2);
-const readme = readFileSync('README.md', 'utf8');
-const sections = sectionsOf(readme);
 
-function section(title: string): Section {
-  const found = sections.find((each) => each.title === title);
-  if (found === undefined) throw new Error(`the README has no section '${title}'`);
-  return found;
-}
-
-interface Part {
-  readonly title: string;
-  /** The README's sections it is made of. */
-  readonly from: readonly string[];
-  /** Leaves blocks out. */
-  readonly but?: (token: Token, i: number) => boolean;
-}
-
-interface Page {
+interface Manual {
   readonly name: string;
   readonly number: number;
   readonly about: string;
-  readonly synopsis: boolean;
-  readonly parts: readonly Part[];
+  /** The sections in their order; others follow, and NOTES come last. */
+  readonly order: readonly string[];
   readonly seeAlso: readonly string[];
 }
 
-const isCode = ({ type }: Token): boolean => type === 'code';
-
-const pages: readonly Page[] = [
+const manuals: readonly Manual[] = [
   {
     name: 'qemu-trap',
     number: 1,
     about: 'run QEMU as a service that shuts its guest down cleanly',
-    synopsis: true,
-    parts: [
-      // The rest of it is how to see and install it.
-      { title: 'DESCRIPTION', from: [''], but: (_, i) => i > 0 },
-      { title: 'EXAMPLES', from: ['As a service'] },
-      { title: 'OPTIONS', from: ['Options'], but: (token, i) => isCode(token) && i < 2 },
-      { title: 'EXIT STATUS', from: ['Exit status and last line'] },
-      { title: 'FILES AND ENVIRONMENT', from: ['Files and environment'] },
-      { title: 'WHEN A VM DOES NOT STOP', from: ['When a VM does not stop'] },
-      { title: 'LOOKING AT VMS', from: ['Looking at it'] },
-      { title: 'LOG', from: ['The log'] },
-      { title: 'WHEN QEMU-TRAP ITSELF IS KILLED', from: ['When qemu-trap itself is killed'] },
-      { title: 'SERVICE MANAGERS', from: ['Under a service manager'] },
-      { title: 'GUESTS', from: ['Guests'] },
-      { title: 'SECURITY', from: ['Security'] },
-      { title: 'LIMITS', from: ['Limits'] },
-      { title: 'NOTES', from: ['How it works'] },
+    order: [
+      'SYNOPSIS',
+      'DESCRIPTION',
+      'OPTIONS',
+      'SIGNALS',
+      'HOOKS',
+      'ENVIRONMENT',
+      'FILES',
+      'EXIT STATUS',
+      'EXAMPLES',
     ],
     seeAlso: [
       'qemu-trap-hooks(7)',
@@ -76,24 +54,43 @@ const pages: readonly Page[] = [
   {
     name: 'qemu-trap-hooks',
     number: 7,
-    about: 'what qemu-trap runs on a signal, before QEMU and after it',
-    synopsis: false,
-    parts: [
-      { title: 'DESCRIPTION', from: ['Writing a hook'] },
-      { title: 'THE CONTRACT', from: ['The contract with hooks'] },
-    ],
+    about: 'what qemu-trap runs on a signal, and when',
+    order: ['DESCRIPTION', 'INTERFACE', 'COMMANDS', 'BUNDLED HOOKS', 'DETAILED OPERATION'],
     seeAlso: ['qemu-trap(1)', 'run-parts(8)', 'sysexits(3)'],
   },
 ];
 
+const nameOf = ({ name, number }: Manual): string => `${name}(${number})`;
+
+interface Page {
+  readonly file: string;
+  readonly heading: string;
+  /** Of its front matter. */
+  readonly facts: Readonly<Record<string, string>>;
+  readonly sections: readonly Section[];
+}
+
+function readPage(file: string): Page {
+  const text = readFileSync(join('docs', file), 'utf8');
+  const front = /^---\n([\s\S]*?)\n---\n/.exec(text);
+  const facts = Object.fromEntries((front?.[1] ?? '').split('\n').map((line) => line.split(/: (.*)/).slice(0, 2)));
+  const markdown = text.slice(front?.[0].length ?? 0);
+  return { file, heading: /^# (.*)$/m.exec(markdown)?.[1] ?? file, facts, sections: sectionsOf(markdown) };
+}
+
+const docs = readdirSync('docs')
+  .filter((file) => file.endsWith('.md'))
+  .map(readPage)
+  .sort((a, b) => Number(a.facts['order'] ?? 0) - Number(b.facts['order'] ?? 0));
+
 /** When the source was changed last, for the same source the same page. */
 function date(): string {
   const epoch = process.env['SOURCE_DATE_EPOCH'];
-  return (epoch ? new Date(Number(epoch) * 1000) : statSync('README.md').mtime).toISOString().slice(0, 10);
+  const times = docs.map(({ file }) => statSync(join('docs', file)).mtimeMs);
+  return new Date(epoch ? Number(epoch) * 1000 : Math.max(...times)).toISOString().slice(0, 10);
 }
 
-function synopsis(): string {
-  const { text } = section('Options').blocks.find(isCode) as Tokens.Code;
+function synopsis({ text }: Tokens.Code): string {
   return text
     .split('\n')
     .map((line) =>
@@ -117,26 +114,74 @@ function see(names: readonly string[]): string {
     .join('\n');
 }
 
-function render({ name, number, about, parts, seeAlso, synopsis: hasSynopsis }: Page): string {
+function render(manual: Manual): string {
+  const { name, number, about, order, seeAlso } = manual;
+  // A page of the same manual by its heading, one of the other by that manual's name.
+  const wordOfLink = (href: string): string | null => {
+    const page = docs.find(({ file }) => href === file);
+    if (page === undefined) return null;
+    const of = page.facts['man'];
+    return of === undefined || of === nameOf(manual)
+      ? `\\fI${page.heading}\\fR`
+      : `\\fB${of.replaceAll('-', '\\-')}\\fR`;
+  };
+  const words = (tokens: readonly Token[], depth: number): string =>
+    tokens
+      .map((token) => block(token, { wordOfLink, isSubsection: (heading) => heading.depth <= depth }))
+      .filter((text) => text !== '')
+      .join('\n');
+  const sections = new Map<string, string[]>();
+  const add = (title: string, text: string): void => {
+    if (text !== '') sections.set(title, [...(sections.get(title) ?? []), text]);
+  };
+  const own = docs.filter(({ facts }) => facts['man'] === nameOf(manual));
+  for (const { heading, facts, sections: parts } of own) {
+    if (facts['split'] === 'yes') {
+      for (const { title, blocks } of parts) {
+        const code = blocks.find(({ type }) => type === 'code') as Tokens.Code;
+        if (title === 'Synopsis') add('SYNOPSIS', synopsis(code));
+        else add(title === '' ? 'DESCRIPTION' : title.toUpperCase(), words(blocks, 3));
+      }
+      continue;
+    }
+    const title = String(facts['title']);
+    const isOneOfSeveral = own.filter(({ facts: each }) => each['title'] === title).length > 1;
+    const bodies = parts.map(({ title: part, blocks }) => {
+      const head = part === '' ? '' : isOneOfSeveral ? `.PP\n.B ${part}` : `.SS ${part}`;
+      return [head, words(blocks, 0)].filter((text) => text !== '').join('\n');
+    });
+    add(title, [...(isOneOfSeveral ? [`.SS ${heading}`] : []), ...bodies].join('\n'));
+  }
+  // What a hook is, and where the rest of it is.
+  const hooks = docs.find(({ file }) => file === 'hooks.md');
+  if (number === 1 && hooks) {
+    add('HOOKS', words(hooks.sections[0]?.blocks ?? [], 0));
+    add('HOOKS', '.PP\n.BR qemu\\-trap\\-hooks (7)\nhas the whole contract.');
+  }
+  if (number === 1) {
+    const elsewhere = docs.filter(({ facts }) => facts['man'] === undefined).map(({ heading }) => heading);
+    add(
+      'NOTES',
+      `.SS More pages\n${paragraph(`/usr/share/doc/qemu-trap/docs of the Debian package, docs of the others: ${elsewhere.join(', ')}.`)}`,
+    );
+  }
+  const titles = [...sections.keys()];
+  const sorted = [
+    ...order.filter((title) => titles.includes(title)),
+    ...titles.filter((title) => !order.includes(title) && title !== 'NOTES'),
+    ...titles.filter((title) => title === 'NOTES'),
+  ];
   const escaped = name.replaceAll('-', '\\-');
   const lines = [
-    `.\\" Made of README.md.`,
+    '.\\" Made of docs/.',
     `.TH ${escaped.toUpperCase()} ${number} ${date()} "qemu-trap ${version}"`,
     '.SH NAME',
     `${escaped} \\- ${about}`,
-    ...(hasSynopsis ? ['.SH SYNOPSIS', synopsis()] : []),
+    ...sorted.flatMap((title) => [`.SH ${title}`, ...(sections.get(title) ?? [])]),
+    '.SH SEE ALSO',
+    see(seeAlso),
   ];
-  for (const { title, from, but } of parts) {
-    const blocks = from.flatMap((each) =>
-      section(each)
-        .blocks.filter(({ type }) => type !== 'space')
-        .filter((token, i) => !(but?.(token, i) ?? false)),
-    );
-    // A paragraph macro right after a heading would be a second gap.
-    const [first = '', ...rest] = blocks.map(block).filter((text) => text !== '');
-    lines.push(`.SH ${title}`, first.replace(/^\.PP\n/, ''), ...rest);
-  }
-  lines.push('.SH SEE ALSO', see(seeAlso));
+  // A paragraph macro right after a heading would be a second gap.
   return `${lines.join('\n').replaceAll(/(\.S[HS] [^\n]*\n)\.PP\n/g, '$1')}\n`;
 }
 
@@ -149,7 +194,7 @@ const described: readonly Described[] = options.map((option) => ({
 const write = (name: string, text: string): void => writeFileSync(join(directory, name), text);
 mkdirSync(join(directory, 'man'), { recursive: true });
 mkdirSync(join(directory, 'completions'), { recursive: true });
-for (const page of pages) write(`man/${page.name}.${page.number}`, render(page));
+for (const manual of manuals) write(`man/${manual.name}.${manual.number}`, render(manual));
 write('completions/qemu-trap.bash', bash(described));
 write('completions/_qemu-trap', zsh(described));
 write('completions/qemu-trap.fish', fish(described));

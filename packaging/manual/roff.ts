@@ -1,7 +1,7 @@
 import { marked, type Token, type Tokens } from 'marked';
 
 /*
- * Markdown, as far as the README uses it, in the macros of man(7).
+ * Markdown, as far as docs/ uses it, in the macros of man(7).
  */
 
 const longestLine = 78;
@@ -22,18 +22,26 @@ function escapeCode(text: string): string {
 
 const bold = (text: string): string => `\\fB${text}\\fR`;
 
-function inline(tokens: readonly Token[]): string {
+/** What a page knows of the others. */
+export interface Style {
+  /** The words for a link to another page; `null`: the link's own. */
+  readonly wordOfLink: (href: string) => string | null;
+  /** Whether a heading is a subsection of the manual, or a line in bold. */
+  readonly isSubsection: (heading: Tokens.Heading) => boolean;
+}
+
+function inline(tokens: readonly Token[], style: Style): string {
   return tokens
     .map((token): string => {
       switch (token.type) {
         case 'codespan':
           return bold(escapeCode(token.raw.replace(/^`+|`+$/g, '')));
         case 'strong':
-          return bold(inline((token as Tokens.Strong).tokens));
+          return bold(inline((token as Tokens.Strong).tokens, style));
         case 'em':
-          return `\\fI${inline((token as Tokens.Em).tokens)}\\fR`;
+          return `\\fI${inline((token as Tokens.Em).tokens, style)}\\fR`;
         case 'link':
-          return inline((token as Tokens.Link).tokens);
+          return style.wordOfLink((token as Tokens.Link).href) ?? inline((token as Tokens.Link).tokens, style);
         case 'image':
           return '';
         case 'escape':
@@ -67,18 +75,23 @@ function fill(text: string): string {
   return lines.map(guard).join('\n');
 }
 
+/** Plain words as a paragraph. */
+export function paragraph(text: string): string {
+  return `.PP\n${fill(escapeText(text))}`;
+}
+
 function tag(label: string): string {
   return `.TP\n${guard(label)}`;
 }
 
-/** A table as a list: the first cell, and what the others say of it, each under its heading where there are several. */
-function table({ header, rows }: Tokens.Table): string {
+/** A table as a list: the first cell, and what the others say of it, each under its heading if there are several. */
+function table({ header, rows }: Tokens.Table, style: Style): string {
   const headings = header.map(({ text }) => escapeText(text));
   // What is said of an option needs no heading; of several things, each has its own.
   const isPlain = headings.length <= 2 || headings[1] === 'meaning';
   const entries = rows.map(([first, ...rest]) => {
     const cells = rest.flatMap((cell, i) => {
-      const text = inline(cell.tokens);
+      const text = inline(cell.tokens, style);
       if (text === '') return [];
       const heading = headings[i + 1] ?? '';
       const labelled = heading !== '' && !(isPlain && i === 0);
@@ -88,7 +101,7 @@ function table({ header, rows }: Tokens.Table): string {
           ? text
           : `${text}.`;
     });
-    return `${tag(inline(first?.tokens ?? []))}\n${cells.length > 0 ? fill(cells.join(' ')) : '\\&'}`;
+    return `${tag(inline(first?.tokens ?? [], style))}\n${cells.length > 0 ? fill(cells.join(' ')) : '\\&'}`;
   });
   return entries.join('\n');
 }
@@ -98,34 +111,34 @@ function code({ text }: Tokens.Code): string {
   return ['.PP', '.in +4n', '.EX', ...lines, '.EE', '.in'].join('\n');
 }
 
-function list({ items }: Tokens.List): string {
+function list({ items }: Tokens.List, style: Style): string {
   return items
     .map(({ tokens }) => {
       const [first, ...rest] = tokens;
       const inlines = first !== undefined && 'tokens' in first && first.tokens ? first.tokens : [];
       return [
-        `.IP \\(bu 2\n${fill(inline(inlines))}`,
-        ...rest.filter(({ type }) => type !== 'space').map((each) => `.RS 2\n${block(each)}\n.RE`),
+        `.IP \\(bu 2\n${fill(inline(inlines, style))}`,
+        ...rest.filter(({ type }) => type !== 'space').map((each) => `.RS 2\n${block(each, style)}\n.RE`),
       ].join('\n');
     })
     .join('\n');
 }
 
 /** One block in man(7). */
-export function block(token: Token): string {
+export function block(token: Token, style: Style): string {
   switch (token.type) {
     case 'paragraph': {
-      const text = inline((token as Tokens.Paragraph).tokens).trim();
+      const text = inline((token as Tokens.Paragraph).tokens, style).trim();
       return text === '' ? '' : `.PP\n${fill(text)}`;
     }
     case 'table':
-      return table(token as Tokens.Table);
+      return table(token as Tokens.Table, style);
     case 'code':
       return code(token as Tokens.Code);
     case 'list':
-      return list(token as Tokens.List);
+      return list(token as Tokens.List, style);
     case 'heading':
-      return `.SS ${inline((token as Tokens.Heading).tokens)}`;
+      return `${style.isSubsection(token as Tokens.Heading) ? '.SS' : '.PP\n.B'} ${inline((token as Tokens.Heading).tokens, style)}`;
     case 'space':
       return '';
     default:

@@ -63,7 +63,7 @@ test('what a killed qemu-trap has left is removed with the directory; what is no
   assert.deepEqual(readdirSync(lab.runDir), ['serial.log']);
 });
 
-test('a run directory that others could put another in place of is refused, in one line that mends it', {
+test('a run directory that others could put another in place of is refused, in one line that fixes it', {
   skip: notRoot,
 }, async (t) => {
   const lab = new Lab(t);

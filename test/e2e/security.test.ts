@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { Lab } from '../support/lab.js';
 
 /*
- * What the README promises under Security.
+ * What docs/security.md promises.
  */
 
 const notRoot = process.geteuid?.() === 0 ? false : 'only root can become another user';

@@ -175,7 +175,7 @@ test('a normal user sees their own VMs only, and root sees all', {
   await trap.status();
 });
 
-test('what another user has put where a status would be hurts nobody', async (t) => {
+test('what another user has put in the place of a status does no harm', async (t) => {
   const lab = new Lab(t);
   const bait = baitRunDir(t);
   const bad: readonly (() => void)[] = [

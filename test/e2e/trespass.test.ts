@@ -251,7 +251,7 @@ print("listens", flush=True); client, _ = server.accept(); print(os.fstat(client
 }
 
 test(
-  "root's --attach to a socket of theirs that passes for a service of root's: nobody of root's is taken for QEMU",
+  "root's --attach to a socket of theirs that passes for a service of root's: no process of root's is taken for QEMU",
   notRoot,
   async (t) => {
     for (const how of ['link', 'name'] as const) {

@@ -122,7 +122,7 @@ function testOrphans(
   first: 'reaps' | 'does not reap',
 ): (vm: Vm, start: (options: string) => Promise<void>) => void {
   return (vm, start) => {
-    test(`${name}: what a hook has left is ended${first === 'reaps' ? ' and reaped' : ', and stays a zombie: the README asks for an init'}`, async () => {
+    test(`${name}: what a hook has left is ended${first === 'reaps' ? ' and reaped' : ', and stays a zombie: the pages ask for an init'}`, async () => {
       writeFileSync(
         hook,
         `#!/bin/sh\n(setsid sh -c 'echo >${born}; exec sleep 600' &)\nuntil [ -e ${born} ] && [ -e ${goOn} ]; do :; done\n`,

@@ -157,7 +157,7 @@ export interface Manager {
 
 export const cycles = 10;
 
-/** The cells of one row of the README's table: each is a test. */
+/** The cells of one row of the table in docs/service-managers.md: each is a test. */
 export function testManager(manager: Manager): Vm {
   const vm = new Vm(() => manager.logs());
   const start = async (temper: PowerButtonBehaviour = 'obedient', options = ''): Promise<void> => {

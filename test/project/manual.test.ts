@@ -64,7 +64,7 @@ test('every option, exit status, event and variable is in the manual', () => {
     'QEMU_TRAP_END',
     'guest-reset',
     'EX_TEMPFAIL',
-    'The reserve',
+    'Reserve.',
     '--new-hook SIGTERM',
     'web.state.refused',
   ])
@@ -96,7 +96,7 @@ test('bash completes options, their values, QEMU, and its files', (t) => {
   assert.deepEqual(bash(lab.dir, 'qemu-system-x86_64', '--'), []);
 });
 
-test("another user's VM with a command for a name is completed by nobody, and runs nothing", (t) => {
+test("another user's VM with a command for a name is not completed, and runs nothing", (t) => {
   const lab = new Lab(t);
   const bait = baitRunDir(t);
   writeFileSync(

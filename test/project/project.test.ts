@@ -56,6 +56,9 @@ test('shellcheck passes on every hook, on the examples, on the qmp command and o
     'bench/by-hand.sh',
     'test/support/linux-guest/make.sh',
     'test/support/linux-guest/init',
+    'test/guests/debian/make.sh',
+    'test/guests/debian/root/usr/local/sbin/load',
+    'packaging/standalone/build.sh',
     'test/managers/fetch.sh',
     'test/managers/box.sh',
     '.ci/run',
@@ -83,7 +86,7 @@ test("the example's container is built of files that are there, and of all that 
     String(paths).split(' '),
   );
   for (const path of copied) assert.ok(existsSync(path), path);
-  const read = [...readFileSync('build.sh', 'utf8').matchAll(/(?:^| |=)((?:src|packaging)\/\S+)/gm)].map(
+  const read = [...readFileSync('build.sh', 'utf8').matchAll(/(?:^| |=)((?:src|packaging|docs)\/\S+)/gm)].map(
     ([, path]) => String(path).split('/')[0],
   );
   for (const folder of read) assert.ok(copied.includes(String(folder)), folder);
