@@ -30,7 +30,7 @@ function print(text: string): void {
       const { code } = error as NodeJS.ErrnoException;
       // A reader that has gone wants to know no more.
       if (code === 'EPIPE') return;
-      // Somebody has made it non-blocking: it is waited for as if nobody had.
+      // It was made non-blocking: it is waited for as if it were not.
       if (code === 'EAGAIN') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, slowReaderMs);
       else throw new UsageError(`stdout cannot be written (${code}): make room, or have it lead elsewhere`);
     }
@@ -174,7 +174,7 @@ const [, script = '', ...words] = process.argv;
   try {
     writeSync(2, `qemu-trap: internal error: ${error instanceof Error ? error.message : String(error)}\n`);
   } catch {
-    // Nobody is there to read it.
+    // It has no reader.
   }
   exit(status.failed);
 });

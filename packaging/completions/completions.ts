@@ -11,7 +11,7 @@ export interface Described extends Option {
   readonly meaning: string;
 }
 
-/** The words that a value may be; `null` where it is a path, or anything. */
+/** The words that a value may be; `null` if it is a path, or anything. */
 function wordsOf(value: ValueKind): readonly string[] | null {
   if (typeof value !== 'string') return value;
   if (value === 'rule') return trappableSignals;
@@ -93,7 +93,7 @@ _qemu_trap() {
         return
     fi
     if (( \${words[(I)--status]} )); then
-        _arguments -S '--status' '--alert[only what somebody should look after]' '--log[text, json or prometheus]:log:(text json prometheus)' '--run-dir[the run directory]:run-dir:_files -/' '--state-dir[the state directory]:state-dir:_files -/' '*:VM:_qemu_trap_vms'
+        _arguments -S '--status' '--alert[only VMs that need attention]' '--log[text, json or prometheus]:log:(text json prometheus)' '--run-dir[the run directory]:run-dir:_files -/' '--state-dir[the state directory]:state-dir:_files -/' '*:VM:_qemu_trap_vms'
         return
     fi
     _arguments -S \\

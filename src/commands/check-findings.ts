@@ -67,7 +67,7 @@ async function stopTimeFindings(config: Config, book: RuleBook, env: NodeJS.Proc
 
 /** Names that are easily taken for each other. */
 const meanings: Readonly<Record<string, string>> = {
-  RESET: 'it runs when the guest has been reset, by whomever; what resets it is the hook reset',
+  RESET: 'it runs after any reset of the guest; the hook reset makes one',
   STOP: "it runs when the guest's processors have been stopped (paused, or after a panic); what runs after QEMU is the hook end, and SIGSTOP cannot be trapped",
   reset:
     'a rule runs it that names it (script=reset), in the place of the bundled hook; what runs after a reset is RESET',
@@ -114,7 +114,7 @@ function noTimeFindings(rules: readonly Rule[]): Finding[] {
   return found === null ? [] : [{ severity: 'note', event: 'no-time', ...found, facts: {} }];
 }
 
-/** Commands of rules that QEMU does not know; without a QEMU there is nobody to ask. */
+/** Commands of rules that QEMU does not know; without a QEMU there is none to ask. */
 async function commandFindings({ qemu: [qemu] }: Config, rules: readonly Rule[]): Promise<Finding[]> {
   const commands = userCommands(rules);
   if (qemu === undefined || commands.size === 0) return [];

@@ -47,7 +47,7 @@ function row(rule: Rule, busyMs: number | null): readonly string[] {
   ];
 }
 
-/** A hook that something would run, once whoever names it. */
+/** A hook that something would run, once however many name it. */
 interface Listed extends Description {
   readonly path: string;
   readonly from: 'bundled' | 'hooks directory' | 'option';

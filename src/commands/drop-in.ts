@@ -36,7 +36,7 @@ function refuseManagers(change: DropInChange, env: NodeJS.ProcessEnv): void {
     );
 }
 
-/** Not one that somebody has put aside: `qemu-system-x86_64.real`. */
+/** Not one that was put aside: `qemu-system-x86_64.real`. */
 function isPlainQemu(name: string): boolean {
   return isQemu(name) && !name.includes('.');
 }
@@ -65,7 +65,7 @@ function requireNode(change: DropInChange): void {
   const searchPath = [linkDirectory, packagedDirectory, '/bin'].join(delimiter);
   if (findProgram('node', { PATH: searchPath }) === null)
     throw new UsageError(
-      `--drop-in ${change}: node is neither in ${linkDirectory} nor in ${packagedDirectory}, where whoever calls QEMU would look for it: put a link to it there (ln -s ${process.execPath} ${linkDirectory}/node)`,
+      `--drop-in ${change}: node is neither in ${linkDirectory} nor in ${packagedDirectory}, where a caller of QEMU looks for it: put a link to it there (ln -s ${process.execPath} ${linkDirectory}/node)`,
     );
 }
 
@@ -139,7 +139,7 @@ function turnOnByPath(program: string, env: NodeJS.ProcessEnv): string[] {
   const obstacleOf = (path: string): string | null => {
     if (ours.includes(path))
       return 'it is diverted for qemu-trap, and no link to it: --drop-in off, and move it by hand';
-    if (others.includes(path)) return 'somebody else has diverted it (dpkg-divert --list)';
+    if (others.includes(path)) return 'it is diverted already (dpkg-divert --list)';
     return isThere(divertedPath(path)) ? `${divertedPath(path)} is there already` : null;
   };
   const done = new Set([...ours.filter(isOurs), ...mended]);

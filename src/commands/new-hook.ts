@@ -18,7 +18,7 @@ import { builtinRule } from '../rules/builtin.js';
 
 const contract = `# qemu-trap runs this script as its own user. File descriptor 3 is a socket to QEMU's QMP monitor; the command qmp
 # uses it (qmp query-status). The output of this script goes to qemu-trap's log. The environment has QEMU_TRAP_VM, the
-# VM's name, and more: see man qemu-trap-hooks, or the README.`;
+# VM's name, and more: see man qemu-trap-hooks, or docs/hooks.md.`;
 
 function shutdownStarter(signal: SignalName): string {
   return `#!/bin/sh
@@ -118,7 +118,7 @@ const eventExamples: Readonly<Record<string, { readonly about: string; readonly 
   },
   BLOCK_IO_ERROR: {
     about: 'runs when QEMU could not read or write a disk',
-    lines: `# On a full disk QEMU stops the guest (werror=enospc, its default, or werror=stop). It stands still until somebody lets it
+    lines: `# On a full disk QEMU stops the guest (werror=enospc, its default, or werror=stop). It stands still until it is let
 # go on. While the disk is full it stops again at its next write, and this runs again, once a second at most:
 # [ -n "\${QMP_FD-}" ] || exit 0
 # sleep 10
@@ -128,7 +128,7 @@ const eventExamples: Readonly<Record<string, { readonly about: string; readonly 
     about: "runs when the guest's watchdog has expired",
     lines: '# logger -p daemon.err "$QEMU_TRAP_VM: the watchdog has expired"',
   },
-  RESET: { about: 'runs when the guest has been reset, by whomever; three times for one reset' },
+  RESET: { about: 'runs after any reset of the guest; three times for one reset' },
   STOP: { about: "runs when the guest's processors have been stopped: it is paused, say" },
   RESUME: { about: "runs when the guest's processors run again" },
   SHUTDOWN: { about: 'runs when the guest has powered off, or QEMU was told to quit' },
@@ -191,10 +191,10 @@ function refuseOthersDirectory(asked: string, directory: string): void {
 }
 
 /**
- * Writes a starter into the hooks directory, which is made where it is not there.
+ * Writes a starter into the hooks directory, which is created if needed.
  * @param asked a signal, an event of QEMU's, `start`, `ready` or `end`
  * @returns what to do next
- * @throws {UsageError} where there is one already, or it cannot be written
+ * @throws {UsageError} if there is one already, or it cannot be written
  */
 export function newHook(asked: string, directory: string): string {
   const { name, text, there } = starterFor(asked, { user: directory, bundled: directory });
@@ -205,7 +205,7 @@ export function newHook(asked: string, directory: string): string {
   try {
     // Whatever the umask leaves of it: a service of another user is to read it.
     createParents(path, 0o755, (made) => chmodSync(made, 0o755));
-    // It may have been made by somebody else meanwhile.
+    // Another process may have made it meanwhile.
     refuseOthersDirectory(asked, directory);
     const fd = openSync(path, 'wx', 0o755);
     try {

@@ -40,7 +40,7 @@ function lastStopOf({ name, records }: MeasuredVm): Sample[] {
 
 function cutOffOf({ name, records }: MeasuredVm): Sample[] {
   const last = records.at(-1);
-  // Of a run whose end is unknown nobody can say that the guest was not.
+  // Of a run whose end is unknown it cannot be said that the guest was not.
   return last === undefined ? [] : [[{ vm: name }, last.cut_off === false ? 0 : 1]];
 }
 

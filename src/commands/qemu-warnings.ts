@@ -40,7 +40,7 @@ interface Rule {
   readonly find: readonly Find[];
   readonly what: string;
   readonly fix: string;
-  readonly isFault: boolean | 'where the button is needed';
+  readonly isFault: boolean | 'if the button is needed';
 }
 
 const rules: readonly Rule[] = [
@@ -52,7 +52,7 @@ const rules: readonly Rule[] = [
     ],
     what: 'the guest has no ACPI, so it never hears its power button: each shutdown lasts until the deadline, and then cuts the guest off',
     fix: 'leave it out, or shut the guest down another way, such as --signal SIGTERM,script=guest-shutdown with --agent',
-    isFault: 'where the button is needed',
+    isFault: 'if the button is needed',
   },
   {
     find: [(words) => (daemonizes(words) ? '-daemonize' : null)],

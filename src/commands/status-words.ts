@@ -49,7 +49,7 @@ function formatSpan(ms: number): string {
   return m > 0 ? `${m} min ${s} s` : `${s} s`;
 }
 
-/** A name that somebody else may have chosen, as a cell of a table. */
+/** A name that another user may have chosen, as a cell of a table. */
 export function plain(text: string): string {
   return plainLine(text, '_').replaceAll('\t', '_');
 }
@@ -106,7 +106,7 @@ function times(count: number): string {
   return count === 1 ? 'once' : `${count} times`;
 }
 
-/** What its qemu-trap has said, which somebody should look after; of another user's nothing is passed on. */
+/** What its qemu-trap has said, which an administrator should look after; of another user's nothing is passed on. */
 export function warningOf(found: FoundVm | null): string | null {
   return found === null || found.pid === null || found.uid !== ownUid ? null : (found.status?.warning ?? null);
 }

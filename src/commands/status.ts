@@ -31,7 +31,7 @@ interface StatusCall {
   readonly runDir: string | null;
   readonly stateDir: string | null;
   readonly format: StatusFormat;
-  /** Only to tell whether somebody should look after a VM. */
+  /** Only to tell whether a VM needs attention. */
   readonly isAlert: boolean;
 }
 
@@ -98,7 +98,7 @@ export function report(call: StatusCall, env: NodeJS.ProcessEnv): Report {
   return { text: isText ? alarms(alarming) : asText(format, shown), isAlarming: alarming.length > 0 };
 }
 
-/** @throws {UsageError} if no history is kept, so that nobody could tell */
+/** @throws {UsageError} if no history is kept, so that it cannot be told */
 function requireHistory({ format, isAlert, stateDir }: StatusCall, env: NodeJS.ProcessEnv): void {
   const distrusted = format === 'prometheus' || isAlert ? checkStateDirectory(stateDir, env) : null;
   if (distrusted === null) return;
@@ -148,7 +148,7 @@ function isFirst(all: readonly Reported[], at: number): boolean {
 }
 
 /**
- * The VMs that are asked for: those of the names, or all that run, and, for whoever watches a host, those that have run.
+ * The VMs that are asked for: those of the names, or all that run, and, for a program that watches a host, those that have run.
  * @throws {UsageError} for one that neither runs nor has run
  */
 function findAll({ names, runDir, stateDir, format, isAlert }: StatusCall, env: NodeJS.ProcessEnv): Reported[] {

@@ -80,6 +80,6 @@ export class StoppingVm {
     if (record !== null) return { kind: record.cut_off === false ? 'clean' : 'not-clean', words: record.message };
     if (isIdentityAlive(this.vm.qemu))
       return { kind: 'not-stopped', words: 'not stopped: its qemu-trap was killed meanwhile, and the guest runs on' };
-    return { kind: 'not-clean', words: 'it has ended, and nobody has written how' };
+    return { kind: 'not-clean', words: 'it has ended, and how is not recorded' };
   }
 }

@@ -9,7 +9,7 @@ import { forgetButton, press } from './power-button.js';
 import { type Chain, type Shutdown, type Step, chainOf } from './state.js';
 
 const longestReserveMs = 15_000;
-/** How long a hook has, in milliseconds, where there is no deadline. */
+/** How long a hook has, in milliseconds, if there is no deadline. */
 const hookWithoutDeadlineMs = 60_000;
 
 /** How long the power button is left to others, from the signal on, in milliseconds. */

@@ -56,7 +56,7 @@ export function pressAgain(s: Step, shutdown: Shutdown): void {
   else shutdown.nextPressAt = s.now + nextGap(s, shutdown);
 }
 
-/** POWERDOWN came: from the first press on, whoever made it, qemu-trap presses again when it is time. */
+/** POWERDOWN came: from the first press on, its own or a hook's, qemu-trap presses again when it is time. */
 export function onPressed(s: Step, shutdown: Shutdown): void {
   const isFirst = !shutdown.isPressed;
   shutdown.isPressed = true;

@@ -49,7 +49,7 @@ export interface Shutdown extends Chain {
   isExtended: boolean;
   /** The button was pressed since the signal, and since the guest's last reset. */
   isPressed: boolean;
-  /** Presses, whoever made them; one of qemu-trap's own counts from its request on. */
+  /** Presses, qemu-trap's own and those of hooks; one of its own counts from its request on. */
   presses: number;
   /** qemu-trap has asked for a press, and no POWERDOWN has come since. */
   isPressing: boolean;
@@ -149,7 +149,7 @@ export function initialState(limits: Limits): State {
 }
 
 /**
- * The registers may be read: from the first press on, whoever made it. Not while a press is due, nor when they can say no
+ * The registers may be read: from the first press on, its own or a hook's. Not while a press is due, nor when they can say no
  * more: what is written to a QEMU that exits may crash it.
  */
 export function mayReadButton({ shutdown, button, termination, monitorUp }: State): boolean {

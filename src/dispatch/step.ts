@@ -122,7 +122,7 @@ function onRunState(s: Step, runState: string): void {
 function onQemuEvent(s: Step, event: QemuEvent): void {
   const { state } = s;
   const before = state.evidence;
-  // A hook that restarts its guest, and was overtaken by a shutdown, brings nobody back for longer than QEMU needs to quit.
+  // A hook that restarts its guest, and was overtaken by a shutdown, brings the guest back for no longer than QEMU needs to quit.
   const { termination } = state;
   const isOver = termination !== null && termination.action !== 'none' && guestEnded(before);
   if (isOver && (event.event === 'RESET' || event.event === 'RESUME')) return;

@@ -21,7 +21,7 @@ export type SignalClass = 'ends' | 'runs-on' | 'ignored' | 'force';
 /** What is going on when it comes. */
 export type Phase = 'up' | 'same-running' | 'stopping' | 'same-stopping' | 'exiting' | 'ending';
 
-/** The table of the README's section on signals; every cell is written out. */
+/** The table of docs/signals.md ("What a signal does, and when"); every cell is written out. */
 export const dispatchTable: Readonly<Record<Phase, Readonly<Record<SignalClass, Reaction>>>> = {
   up: { ends: 'begin', 'runs-on': 'run', ignored: 'ignore', force: 'begin' },
   'same-running': { ends: 'begin', 'runs-on': 'coalesce', ignored: 'ignore', force: 'begin' },

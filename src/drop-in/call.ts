@@ -105,7 +105,7 @@ async function serve(...[command, stderr, dropIn]: Parameters<typeof runVm>): Pr
 }
 
 /**
- * Whoever reads the pid of QEMU in its file means to stop the VM: he is to find ours. QEMU has written its own before its
+ * A reader of QEMU's pid in its file means to stop the VM, and is to find ours. QEMU has written its own before its
  * monitor answers.
  */
 class PidFile implements Observer {

@@ -19,7 +19,7 @@ const silentOnSuccess: readonly string[] = [
   'guest-suspend-hybrid',
 ];
 
-/** Nobody answers: no socket, no agent in the guest, or one that hangs. */
+/** No answer: no socket, no agent in the guest, or one that hangs. */
 export class AgentSilent extends Error {
   override readonly name = 'AgentSilent';
 }
@@ -31,8 +31,8 @@ export class AgentSilent extends Error {
  * it comes, at the guest's next boot, say.
  * @param onSynchronised called before the command itself is sent
  * @param commandWithinMs the deadline for the command's own answer; `null`: the caller has one
- * @throws {AgentSilent} where there is no sign of life within {@link answerWithinMs}, or no answer
- * @throws {QmpError} where the agent answers with an error
+ * @throws {AgentSilent} if there is no sign of life within {@link answerWithinMs}, or no answer
+ * @throws {QmpError} if the agent answers with an error
  */
 export function askAgent(
   socketPath: string,
@@ -63,7 +63,7 @@ export function askAgent(
       silent(`the guest agent did not answer within ${answerWithinMs / 1000} seconds (${socketPath})`),
     );
     socket.on('connect', () => {
-      // 0xFF resets the agent's JSON lexer, where another client left half a command.
+      // 0xFF resets the agent's JSON lexer, if another client left half a command.
       socket.write(Buffer.from([0xff]));
       write('guest-sync-delimited', { id: sync });
     });

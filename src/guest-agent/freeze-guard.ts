@@ -17,8 +17,8 @@ const retryAfterMs = 1_000;
 const attempts = 30;
 
 /**
- * Sees to it that a guest which a hook has frozen is thawed, whatever became of the hook: at once where the hook
- * failed, at the deadline of its signal where it ended well, and first of all when a shutdown begins, for a frozen
+ * Sees to it that a guest which a hook has frozen is thawed, whatever happens to the hook: at once if the hook
+ * failed, at the deadline of its signal if it succeeded, and first of all when a shutdown begins, for a frozen
  * guest cannot shut itself down.
  */
 export class FreezeGuard {

@@ -39,7 +39,7 @@ async function main(argv: readonly string[], env: NodeJS.ProcessEnv): Promise<nu
       try {
         unlinkSync(mark);
       } catch {
-        // It was frozen by somebody else.
+        // It was frozen by another client.
       }
     }
     const text = JSON.stringify(answer);

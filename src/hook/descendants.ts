@@ -59,7 +59,7 @@ function inGroup(group: HookGroup, hookPid: number, running: () => boolean): Lef
       // It may have moved itself elsewhere (`systemd-run --scope`), and is a hook still.
       return { pids: running() && !pids.includes(hookPid) ? [...pids, hookPid] : pids, isEmpty };
     },
-    // Its group, whose number is nobody else's while any of it is left (kill(2)).
+    // Its group, whose number is its own while any of it is left (kill(2)).
     blind: () => (running() ? [hookPid, -hookPid] : [-hookPid]),
     kill: () => group.kill(),
   };
@@ -118,7 +118,7 @@ async function lookFor(hookPid: number, runId: string, startedAt: number): Promi
   return { pids: [...found], isEmpty: found.size > 0 ? false : isSure || 'perhaps' };
 }
 
-/** tree-kill asks ps(1), and ends the program where there is none. */
+/** tree-kill asks ps(1), and ends the program if there is none. */
 function hasPs(): boolean {
   return findInPath(process.env['PATH'] ?? '', 'ps') !== null;
 }
@@ -133,7 +133,7 @@ function signalTree(hookPid: number, signal: NodeJS.Signals): void {
 }
 
 /**
- * True for an error that tree-kill leaves to nobody: ps(1) could not be started, for want of descriptors or processes.
+ * True for an error that tree-kill does not report: ps(1) could not be started, for want of descriptors or processes.
  * What it would have found is found in /proc.
  */
 export function isOfTreeWalk(error: unknown): boolean {
@@ -184,7 +184,7 @@ export interface HookRun {
   readonly startedAt: number;
   /** `null`: it has no control group of its own. */
   readonly group: HookGroup | null;
-  /** Whether the hook itself still runs, asked anew each time: its pid is nobody else's as long as it does. */
+  /** Whether the hook itself still runs, asked anew each time: its pid is its own as long as it does. */
   readonly running: () => boolean;
 }
 

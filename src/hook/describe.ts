@@ -12,9 +12,9 @@ const headBytes = 4_096;
 export interface Description {
   /** `sh script`, say, or `program`. */
   readonly kind: string;
-  /** The file that links lead to; `null` where none does. */
+  /** The file that links lead to; `null` if none does. */
   readonly target: string | null;
-  /** What its first comment says; `''` where it says nothing. */
+  /** What its first comment says; `''` if it says nothing. */
   readonly about: string;
 }
 

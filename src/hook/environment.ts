@@ -19,10 +19,10 @@ export interface HookFacts {
   readonly leftMs: number;
   /** As `--press` has it. */
   readonly press: string;
-  /** Of the QEMU guest agent, where the user has named one. */
+  /** Of the QEMU guest agent, if the user has named one. */
   readonly agent: string | null;
   readonly runDir: string;
-  /** Where a saved guest is looked for at the next start; `null` where nowhere. */
+  /** Where a saved guest is looked for at the next start; `null` if nowhere. */
   readonly stateFile: string | null;
   /** Marks all that the hook starts, whatever its parent, group or session. */
   readonly runId: string;

@@ -7,7 +7,7 @@ export function isEventName(name: string): boolean {
   return /^[A-Z][A-Z0-9]*(_[A-Z0-9]+)*$/.test(name);
 }
 
-/** Those of the QEMUs 7.2 to 11.1, for where no QEMU is asked. */
+/** Those of the QEMUs 7.2 to 11.1, for when no QEMU is asked. */
 export const knownEvents: readonly string[] = `
   ACPI_DEVICE_OST BALLOON_CHANGE BLOCK_EXPORT_DELETED BLOCK_IMAGE_CORRUPTED BLOCK_IO_ERROR BLOCK_JOB_CANCELLED
   BLOCK_JOB_COMPLETED BLOCK_JOB_ERROR BLOCK_JOB_PENDING BLOCK_JOB_READY BLOCK_WRITE_THRESHOLD COLO_EXIT

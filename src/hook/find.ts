@@ -6,7 +6,7 @@ import { hookNames, type SignalName } from '../signals/names.js';
 
 /** Where hooks are looked up. */
 export interface HookDirs {
-  /** The user's, or `null` where there is none. */
+  /** The user's, or `null` if there is none. */
   readonly user: string | null;
   /** Those that come with qemu-trap. */
   readonly bundled: string;
@@ -24,7 +24,7 @@ export interface HookFile {
   readonly ours: boolean;
 }
 
-/** The file that `script=` names: a path where it has a slash, else a name in the hooks directories. */
+/** The file that `script=` names: a path if it has a slash, else a name in the hooks directories. */
 export function findScript(script: string, dirs: HookDirs): HookFile {
   if (script.includes('/')) {
     const path = resolve(script);

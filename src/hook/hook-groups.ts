@@ -17,7 +17,7 @@ import { isOwnChild } from '../system/spawn.js';
 import { runIdPrefix } from './environment.js';
 
 /*
- * A control group for each hook, where one can be made. qemu-trap moves itself into the group of the hook to come, and
+ * A control group for each hook, if one can be made. qemu-trap moves itself into the group of the hook to come, and
  * back when the hook has been started: so the hook is born in it, and the group holds the hook and what it starts, and
  * nothing else. A move may take the kernel 15 ms (it waits for all processors, see cgroup_attach_lock() of Linux), so it
  * is made ahead, while nothing else is to be done, and nothing of it comes between a signal and its hook.
@@ -150,7 +150,7 @@ export class HookGroups {
     const group = this.#current;
     if (group === null || !this.#isFree) return null;
     this.#isFree = false;
-    // Somebody may have moved us, and then the hook is where we are.
+    // If another process has moved us, the hook is where we are.
     const isBornThere = isInGroup(basename(group.path));
     const given = isBornThere ? new HookGroup(group, pid, new Foreign(this.#own, () => this.qemu())) : null;
     if (given !== null) this.#given.add(given);
@@ -177,7 +177,7 @@ export class HookGroups {
       if (this.#own !== null) moveInto(this.#own, process.pid);
       this.#current = null;
     } catch {
-      // A QEMU that is started now is in a group of ours: nobody may take it for what a hook has left.
+      // A QEMU that is started now is in a group of ours: it must not be taken for what a hook has left.
       this.#isPossible = false;
       quietly(() => unlinkSync(this.noteFile));
     }

@@ -15,7 +15,7 @@ export function openInput(path: string, text: string): number {
   );
   try {
     writeSync(writer, text);
-    // A script that has changed its user may open /dev/stdin by that name; nobody else can reach the file.
+    // A script that has changed its user may open /dev/stdin by that name; no other user can reach the file.
     fchmodSync(writer, 0o644);
     return openSync(path, constants.O_RDONLY);
   } finally {

@@ -6,7 +6,7 @@ import { readHead } from '../system/small-file.js';
 /** What the kernel reads of a script to find its interpreter (BINPRM_BUF_SIZE; execve(2)). */
 const headBytes = 256;
 
-/** `''` where a program may be executable and not readable. */
+/** `''` if a program may be executable and not readable. */
 function firstLine(path: string): string {
   return readHead(path, headBytes)?.toString('latin1').split('\n', 1)[0] ?? '';
 }

@@ -69,7 +69,7 @@ export function meantHook(word: string, events: readonly string[]): MeantHook | 
   const also = isEvent ? `${event} (QEMU's event)` : null;
   // What makes a reset must not become what runs after one.
   if (lower === 'reset') return meant('reset', { orElse: also, isToBeRenamed: false });
-  // Whoever writes EVENT_STOP means the event.
+  // A user who writes EVENT_STOP means the event.
   if (Object.hasOwn(lookalikes, lower) && !(isEvent && event !== upper))
     return meant(lookalikes[lower] as string, { orElse: also });
   const parsed = parseSignal(upper);

@@ -59,14 +59,14 @@ export class OutputPipes {
     else this.#ready.unshift(pipe);
   }
 
-  /** @returns `null` where none is ready */
+  /** @returns `null` if none is ready */
   takeReady(): OutputPipe | null {
     const pipe = this.#ready.shift() ?? null;
     if (this.#ready.length < spares / 2) setImmediate(() => void this.#refill());
     return pipe;
   }
 
-  /** @returns `null` where there is none in time, and Node's own kind has to do */
+  /** @returns `null` if there is none in time, and Node's own kind has to do */
   async take(): Promise<OutputPipe | null> {
     if (this.#ready.length === 0) await within(patienceMs, this.#refill());
     return this.takeReady();

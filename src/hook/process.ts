@@ -10,11 +10,11 @@ import { closePipe, readerOf, type OutputPipe } from './output-pipes.js';
 import type { HookGroups } from './hook-groups.js';
 import { startTimer } from '../system/timer.js';
 
-/** How long the last output of a hook that has ended is waited for, where something of it still holds the pipe. */
+/** How long the last output of a hook that has ended is waited for, if something of it still holds the pipe. */
 const lastOutputMs = 200;
 
 export interface HookProcess {
-  /** `undefined` where the hook could not be run. */
+  /** `undefined` if the hook could not be run. */
   readonly pid: number | undefined;
   /** Settled once, when the hook itself has been reaped or could not be run; never rejected. */
   readonly ended: Promise<HookOutcome>;
@@ -32,7 +32,7 @@ interface HookCall {
   readonly inherited: NodeJS.ProcessEnv;
   /** Its stdin; `null`: there is nothing to read. */
   readonly input: number | null;
-  /** A connection to a monitor, in blocking mode, greeting unread: the hook's fd 3. `null` where no QEMU is there. */
+  /** A connection to a monitor, in blocking mode, greeting unread: the hook's fd 3. `null` if no QEMU is there. */
   readonly monitor: Socket | null;
   /** Closed at the end of the run; `null`: Node's own kind of pipe. */
   readonly output: OutputPipe | null;

@@ -20,7 +20,7 @@ interface Steps {
   readonly unreadable: string | null;
   /** In the order they run in. */
   readonly run: readonly HookFile[];
-  /** Files that do not run, though somebody may have meant them to. */
+  /** Files that do not run, though they may have been meant to. */
   readonly passedOver: readonly { readonly path: string; readonly because: 'name' | 'not-executable' }[];
 }
 
@@ -39,7 +39,7 @@ export function stepsIn({ path: directory, ours }: HookFile): Steps {
     try {
       if (statSync(path).isDirectory()) continue;
     } catch {
-      // A link that leads nowhere is a step that fails, and not one that nobody asked for.
+      // A link that leads nowhere is a step that fails, and not one that was not asked for.
     }
     const executable = isExecutable(path);
     if (stepName.test(name) && executable !== false) run.push({ path, ours });
@@ -49,7 +49,7 @@ export function stepsIn({ path: directory, ours }: HookFile): Steps {
   return { run, passedOver, unreadable: null };
 }
 
-/** `null` where there is no file to ask. */
+/** `null` if there is no file to ask. */
 function isExecutable(path: string): boolean | null {
   try {
     statSync(path);
@@ -66,7 +66,7 @@ function isExecutable(path: string): boolean | null {
 
 /**
  * What runs for `hook`, one after the other: itself, or the steps of a directory.
- * @returns why none of them may run, where that is so
+ * @returns why none of them may run, if that is so
  */
 export function stepsOf(hook: HookFile): { readonly files: readonly HookFile[] } | { readonly fault: string } {
   if (!isDirectoryOfSteps(hook)) return { files: [hook] };

@@ -108,7 +108,7 @@ export function checkTrust(path: string, ours: boolean): TrustResult {
         [...new Set([dirname(path), dirname(real)])]
           .map((directory) => openToReplacing(directory, statSync(directory), `its directory ${directory}`))
           .find((each) => each !== null) ??
-        // A link to it counts as well: whoever owns that leads it elsewhere when it was checked.
+        // A link to it counts as well: its owner could lead it elsewhere after the check.
         findWayFault(path);
       if (fault) return distrust(fault);
     }

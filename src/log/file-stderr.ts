@@ -1,7 +1,7 @@
 import { closeSync, writeSync } from 'node:fs';
 import { startTimer, type Timer } from '../system/timer.js';
 
-/** Where this much waits for a slow reader, what comes is counted and dropped. */
+/** If this much waits for a slow reader, what comes is counted and dropped. */
 const queueLimit = 64 * 1024;
 
 /** What qemu-trap's own lines have besides: a hook's flood must not hide how it ended. */
@@ -51,7 +51,7 @@ export function fileStderr(fd: number): Stderr {
   let waited = 0;
   let timer: Timer | null = null;
 
-  /** @returns false where the reader takes no more for now */
+  /** @returns false if the reader takes no more for now */
   const flush = (): boolean => {
     while (queue[0] !== undefined) {
       let written: number;
@@ -59,7 +59,7 @@ export function fileStderr(fd: number): Stderr {
         written = writeSync(fd, queue[0]);
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code === 'EAGAIN') return false;
-        // Closed, or a full disk: nobody will ever read it.
+        // Closed, or a full disk: it will never be read.
         queue = [];
         queued = 0;
         return true;

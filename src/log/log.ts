@@ -30,7 +30,7 @@ interface LogForm {
   readonly format: 'text' | 'json';
   /** Each line says its priority, for journald. */
   readonly priorities: boolean;
-  /** Each line says when, for a file that nobody else stamps. */
+  /** Each line says when, for a file whose lines get no time otherwise. */
   readonly stamped: boolean;
   /** The name that each line has. */
   readonly vm: string;

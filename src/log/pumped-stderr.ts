@@ -5,7 +5,7 @@ import { type Stderr, fileStderr } from './file-stderr.js';
 import { streamStderr } from './stream-stderr.js';
 import { startTimer } from '../system/timer.js';
 
-/** cat(1), in a session of its own, where the terminal stops nobody, and deaf to what is meant for its neighbours. */
+/** cat(1), in a session of its own, which the terminal does not stop, and deaf to what is meant for its neighbours. */
 const pump = ['sh', '-c', "trap '' TERM INT HUP QUIT; exec cat"] as const;
 
 /**
@@ -26,7 +26,7 @@ export function pumpedStderr(): Stderr {
       stdin.end();
       // It must not be the last thing that the event loop waits for, and not count.
       child.ref();
-      // Held by whoever does not read: it goes with us.
+      // Held by a reader that does not read: it exits with us.
       const timer = startTimer(ms, () => child.kill('SIGKILL'));
       return gone.finally(() => timer.cancel());
     };

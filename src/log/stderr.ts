@@ -74,7 +74,7 @@ function terminalStderr(direct: Stderr): Stderr {
 /**
  * A pipe that is opened anew has flags of its own (open(2)): non-blocking here, and as it was for QEMU, which has the
  * old one.
- * @returns `null` where it is another user's
+ * @returns `null` if it is another user's
  */
 function reopened(): number | null {
   try {

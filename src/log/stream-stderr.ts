@@ -8,7 +8,7 @@ import { startTimer } from '../system/timer.js';
 export function socketStderr(): Stderr {
   const socket = new Socket({ fd: 2, readable: false, writable: true });
   socket.unref();
-  // libuv makes it blocking again for whoever inherits it as stderr, QEMU (uv_spawn), and it is the same one.
+  // libuv makes it blocking again for the child that inherits it as stderr, QEMU (uv_spawn), and it is the same one.
   return streamStderr(socket, () => setBlocking(socket, false));
 }
 

@@ -86,7 +86,7 @@ interface DropIn {
   readonly isForced: boolean;
 }
 
-/** `on`: for whoever finds QEMU by its name; `divert`: for whoever writes its path, too; `off`: neither. */
+/** `on`: for callers that find QEMU by its name; `divert`: for those that write its path, too; `off`: neither. */
 export type DropInChange = 'on' | 'divert' | 'off';
 
 /** What the command line asks for. */

@@ -10,7 +10,7 @@ import { longestSocketPath } from '../system/socket-path.js';
 import { UsageError } from '../system/usage-error.js';
 import type { Command, Config, StatusFormat } from './command.js';
 
-/** What `--timeout` is if nobody says. */
+/** What `--timeout` is if it is not given. */
 export const defaultTimeoutSeconds = 60;
 
 const valued = options.filter(({ value }) => value !== null).map(({ name }) => name);
@@ -53,7 +53,7 @@ function splitAtQemu(argv: readonly string[]): { own: string[]; qemu: string[] }
 
 /**
  * In the form that minimist reads as it is meant: a value that begins with a dash joined to its option, and
- * `--no-shield` as the flag it is, for minimist reads every `--no-X` as "X is false", even of an X nobody has.
+ * `--no-shield` as the flag it is, for minimist reads every `--no-X` as "X is false", even of an X that is no option.
  */
 function forMinimist(own: readonly string[]): string[] {
   const words: string[] = [];

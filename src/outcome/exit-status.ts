@@ -24,6 +24,6 @@ export function exitStatus(ending: Ending): number {
   if (signal !== null) return 128 + signalNumber(signal);
   if (code !== null && code !== 0) return code;
   if (end === 'panic' || end === 'watchdog') return status.guestFailed;
-  // A QEMU that is nobody's child here and has not said how it goes may have crashed.
+  // A QEMU that is no child of ours and has not said how it exits may have crashed.
   return end === 'crash' && isOthersChild(ending) ? status.failed : 0;
 }

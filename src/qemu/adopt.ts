@@ -17,7 +17,7 @@ const longestLookMs = 1_000;
 
 /** A QEMU that is no child of this qemu-trap. */
 export interface AdoptedQemu extends Qemu {
-  /** As it was executed; empty where that cannot be read. */
+  /** As it was executed; empty if that cannot be read. */
   readonly commandLine: readonly string[];
   /** How long it has been there, in milliseconds. */
   readonly ageMs: number;
@@ -31,7 +31,7 @@ const longestBeginning = 64;
 
 type Greeting = 'greets' | 'pretty' | 'gone' | 'silent' | 'other';
 
-/** `null` where it cannot be told yet. */
+/** `null` if it cannot be told yet. */
 function kindOf(said: string): 'greets' | 'pretty' | 'other' | null {
   if (greetings.greets.test(said)) return 'greets';
   if (greetings.pretty.test(said)) return 'pretty';
@@ -61,7 +61,7 @@ function probeGreeting(socket: Socket, ms: number): Promise<Greeting> {
   });
 }
 
-/** Watches a process that is nobody's child here: its monitor closes with it, and then it is looked at until it has gone. */
+/** Watches a process that is no child of ours: its monitor closes with it, and then it is looked at until it has gone. */
 function watch(
   pid: number,
   control: Socket,
@@ -104,7 +104,7 @@ async function dialFile(
   const fd = openSync(path, O_PATH);
   try {
     const { dev, ino, uid } = fstatSync(fd);
-    // Without /proc nobody finds who serves it, and nobody is killed.
+    // Without /proc it cannot be found who serves it, and no process is killed.
     const control = await dialMonitor(hasProc() ? `/proc/self/fd/${fd}` : path, withinMs);
     return { control, file: { dev, ino, uid } };
   } finally {
@@ -114,10 +114,10 @@ async function dialFile(
 
 /**
  * Reaches a QEMU that runs already, by its QMP server socket.
- * @param known its pid, where that is known; else it is looked for
+ * @param known its pid, if that is known; else it is looked for
  * @param withinMs how long its monitor has for its greeting, in milliseconds
- * @returns `null` where nobody listens there, or hangs up before a greeting: it has gone, or is about to
- * @throws {UsageError} where somebody does, and cannot be served
+ * @returns `null` if no process listens there, or it hangs up before a greeting: it has gone, or is about to
+ * @throws {UsageError} if one does, and cannot be served
  */
 export async function adoptQemu(path: string, known: number | null, withinMs: number): Promise<AdoptedQemu | null> {
   const until = performance.now() + withinMs;

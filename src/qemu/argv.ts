@@ -39,7 +39,7 @@ export function daemonizes(qemu: readonly string[]): boolean {
   return qemu.some((word) => isOption(word, 'daemonize'));
 }
 
-/** What a machine option may say instead of a machine: there is none, for whoever only asks QEMU something. */
+/** What a machine option may say instead of a machine: there is none, for a call that only asks QEMU something. */
 function isNoMachine(value: string): boolean {
   return readOpts(value).some(({ key, value: type }) => (key === null || key === 'type') && type === 'none');
 }
@@ -69,7 +69,7 @@ export function pidFile(qemu: readonly string[]): string | null {
   return files.at(-1) ?? null;
 }
 
-/** True where the guest, or QEMU's monitor, is on the terminal that qemu-trap has too. */
+/** True if the guest, or QEMU's monitor, is on the terminal that qemu-trap has too. */
 export function usesTerminal(qemu: readonly string[]): boolean {
   return qemu.some(
     (word, i) =>
@@ -88,7 +88,7 @@ export function guestSource(qemu: readonly string[]): '-incoming' | '-loadvm' | 
   return qemu.some((word) => isOption(word, 'loadvm')) ? '-loadvm' : null;
 }
 
-/** True where `running`, the words that a process was executed with, is this QEMU command line with qemu-trap's own words after it. */
+/** True if `running`, the words that a process was executed with, is this QEMU command line with qemu-trap's own words after it. */
 export function isSameCommand(qemu: readonly string[], running: readonly string[]): boolean {
   // Without the words of wrappers in front of it.
   const own = running.slice(0, Math.max(0, running.lastIndexOf('-readconfig')));
@@ -97,13 +97,13 @@ export function isSameCommand(qemu: readonly string[], running: readonly string[
   );
 }
 
-/** True where qemu-trap started it to resume a saved guest. */
+/** True if qemu-trap started it to resume a saved guest. */
 export function wasToResume(running: readonly string[]): boolean {
   const own = running.slice(running.lastIndexOf('-readconfig'));
   return own.includes('-incoming');
 }
 
-/** True where QEMU is to wait for `cont` before its guest runs. */
+/** True if QEMU is to wait for `cont` before its guest runs. */
 export function startsPaused(qemu: readonly string[]): boolean {
   return qemu.some((word) => isOption(word, 'S'));
 }
@@ -149,7 +149,7 @@ export function waitsForConnection(qemu: readonly string[]): string | null {
   return at === -1 ? null : `${qemu[at]} ${qemu[at + 1]}`;
 }
 
-/** True where QEMU changes its user after it was started, which clears its parent-death signal (prctl(2)). */
+/** True if QEMU changes its user after it was started, which clears its parent-death signal (prctl(2)). */
 export function changesUser(qemu: readonly string[]): boolean {
   return qemu.some(
     (word, i) =>

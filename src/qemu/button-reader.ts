@@ -41,7 +41,7 @@ export class ButtonReader {
   }
 
   /**
-   * Reads the registers, where they were found.
+   * Reads the registers, if they were found.
    * @returns `not-placed` if they do not lie there any more; `null` as {@link ButtonReader.lookUp} does
    * @throws {MonitorClosed}
    */

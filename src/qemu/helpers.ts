@@ -51,7 +51,7 @@ export function findProgram(command: string, env: NodeJS.ProcessEnv): string | n
   return locate(command, env).path;
 }
 
-/** The path of `program`, where it knows `option`; asking it by a run would cost each start a process. */
+/** The path of `program`, if it knows `option`; asking it by a run would cost each start a process. */
 function withOption(program: string, option: string, env: NodeJS.ProcessEnv): string | null {
   const located = locate(program, env);
   try {

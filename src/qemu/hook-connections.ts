@@ -11,7 +11,7 @@ const drainMs = 10_000;
 /** Answered by QEMU in any state of a connection, be it with an error. */
 const drainId = 'qemu-trap-drain';
 const drainMark = `"${drainId}"`;
-/** 0xFF resets QEMU's JSON lexer, where the hook left half a command (docs/interop/qmp-spec of QEMU). */
+/** 0xFF resets QEMU's JSON lexer, if the hook left half a command (docs/interop/qmp-spec of QEMU). */
 const drainCommand = Buffer.concat([
   Buffer.from([0xff]),
   Buffer.from(`{"execute":"query-version","id":${drainMark}}\n`),
@@ -40,7 +40,7 @@ export class HookConnections<For> {
   }
 
   #prepare(path: string): void {
-    // One ahead, no more: a second would sit on the monitor as its only client, and nobody would ever use it.
+    // One ahead, no more: a second would sit on the monitor as its only client, and would never be used.
     if (this.#closed || this.#coming.has(path)) return;
     this.#coming.set(path, this.#connect(path));
   }
@@ -68,7 +68,7 @@ export class HookConnections<For> {
 
   /**
    * A connection for one run of a hook: in blocking mode, greeting unread.
-   * @returns `null` where none is ready
+   * @returns `null` if none is ready
    */
   takeReady(what: For): Socket | null {
     const path = this.path(what);
@@ -83,7 +83,7 @@ export class HookConnections<For> {
 
   /**
    * The same, waited for.
-   * @returns `null` where QEMU takes none
+   * @returns `null` if QEMU takes none
    */
   async take(what: For): Promise<Socket | null> {
     const path = this.path(what);

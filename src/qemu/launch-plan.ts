@@ -45,7 +45,7 @@ export interface LaunchPlan {
   readonly stdio: readonly Stdio[];
   /** Descriptors that QEMU must not inherit. */
   readonly hidden: readonly number[];
-  /** QEMU's own number for its end of the control monitor; `null` where that has a socket with a name. */
+  /** QEMU's own number for its end of the control monitor; `null` if that has a socket with a name. */
   readonly controlFd: number | null;
   /** Where the saved guest is, in the words of `migrate-incoming`, the first that QEMU knows. */
   readonly incoming: readonly string[];
@@ -54,7 +54,7 @@ export interface LaunchPlan {
 }
 
 /**
- * Signals that end a bare QEMU, and that it never unblocks where it was started with them blocked. The last two are
+ * Signals that end a bare QEMU, and that it never unblocks if it was started with them blocked. The last two are
  * for a terminal, which sends Ctrl-\ and Ctrl-Z to QEMU too: the one would end it without a flush, the other stop it
  * while qemu-trap goes on.
  */
@@ -121,7 +121,7 @@ export function planLaunch(request: LaunchRequest): LaunchPlan {
 
 /** The monitors that listen on sockets in the run directory. */
 export interface MonitorPaths {
-  /** For whoever takes the VM over when this qemu-trap has been killed. */
+  /** For the qemu-trap that takes the VM over when this one has been killed. */
   readonly control: string;
   /** One for each signal that has a hook. */
   readonly hooks: ReadonlyMap<SignalName, string>;

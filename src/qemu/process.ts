@@ -110,7 +110,7 @@ class StartedQemu implements Qemu {
       this.wasKilled = this.#exit === null;
       this.#killChild();
     } else {
-      // Before its monitors are there nobody knows which of them is QEMU.
+      // Before its monitors are there it is not known which of them is QEMU.
       this.#killAll();
       this.wasKilled = true;
       this.#killChild();
@@ -220,7 +220,7 @@ class StartedQemu implements Qemu {
 
 /**
  * Starts QEMU.
- * @throws NodeJS.ErrnoException where it cannot be started
+ * @throws NodeJS.ErrnoException if it cannot be started
  */
 export function startQemu(plan: LaunchPlan, env: NodeJS.ProcessEnv, traits: Traits): Promise<Qemu> {
   return new Promise((resolve, reject) => {

@@ -5,7 +5,7 @@ export interface QemuExit {
   readonly signal: NodeJS.Signals | null;
 }
 
-/** Of a process that is nobody's child here: wait(2) is for its parent. */
+/** Of a process that is no child of ours: wait(2) is for its parent. */
 export const unknownExit: QemuExit = { code: null, signal: null };
 
 /** What is left to know when QEMU has gone. */
@@ -49,21 +49,21 @@ export interface Qemu {
   /** What was killed before it had a monitor was not executed with our words: a wrapper has dropped them, and a guest may have run. */
   readonly bypassesUs: boolean;
   /**
-   * SIGCONT, where SIGSTOP holds it: it would neither press its button nor quit.
+   * SIGCONT, if SIGSTOP holds it: it would neither press its button nor quit.
    * @returns whether it was held
    */
   wake(): boolean;
   /** SIGKILL. */
   kill(): void;
-  /** Has libuv look again which children have ended, where a flood of signals may have drowned SIGCHLD. */
+  /** Has libuv look again which children have ended, if a flood of signals may have drowned SIGCHLD. */
   reap(): void;
 }
 
 /** How QEMU is found among its wrappers. */
 export interface Traits {
-  /** Where it listens for whoever takes it over. */
+  /** Where it listens for the qemu-trap that takes it over. */
   readonly controlSocket: string;
-  /** What it was told to read, and nobody else. */
+  /** What it alone was told to read. */
   readonly monitorsFile: string;
   readonly runDir: string;
 }

@@ -54,7 +54,7 @@ function mayHaveMade({ uid }: SocketFile, pid: number): boolean {
  * The process that has accepted a connection on the unix socket at `path`: Node cannot ask the socket (SO_PEERCRED of
  * unix(7)). Call it while a connection is open that has been answered.
  * @param file what `path` led to when it was connected to
- * @returns `null` where none can be found: it belongs to another user, or lives in another network or pid namespace
+ * @returns `null` if none can be found: it belongs to another user, or lives in another network or pid namespace
  */
 export function findServer(path: string, file: SocketFile): number | null {
   const inodes = acceptedAt(path);
@@ -148,7 +148,7 @@ export function findStarted(runDir: string, monitorsFile: string): number[] {
 
 interface Owner {
   readonly pid: number;
-  /** False where it may be another process as well. */
+  /** False if it may be another process as well. */
   readonly isSure: boolean;
 }
 

@@ -10,7 +10,7 @@ export function isQemu(command: string): boolean {
   return /^(qemu-system-.+|qemu-kvm|kvm)$/.test(basename(command));
 }
 
-/** The words before QEMU's own name; all of them where that is not among them. */
+/** The words before QEMU's own name; all of them if that is not among them. */
 function wordsBefore(qemu: readonly string[]): readonly string[] {
   const at = qemu.findIndex(isQemu);
   return at === -1 ? qemu : qemu.slice(0, at);
@@ -55,7 +55,7 @@ export function userChanger(qemu: readonly string[]): string | null {
   return found === undefined ? null : basename(found);
 }
 
-/** True where timeout(1) stands in front of QEMU. */
+/** True if timeout(1) stands in front of QEMU. */
 export function usesTimeout(qemu: readonly string[]): boolean {
   return wordsBefore(qemu).some((word) => basename(word) === 'timeout');
 }

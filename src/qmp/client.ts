@@ -28,7 +28,7 @@ interface QmpHandlers {
  * It sets no deadlines: a monitor that is silent keeps its promises open, and who asked owns the wait.
  */
 export class QmpClient {
-  /** Fulfilled when capabilities negotiation is through; rejected with {@link MonitorClosed} where it never is. */
+  /** Fulfilled when capabilities negotiation is through; rejected with {@link MonitorClosed} if it never is. */
   readonly ready: Promise<void>;
 
   #stream: Duplex | null = null;
@@ -70,7 +70,7 @@ export class QmpClient {
     stream.on('error', () => undefined);
     stream.on('close', () => this.#end());
     stream.on('end', () => this.#end());
-    // It may come paused, with a greeting that somebody waited for.
+    // It may come paused, with a greeting that a caller waited for.
     stream.resume();
   }
 
@@ -91,8 +91,8 @@ export class QmpClient {
   /**
    * Executes a command.
    * @returns what QEMU returned
-   * @throws {QmpError} where QEMU answered with an error
-   * @throws {MonitorClosed} where the connection ended before the answer
+   * @throws {QmpError} if QEMU answered with an error
+   * @throws {MonitorClosed} if the connection ended before the answer
    */
   execute(command: string, args?: Readonly<Record<string, unknown>>): Promise<unknown> {
     return this.executeNumbered(command, args).then(({ value }) => value);

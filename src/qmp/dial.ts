@@ -7,7 +7,7 @@ const redialMs = 20;
 function dialOnce(path: string): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect({ path });
-    // At once, or Node reads the greeting that belongs to whoever is to have the connection.
+    // At once, or Node reads the greeting that belongs to the one who is to have the connection.
     socket.pause();
     socket.once('error', reject);
     socket.once('connect', () => resolve(socket.off('error', reject)));
@@ -15,11 +15,11 @@ function dialOnce(path: string): Promise<Socket> {
 }
 
 /**
- * A connection to the monitor at `path`, paused, its greeting unread. Where as many wait for QEMU already as it lets
+ * A connection to the monitor at `path`, paused, its greeting unread. If as many wait for QEMU already as it lets
  * wait (two), it waits for its turn.
  * @param withinMs how long for, in milliseconds
  * @param isWanted asked before each further attempt
- * @throws NodeJS.ErrnoException of connect(2); EAGAIN where its turn has not come
+ * @throws NodeJS.ErrnoException of connect(2); EAGAIN if its turn has not come
  */
 export async function dialMonitor(
   path: string,

@@ -69,7 +69,7 @@ export function jsonSplitter(onText: (text: string) => void): (chunk: Buffer) =>
 
 /**
  * Reads one JSON text, with strings in either kind of quotes.
- * @returns `undefined` where it is none
+ * @returns `undefined` if it is none
  */
 export function readJson(text: string): unknown {
   try {

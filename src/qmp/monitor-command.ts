@@ -66,7 +66,7 @@ export function qmpCommandFor(line: string): QmpCommand | null {
 const humanError =
   /^(Error: |unknown command: |invalid |Invalid |Could not |Failed to |Command '[^']*' not |Try "help |Expected |Must specify |Device '[^']*' not found|Mouse at index '[^']*' not found|user mode network stack not in use|unknown event |.*: (extraneous characters|unsupported option|string expected|filename expected|block device name expected|expected ))/m;
 
-/** True where the output of a human monitor command is an error text. */
+/** True if the output of a human monitor command is an error text. */
 export function isHumanError(output: string): boolean {
   return humanError.test(output);
 }
@@ -83,7 +83,7 @@ export function shownCommand(command: string): string {
 /**
  * Runs what a user wrote as `monitorcommand=`: as a QMP command if QEMU has one for it, which says for certain how it
  * went, else as a line of the human monitor, which does not.
- * @throws {MonitorClosed} where QEMU has gone before it answered
+ * @throws {MonitorClosed} if QEMU has gone before it answered
  */
 export async function runMonitorCommand(client: QmpClient, command: string): Promise<CommandResult> {
   const line = command.trim();

@@ -5,7 +5,7 @@ import { lineSplitter } from './lines.js';
 import { QmpError, type QmpEvent } from './messages.js';
 
 /*
- * Monitors where QEMU has but one: qemu-trap holds that, and passes on what clients of its own sockets say, each
+ * Monitors if QEMU has but one: qemu-trap holds that, and passes on what clients of its own sockets say, each
  * command in its turn. A client sees what a monitor of QEMU would show it, but for descriptors, which Node cannot pass.
  */
 
@@ -154,7 +154,7 @@ export class QmpServer {
 
   /**
    * Serves on sockets of these paths.
-   * @throws NodeJS.ErrnoException where one cannot be made
+   * @throws NodeJS.ErrnoException if one cannot be made
    */
   async listen(qmp: readonly string[], human: string): Promise<void> {
     for (const path of qmp) {

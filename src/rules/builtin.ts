@@ -3,7 +3,7 @@ import type { SignalName } from '../signals/names.js';
 /** What ends QEMU when the chain of a rule has not: see {@link BuiltinRule}. */
 export type DefaultAction = 'quit' | 'kill' | 'none';
 
-/** What a signal does where the user says nothing of it. */
+/** What a signal does if the user says nothing of it. */
 interface BuiltinRule {
   readonly script: string | null;
   readonly monitorCommand: string | null;

@@ -44,7 +44,7 @@ class Faults {
       this.#found.set(path, { path, isFault, message: `${kind} ${path}: ${what}; fix: ${fix}`, fix });
   }
 
-  /** @returns the command that gives `path` the name `better`, or, if that is taken or nobody can tell, one out of the way */
+  /** @returns the command that gives `path` the name `better`, or, if that is taken or not known, one out of the way */
   rename(path: string, better: string | null): string {
     const wanted = better === null ? [] : [join(dirname(path), better)];
     return this.#rename(path, [...wanted, `${path}.old`, ...numbered(`${path}.old.`)]);
@@ -139,7 +139,7 @@ function checkSteps(directory: HookFile, searchPath: string, faults: Faults): vo
   for (const step of run) checkFile(step, searchPath, faults);
 }
 
-/** @returns false where it cannot run at all */
+/** @returns false if it cannot run at all */
 function checkHook(script: HookFile, searchPath: string, faults: Faults): boolean {
   if (!isDirectoryOfSteps(script)) return checkFile(script, searchPath, faults);
   checkSteps(script, searchPath, faults);

@@ -6,7 +6,7 @@ import { meantHook } from '../hook/meant-name.js';
 /** A name in the hooks directory that nothing runs. */
 export interface NameFault {
   readonly what: string;
-  /** The name that was meant; `null`: nobody can tell. */
+  /** The name that was meant; `null`: it cannot be told. */
   readonly better: string | null;
   /** If `false`, it may be what its owner wants: a helper of another script, say. */
   readonly isFault: boolean;

@@ -89,7 +89,7 @@ export function describeUnknownCommand(
   return { fix, message: `--signal ${signal}: QEMU has no monitor command '${command}': ${fix}` };
 }
 
-/** What is wrong where a shutdown has no time at all, and how to say what was meant; `null` where each has some. */
+/** What is wrong if a shutdown has no time at all, and how to say what was meant; `null` if each has some. */
 export function describeNoTime(rules: readonly Rule[]): { readonly message: string; readonly fix: string } | null {
   const signals = rules
     .filter(({ stages, timeoutMs, defaultAction }) => stages.length > 0 && timeoutMs === 0 && defaultAction !== 'none')

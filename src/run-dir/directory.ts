@@ -101,9 +101,9 @@ export function makeWay(path: string, made: (directory: string) => void): void {
 }
 
 /**
- * Creates the directory, or takes an existing one that nobody else can reach, nor put another in its place.
+ * Creates the directory, or takes an existing one that no other user can reach, nor put another in its place.
  * @param made is told of each directory that was created
- * @throws NodeJS.ErrnoException with ENOENT where the way to it has gone meanwhile
+ * @throws NodeJS.ErrnoException with ENOENT if the way to it has gone meanwhile
  */
 export function open(path: string, made: (directory: string) => void): void {
   try {
@@ -121,7 +121,7 @@ export function open(path: string, made: (directory: string) => void): void {
     throw new UsageError(`run directory ${path}: it belongs to user ${stats.uid}: name one of your own with --run-dir`);
   }
   refuse(path, openToOthers(path, stats, 'it'));
-  // Once more, for what was made on the way may have been made by somebody else.
+  // Once more, because another user may have made what is on the way.
   refuse(path, findWayFault(dirname(path)));
   // Whatever the umask has left of it.
   if ((stats.mode & 0o777) !== 0o700) chmodSync(path, 0o700);

@@ -10,7 +10,7 @@ export const runFiles = {
   qemu: 'qemu.id',
   /** It says: QEMU is on its way, and which process it is has not been seen yet. */
   starting: 'starting',
-  /** The control monitor of whoever takes the VM over. */
+  /** The control monitor of the qemu-trap that takes the VM over. */
   control: 'control.sock',
   hook: (signal: SignalName) => `hook-${signal}.sock`,
   /** For the hook of a signal that had none when QEMU was started. */
@@ -40,12 +40,12 @@ export function isRunFile(name: string): boolean {
   );
 }
 
-/** True for a file that a qemu-trap needs while it takes the lock, and leaves where it is killed meanwhile. */
+/** True for a file that a qemu-trap needs while it takes the lock, and leaves if it is killed meanwhile. */
 export function isLockingFile(name: string): boolean {
   return /^lock\.(\d+|after\.[0-9a-f]+)$/.test(name);
 }
 
-/** The signal for whose hook the monitor at a file of this name is; `null` where it is none. */
+/** The signal for whose hook the monitor at a file of this name is; `null` if it is none. */
 export function signalOfHookFile(name: string): SignalName | null {
   return (/^hook-(SIG[A-Z0-9]+)\.sock$/.exec(name)?.[1] as SignalName | undefined) ?? null;
 }

@@ -20,7 +20,7 @@ export interface KernelLock {
 type LockAttempt =
   | { readonly kind: 'held'; readonly lock: KernelLock }
   | { readonly kind: 'busy'; readonly note: string }
-  /** Nobody's lock can be taken there. */
+  /** No lock can be taken there. */
   | { readonly kind: 'impossible'; readonly why: string };
 
 const longestWaitMs = 5_000;
@@ -40,7 +40,7 @@ function flock(fd: number): 'held' | 'busy' | 'no-flock' {
     if (['ENOENT', 'EACCES', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return 'no-flock';
     throw error;
   }
-  // 1 where somebody has it, of util-linux and of BusyBox alike; util-linux has others for what cannot be locked.
+  // 1 if another process has it, of util-linux and of BusyBox alike; util-linux has others for what cannot be locked.
   return status === 0 ? 'held' : status === 1 ? 'busy' : 'no-flock';
 }
 
@@ -51,7 +51,7 @@ function openToLock(path: string, kind: 'file' | 'directory'): number {
     : openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
 }
 
-/** Whether the file at `path` still is the one that was opened: whoever ends may remove a directory that waits to be locked. */
+/** Whether the file at `path` still is the one that was opened: a qemu-trap that ends may remove a directory that waits to be locked. */
 function isStillThere(path: string, fd: number): boolean {
   try {
     const [opened, now] = [fstatSync(fd), lstatSync(path)];
@@ -63,7 +63,7 @@ function isStillThere(path: string, fd: number): boolean {
 
 /**
  * Takes the lock of a file, which is created, or of a directory that is there.
- * @throws NodeJS.ErrnoException where the system lacks what it needs (descriptors, space, processes), or, with ENOENT,
+ * @throws NodeJS.ErrnoException if the system lacks what it needs (descriptors, space, processes), or, with ENOENT,
  *   where the path has gone
  */
 export function takeKernelLock(path: string, kind: 'file' | 'directory'): LockAttempt {

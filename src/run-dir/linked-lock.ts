@@ -35,7 +35,7 @@ function quietlyUnlink(path: string): void {
 /**
  * Takes the lock of the directory. A dead holder's is replaced, by one of those who want it: the one who could make
  * the claim to it, a file named for the dead.
- * @returns the identity of the dead; `''` where there was none
+ * @returns the identity of the dead; `''` if there was none
  */
 export function takeLinkedLock(directory: string, servedBy: (holder: string) => UsageError): string {
   const path = join(directory, runFiles.lock);

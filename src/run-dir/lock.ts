@@ -28,7 +28,7 @@ function holderIn(note: string): string {
 
 /**
  * Locks the first of `files` that can be locked.
- * @param what is said to be served, where somebody has the lock
+ * @param what is said to be served, if another qemu-trap has the lock
  */
 function lockOne(
   what: string,
@@ -61,7 +61,7 @@ function isDirectory(path: string): boolean {
 
 export interface Opened {
   readonly path: string;
-  /** `null` where the lock is the file alone. */
+  /** `null` if the lock is the file alone. */
   readonly lock: KernelLock | null;
   readonly weakLock: string | null;
   readonly predecessor: number | null;
@@ -85,7 +85,7 @@ function openAndLockOnce(place: Place, vm: string, names: readonly string[], mad
     open(path, note);
     let weakLock: string | null = null;
     if (lock === null) {
-      // Nobody but its owner can be there, and where the file beside cannot be written it does as well.
+      // Only its owner can be there, and if the file beside cannot be written it does as well.
       const own = lockOne(`run directory ${path}`, [path], 'directory');
       if ('lock' in own) lock = own.lock;
       else weakLock = own.why;
@@ -100,7 +100,7 @@ function openAndLockOnce(place: Place, vm: string, names: readonly string[], mad
 /**
  * Writes who holds the lock, for `--status`, and for a start that finds us killed.
  * @returns the identity of a holder who was killed, or `''`
- * @throws {UsageError} where the holder lives: version 0.1.0 has no other lock, nor has a system without flock(1)
+ * @throws {UsageError} if the holder lives: version 0.1.0 has no other lock, nor has a system without flock(1)
  */
 function takeOverLock(path: string, lock: KernelLock | null): string {
   const servedByOther = (holder: string): UsageError => servedBy(`run directory ${path}`, holder);
@@ -123,7 +123,7 @@ function takeOverLock(path: string, lock: KernelLock | null): string {
 
 const raceTries = 20;
 
-/** Where another qemu-trap ends just now the directory may go: then all is done again. */
+/** If another qemu-trap ends just now the directory may go: then all is done again. */
 export function openAndLock(place: Place, vm: string, names: readonly string[]): Opened {
   for (let tries = 1; ; tries++) {
     const made: string[] = [];
@@ -136,7 +136,7 @@ export function openAndLock(place: Place, vm: string, names: readonly string[]):
   }
 }
 
-/** Removes directories that were made here, the last one first, unless somebody has put something into them. */
+/** Removes directories that were made here, the last one first, unless something was put into them. */
 export function removeMade(made: readonly string[]): void {
   for (const directory of [...made].reverse()) quietly(() => rmdirSync(directory));
 }

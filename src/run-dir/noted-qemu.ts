@@ -4,14 +4,14 @@ import type { RunDir } from './run-dir.js';
 import { identify, oldIdentity, readIdentity } from '../system/process-identity.js';
 
 /*
- * Which QEMU runs with a run directory: for scripts, and for whoever takes over.
+ * Which QEMU runs with a run directory: for scripts, and for the qemu-trap that takes over.
  */
 
 type Files = Pick<RunDir, 'file'>;
 
 /**
- * Before anything is executed: whoever finds us killed looks for a QEMU that has no monitor yet.
- * @throws NodeJS.ErrnoException where it cannot be written
+ * Before anything is executed: a qemu-trap that finds us killed looks for a QEMU that has no monitor yet.
+ * @throws NodeJS.ErrnoException if it cannot be written
  */
 export function noteStarting({ file }: Files): void {
   writeFileSync(file(runFiles.starting), '', { mode: 0o600 });
@@ -40,7 +40,7 @@ export function noteQemu({ file }: Files, pid: number): void {
   }
 }
 
-/** By pid and start time; `''` where none is noted. */
+/** By pid and start time; `''` if none is noted. */
 export function notedQemu({ file }: Files): string {
   return readIdentity(file(runFiles.qemu)) || oldIdentity(readIdentity(file(runFiles.qemuPid)));
 }

@@ -14,9 +14,9 @@ export interface RunDir {
   file(name: string): string;
   /** The next start of this VM looks for it in the same place. */
   readonly isLasting: boolean;
-  /** Why its lock is not the kernel's, and does not hold across pid namespaces; `null` where it is. */
+  /** Why its lock is not the kernel's, and does not hold across pid namespaces; `null` if it is. */
   readonly weakLock: string | null;
-  /** The pid of a qemu-trap that served it, and was killed; `null` where the last one ended as it should. */
+  /** The pid of a qemu-trap that served it, and was killed; `null` if the last one ended as it should. */
   readonly predecessor: number | null;
   /** Nothing is in it that a qemu-trap may have left. */
   readonly isFresh: boolean;
@@ -55,7 +55,7 @@ interface RunDirCall {
 
 /**
  * Makes the run directory ready and takes its lock.
- * @throws {UsageError} where it cannot serve, or another qemu-trap serves it
+ * @throws {UsageError} if it cannot serve, or another qemu-trap serves it
  */
 export function openRunDir({ asked, vm, stateDir, env, socketNames }: RunDirCall): RunDir {
   const place = choose(asked, vm, stateDir, env);
@@ -74,7 +74,7 @@ export function openRunDir({ asked, vm, stateDir, env, socketNames }: RunDirCall
   }
   const { path, lock, weakLock, predecessor, made } = opened;
   const mine = identify(process.pid);
-  // By their names, for a directory cannot be listed where no descriptor is left.
+  // By their names, because a directory cannot be listed if no descriptor is left.
   const names = new Set<string>([
     runFiles.monitorsConfig,
     runFiles.qemu,
@@ -92,7 +92,7 @@ export function openRunDir({ asked, vm, stateDir, env, socketNames }: RunDirCall
     try {
       return lock !== null || mine === null || readIdentity(join(path, runFiles.lock)) === mine;
     } catch {
-      // It cannot be read; nobody else takes the lock of one that lives.
+      // It cannot be read; no other qemu-trap takes the lock of one that lives.
       return true;
     }
   };
@@ -115,7 +115,7 @@ export function openRunDir({ asked, vm, stateDir, env, socketNames }: RunDirCall
         quietly(() => rmdirSync(path));
         removeMade(made);
       }
-      // Last of all: whoever waits for it finds nothing that is half removed.
+      // Last of all: the next one that waits for it finds nothing that is half removed.
       lock?.release();
     },
   };

@@ -16,7 +16,7 @@ const notifyWithinMs = 5_000;
  * Tells the service manager at `$NOTIFY_SOCKET` how the VM is, in the protocol of sd_notify(3), and keeps it from
  * ending what still has time. One message is on its way at a time; what changes meanwhile goes into the next.
  *
- * Node has no datagram sockets of the unix kind, so systemd-notify(1) sends them. Where there is no such manager,
+ * Node has no datagram sockets of the unix kind, so systemd-notify(1) sends them. If there is no such manager,
  * nothing is spawned and no timer runs.
  */
 export class ServiceManager {
@@ -29,7 +29,7 @@ export class ServiceManager {
   #stopping = false;
   #failed = false;
 
-  /** @param env qemu-trap's own, with `NOTIFY_SOCKET` where there is a manager to notify */
+  /** @param env qemu-trap's own, with `NOTIFY_SOCKET` if there is a manager to notify */
   constructor(
     private readonly env: NodeJS.ProcessEnv,
     private readonly log: Log,

@@ -61,7 +61,7 @@ function supervisorOf(pid: number): number | null {
   return null;
 }
 
-/** @returns `null`: nobody would, as far as it is known */
+/** @returns `null`: none would, as far as it is known */
 export async function restarterOf(pid: number, env: NodeJS.ProcessEnv): Promise<Restarter | null> {
   const supervisor = supervisorOf(pid);
   if (supervisor !== null) {

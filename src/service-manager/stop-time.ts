@@ -3,7 +3,7 @@ import { formatSeconds, parseSpan } from '../system/duration.js';
 import { showUnit, unitOf } from './unit.js';
 
 /*
- * How long systemd gives a unit to stop, asked where qemu-trap runs in one.
+ * How long systemd gives a unit to stop, asked if qemu-trap runs in one.
  */
 
 interface StopTime {
@@ -24,7 +24,7 @@ interface StopTimeFault {
 /**
  * Whether the unit that qemu-trap runs in has time enough for a stop.
  * @param neededMs how long a stop may take, in milliseconds; Infinity: the guest is never forced
- * @returns `null` where it has, or qemu-trap is in none
+ * @returns `null` if it has, or qemu-trap is in none
  */
 export async function findStopTimeFault(neededMs: number, env: NodeJS.ProcessEnv): Promise<StopTimeFault | null> {
   const given = await stopTime(env);
@@ -39,7 +39,7 @@ export async function findStopTimeFault(neededMs: number, env: NodeJS.ProcessEnv
   };
 }
 
-/** `null` where qemu-trap is not under systemd, or that does not say. */
+/** `null` if qemu-trap is not under systemd, or that does not say. */
 async function stopTime(env: NodeJS.ProcessEnv): Promise<StopTime | null> {
   // What a login or cron starts is in a unit as well, and none of its own.
   const own = env['INVOCATION_ID'] ? unitOf('self') : null;

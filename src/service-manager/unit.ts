@@ -23,7 +23,7 @@ export function unitOf(pid: number | 'self'): Unit | null {
   } catch {
     return null;
   }
-  // systemd's is the one of version 2, or its own of version 1; where there are both, one of them is the root.
+  // systemd's is the one of version 2, or its own of version 1; if there are both, one of them is the root.
   for (const [, path = ''] of groups.matchAll(/^(?:0:|\d+:name=systemd):(.*)$/gm)) {
     const unit = unitIn(path);
     if (unit !== null) return unit;

@@ -4,7 +4,7 @@ import { nearest } from '../system/near-miss.js';
 /** A signal's name in the long form, as `kill -l` and signal(7) have it. */
 export type SignalName = NodeJS.Signals;
 
-/** Signals that reach nobody's handler, or that must not have one here. */
+/** Signals that reach no handler, or that must not have one here. */
 const untrappable: Readonly<Partial<Record<SignalName, string>>> = {
   SIGKILL: 'the kernel does not allow it (signal(7))',
   SIGSTOP: 'the kernel does not allow it (signal(7))',

@@ -46,7 +46,7 @@ function deliverRest(): void {
 for (const signal of trappableSignals) {
   process.on(signal, () => trapped(signal));
 }
-// signal-exit listens to the second names too, and ends the process where it is the only listener.
+// signal-exit listens to the second names too, and ends the process if it is the only listener.
 for (const alias of Object.keys(aliases)) process.on(alias, () => undefined);
 
 /** Gives every signal its default action again, for what runs no VM: a terminal may stop and end it as any program. */

@@ -22,7 +22,7 @@ export interface VmStatus {
   readonly serving: readonly Serving[];
   /** Where the ends of its runs are kept. */
   readonly history: string | null;
-  /** What somebody should look after. */
+  /** What an administrator should look after. */
   readonly warning: string | null;
 }
 
@@ -107,7 +107,7 @@ export class StatusFile {
   }
 }
 
-/** What the file at `path` says; `null` where there is none, or none of qemu-trap's. It may be another user's. */
+/** What the file at `path` says; `null` if there is none, or none of qemu-trap's. It may be another user's. */
 export function readStatus(path: string): VmStatus | null {
   try {
     const status = JSON.parse(readSmallFile(path, longestBytes) ?? 'null') as Partial<VmStatus> | null;

@@ -17,13 +17,13 @@ export interface FoundVm {
   readonly runDir: string;
   /** Whose it is. */
   readonly uid: number;
-  /** qemu-trap's; `null` where it was killed, and the QEMU that it left waits for the next one. */
+  /** qemu-trap's; `null` if it was killed, and the QEMU that it left waits for the next one. */
   readonly pid: number | null;
-  /** `null` where it is not started yet. */
+  /** `null` if it is not started yet. */
   readonly qemuPid: number | null;
   /** How long QEMU has been there, in milliseconds. */
   readonly uptimeMs: number | null;
-  /** `null` where qemu-trap has not written it yet. */
+  /** `null` if qemu-trap has not written it yet. */
   readonly status: VmStatus | null;
   readonly records: readonly RunRecord[];
 }
@@ -93,7 +93,7 @@ function look(runDir: string, uid: number): FoundVm | null {
     qemuPid: runs ? pidOf(qemu) : null,
     uptimeMs: process === null ? null : ageMs(process),
     status,
-    // A path that another user has chosen is opened by nobody.
+    // A path that another user has chosen is not opened.
     records: status?.history && uid === ownUid ? recall(status.history) : [],
   };
 }

@@ -67,7 +67,7 @@ function append(path: string, line: RunStart | RunRecord): void {
   );
   try {
     const stats = fstatSync(fd);
-    // Of another name it is somebody else's file.
+    // Of another name it is the file of another.
     if (!stats.isFile() || stats.nlink > 1) throw new Error('it is not a regular file with a single name');
     writeSync(fd, `${endsLine(fd) ? '' : '\n'}${JSON.stringify(line)}\n`);
   } finally {
@@ -239,7 +239,7 @@ export function livingTrap(path: string): { readonly trap: string; readonly hasE
 }
 
 /**
- * How the run ended that a qemu-trap has served; `null`: nobody has written it.
+ * How the run ended that a qemu-trap has served; `null`: it was not written.
  * @param trap its identity
  * @param since of what version 0.1.0 wrote, which says no identity: not before, in milliseconds as Date has it
  */
@@ -253,7 +253,7 @@ export function recordOf(path: string, trap: string, since: number): RunRecord |
 
 /**
  * How the runs in a history file ended, the last one last; none if there is no such file, or not for this user. A run
- * that no living qemu-trap serves, and whose end nobody has written, ended in a way that is not known.
+ * that no living qemu-trap serves, and whose end was not written, ended in a way that is not known.
  */
 export function recall(path: string): RunRecord[] {
   return readFile(path).flatMap(({ start, record }) => {

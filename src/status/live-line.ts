@@ -89,7 +89,7 @@ class LiveLine {
 
 /**
  * @param qemu its command line: a guest that has the terminal itself keeps it
- * @returns `null` where stderr is no terminal to draw on
+ * @returns `null` if stderr is no terminal to draw on
  */
 export function openLiveLine(stderr: Stderr, qemu: readonly string[], env: NodeJS.ProcessEnv): LiveLine | null {
   if (!isatty(2) || !env['TERM'] || env['TERM'] === 'dumb' || usesTerminal(qemu)) return null;

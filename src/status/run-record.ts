@@ -35,7 +35,7 @@ export interface RunRecord {
   readonly button?: ButtonState | null;
   /** From the signal to the end, or from the start if there was no signal, in milliseconds. */
   readonly ms: number | null;
-  /** The timeout of the signal's rule, in milliseconds; `null` also where it is infinite, as `timeout` says then. */
+  /** The timeout of the signal's rule, in milliseconds; `null` also if it is infinite, as `timeout` says then. */
   readonly timeout_ms: number | null;
   readonly timeout?: 'infinity';
   /** The last log line. */

@@ -180,7 +180,7 @@ export function closeInherited(fd: number): void {
   unmarked = unmarked.filter((each) => each !== fd);
 }
 
-/** Closes all that QEMU has now, but for `except`: whoever has the other end waits for QEMU's end alone. */
+/** Closes all that QEMU has now, but for `except`: the process at the other end waits for QEMU's end alone. */
 export function releaseInherited(except: number | null): void {
   for (const fd of inherited) if (fd !== except) closeInherited(fd);
   if (devNull !== null && unmarked.length === 0) {

@@ -3,7 +3,7 @@ import { lstatSync } from 'node:fs';
 /** True for anything at `path`, a dangling link included: who put it there meant something by it. */
 export function isThere(path: string): boolean {
   try {
-    // Where most are not there, an exception for each would take longer than all the rest of a look-up.
+    // If most are not there, an exception for each would take longer than all the rest of a look-up.
     return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
   } catch {
     return false;

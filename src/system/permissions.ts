@@ -83,7 +83,7 @@ export function openToOthers(path: string, stats: Stats, kind: string): Fault | 
 
 /**
  * Who, besides root and the running user, may put something else in the place of a file of theirs in a directory. In a
- * sticky one nobody may rename another's file (inode(7)).
+ * sticky one no user may rename another's file (inode(7)).
  */
 export function openToReplacing(path: string, stats: Stats, kind: string): Fault | null {
   return ((stats.mode & sticky) === 0 ? openToOthers : ownerFault)(path, stats, kind);
@@ -95,7 +95,7 @@ const mostLinks = 40;
 
 /**
  * Who, besides root and the running user, could lead the absolute path `path` elsewhere: by a link of theirs on the
- * way, or a directory in which they may rename what is not theirs. Where the way ends, nothing is wrong.
+ * way, or a directory in which they may rename what is not theirs. If the way ends before, nothing is wrong.
  */
 export function findWayFault(path: string): Fault | null {
   const todo = path.split('/');
@@ -111,10 +111,10 @@ export function findWayFault(path: string): Fault | null {
       return null;
     }
     const isLink = stats.isSymbolicLink();
-    // Nobody may rename another's file in a sticky directory, and the mode of a link says nothing (inode(7)).
+    // No user may rename another's file in a sticky directory, and the mode of a link says nothing (inode(7)).
     const ownerDecides = isLink || (stats.mode & sticky) !== 0;
     if (overflowUser === undefined) overflowUser = findOverflowUser();
-    // Whoever it is, no root of this namespace could do anything about it.
+    // No root of this namespace could do anything about it, whichever user it is.
     const isOfOutside =
       stats.uid === overflowUser && stats.isDirectory() && (ownerDecides || (stats.mode & 0o022) === 0);
     const fault = isOfOutside

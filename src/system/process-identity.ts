@@ -8,8 +8,8 @@ export function identify(pid: number): string | null {
 }
 
 /**
- * What {@link identify} said of a process, from the file where it was kept; `''` where there is none.
- * @throws NodeJS.ErrnoException where it cannot be read
+ * What {@link identify} said of a process, from the file where it was kept; `''` if there is none.
+ * @throws NodeJS.ErrnoException if it cannot be read
  */
 export function readIdentity(path: string): string {
   try {
@@ -20,7 +20,7 @@ export function readIdentity(path: string): string {
   }
 }
 
-/** Whether that very process lives; where /proc cannot be read, whether any does by its pid. */
+/** Whether that very process lives; if /proc cannot be read, whether any does by its pid. */
 export function isIdentityAlive(identity: string): boolean {
   if (identity === '') return false;
   try {

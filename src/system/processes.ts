@@ -52,7 +52,7 @@ function readToScratch(path: string): Buffer {
 type ProcessFile = 'stat' | 'status' | 'environ' | 'cmdline';
 
 /**
- * A file of a process, valid until the next is read; `null` where the process has gone, or the file is not for this
+ * A file of a process, valid until the next is read; `null` if the process has gone, or the file is not for this
  * user.
  * @throws NodeJS.ErrnoException for want of a descriptor, which says nothing about the process
  */
@@ -76,7 +76,7 @@ export function exists(pid: number): boolean {
 }
 
 /**
- * @returns `null` where it has gone or is a zombie, which only waits to be reaped
+ * @returns `null` if it has gone or is a zombie, which only waits to be reaped
  * @throws NodeJS.ErrnoException for want of a descriptor
  */
 export function readProcess(pid: number): Process | null {
@@ -116,7 +116,7 @@ export function isDescendant(pid: number): boolean {
 
 /**
  * Whether a process has another user, or capabilities that we have not: then an execve(2) gave them to it, which
- * clears its parent-death signal (prctl(2)). False where that cannot be read.
+ * clears its parent-death signal (prctl(2)). False if that cannot be read.
  */
 export function hasMoreRights(pid: number): boolean {
   const rights = (of: number): { users: string; capabilities: bigint } | null => {
@@ -159,7 +159,7 @@ export function ageMs({ startTime }: Process): number {
   return Math.max(0, uptime - startTime / ticks) * 1000;
 }
 
-/** The words it was executed with; none where they cannot be read. */
+/** The words it was executed with; none if they cannot be read. */
 export function commandLine(pid: number): string[] {
   return bytesOf(pid, 'cmdline')?.toString('utf8').split('\0').slice(0, -1) ?? [];
 }

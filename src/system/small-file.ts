@@ -1,9 +1,9 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 
 /**
- * What a file says that may be somebody else's: no link is followed, no pipe waited for, and no more than `longestBytes`
+ * What a file says that may be another user's: no link is followed, no pipe waited for, and no more than `longestBytes`
  * read.
- * @returns `null` where there is none such
+ * @returns `null` if there is none such
  */
 export function readSmallFile(path: string, longestBytes: number): string | null {
   try {
@@ -25,7 +25,7 @@ export function readSmallFile(path: string, longestBytes: number): string | null
 
 /**
  * The first bytes of a file, links followed; no pipe is waited for.
- * @returns `null` where it cannot be read
+ * @returns `null` if it cannot be read
  */
 export function readHead(path: string, bytes: number): Buffer | null {
   try {

@@ -17,7 +17,7 @@ export function isShortage(error: unknown): boolean {
   return ['EMFILE', 'ENFILE', 'ENOMEM'].includes((error as NodeJS.ErrnoException).code ?? '');
 }
 
-/** Does what needs one descriptor for as long as it takes, with the spare one where there is no other. */
+/** Does what needs one descriptor for as long as it takes, with the spare one if there is no other. */
 export function withDescriptor<T>(use: () => T): T {
   try {
     return use();

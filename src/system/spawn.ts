@@ -40,7 +40,7 @@ export function spawn(command: string, args: readonly string[], options: SpawnCa
   return child;
 }
 
-/** The hooks and helpers that have not been reaped: their numbers are nobody else's. */
+/** The hooks and helpers that have not been reaped: their numbers are theirs alone. */
 const children = new Set<number>();
 
 /** Whether qemu-trap itself has started a process that is still there, as a hook or a helper. */

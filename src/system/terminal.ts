@@ -6,7 +6,7 @@ export const atTerminal = isatty(0);
 
 /**
  * Whether our controlling terminal has another group in its foreground: by the group, the terminal and its foreground
- * group of /proc/self/stat (proc(5)). False where none controls us, or it cannot be read.
+ * group of /proc/self/stat (proc(5)). False if none controls us, or it cannot be read.
  */
 export function isInBackground(): boolean {
   try {

@@ -27,7 +27,7 @@ export async function attach(context: VmContext, qemu: AdoptedQemu): Promise<num
   const adoption: Adoption = { ageMs: qemu.ageMs, isOther: false, sharesMonitor: true, cleared };
   const premises = { runDir, stateFile: null, ready, leftoverHooksGone: cleared, isStateTrusted };
   const service = new Service(context, premises);
-  // What it leaves is nothing that whoever comes next would need: that one attaches anew.
+  // What it leaves is nothing that the next one would need: that one attaches anew.
   const { ending } = await service.serve({ qemu, monitors, runDir, saved: null, incoming: [], adoption }, false);
   return service.conclude(ending);
 }

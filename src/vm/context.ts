@@ -17,7 +17,7 @@ export interface Adoption {
   readonly ageMs: number;
   /** The command line that was asked for is not the one it runs with. */
   readonly isOther: boolean;
-  /** It has one monitor, of somebody else's making: qemu-trap itself shares that out to hooks and scripts. */
+  /** It has one monitor, which was not made by qemu-trap: qemu-trap itself shares that out to hooks and scripts. */
   readonly sharesMonitor: boolean;
   /** Settled when nothing is left of the hooks of a qemu-trap that served it before, and was killed. */
   readonly cleared: Promise<void>;
@@ -32,7 +32,7 @@ export interface RunningQemu {
   readonly saved: SavedState | null;
   /** Where QEMU finds that, in the words of `migrate-incoming`, the first that it knows. */
   readonly incoming: readonly string[];
-  /** `null` where qemu-trap has started it. */
+  /** `null` if qemu-trap has started it. */
   readonly adoption: Adoption | null;
 }
 
@@ -47,7 +47,7 @@ export interface ShutdownRequest {
 /** Is shown each state, after what it led to has been done. */
 export interface Observer {
   follow(state: State): void;
-  /** What somebody should look after; `null` when that is over. */
+  /** What an administrator should look after; `null` when that is over. */
   warn?(warning: string | null): void;
   /** QEMU has gone. */
   close(): void;
@@ -68,7 +68,7 @@ export interface VmContext {
   readonly tap: Tap | null;
   /** Whether the hook of an event, `start`, `ready` or `end` is run; `--try`, which is for one thing, does without the rest. */
   readonly runsHookOf: (occasion: string) => boolean;
-  /** Is given what tells the VM of an event that QEMU has not said; `null`: nobody makes any up. */
+  /** Is given what tells the VM of an event that QEMU has not said; `null`: none is made up. */
   readonly makesUp: ((tell: (event: QmpEvent) => void) => void) | null;
   /** Whether a QEMU that refuses to start is kept in the history; a drop-in is called for all kinds of things. */
   readonly keepsFailedStarts: boolean;

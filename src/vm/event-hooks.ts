@@ -130,7 +130,7 @@ export class EventHooks {
   /** When the hook whose turn it is has to have ended: when QEMU has gone, those that wait share the time that is left. */
   #deadline(timeoutMs: number): number {
     const now = performance.now();
-    // Until QEMU has gone it has less, and nobody knows when that is.
+    // Until QEMU has gone it has less, and it is not known when that is.
     if (this.#lastDeadline === null) return now + (this.#isHeld ? Math.min(timeoutMs, lastEventsMs) : timeoutMs);
     return now + Math.min(timeoutMs, (this.#lastDeadline - now) / (this.#waiting.size + 1));
   }

@@ -4,7 +4,7 @@ import { guestSource } from '../qemu/argv.js';
 import { UsageError } from '../system/usage-error.js';
 import { type SavedState, type StateFile, openSavedState, setAside } from './saved-state.js';
 
-/** The guest that was saved under this VM's name, where it can be resumed; where it cannot, it is set aside. */
+/** The guest that was saved under this VM's name, if it can be resumed; if not, it is set aside. */
 export function findSavedState(config: Config, file: StateFile | null, log: Log): SavedState | null {
   if (file === null) return null;
   const saved = openSavedState(file);

@@ -16,7 +16,7 @@ import type { Workspace } from './workspace.js';
 
 /**
  * Starts QEMU with monitors of qemu-trap's own.
- * @throws {UsageError} where it cannot be started: until it runs, an error ends the program, and after that none does
+ * @throws {UsageError} if it cannot be started: until it runs, an error ends the program, and after that none does
  */
 export async function launch(
   config: Config,
@@ -70,7 +70,7 @@ export async function launch(
   }
 }
 
-/** When a file was last read, if nobody has read it: then its time says so. */
+/** When a file was last read, if it was not read: then its time says so. */
 const neverRead = 0;
 
 function writeConfig(file: string, text: string): void {
@@ -80,7 +80,7 @@ function writeConfig(file: string, text: string): void {
 
 /**
  * True if QEMU has read what we add and opened none of it. The control monitor is the first: a wrapper has closed the
- * descriptor that it was to inherit. False where the file system keeps no time of access (noatime of mount(8)).
+ * descriptor that it was to inherit. False if the file system keeps no time of access (noatime of mount(8)).
  */
 export function refusedControl({ runDir, monitors }: Workspace): boolean {
   try {
@@ -90,7 +90,7 @@ export function refusedControl({ runDir, monitors }: Workspace): boolean {
   }
 }
 
-/** True for a QEMU that goes on where qemu-trap is killed, whatever was asked for. */
+/** True for a QEMU that keeps running if qemu-trap is killed, whatever was asked for. */
 export function outlives(config: Config, helpers: Helpers): boolean {
   return config.onDeath === 'keep' || helpers.setpriv === null || changesUser(config.qemu);
 }

@@ -20,7 +20,7 @@ export interface StateFile {
 /** What `cat` has not brought to its end yet: see hooks/save. */
 const unfinished = (file: StateFile): string[] => [file.part, `${file.part}.cat`, goingOn(file)];
 
-/** Its name while its guest is let go: whoever finds it does not know whether that has run since. */
+/** Its name while its guest is resumed: a start that finds it does not know whether that has run since. */
 function goingOn(file: StateFile): string {
   return `${file.path}.resuming`;
 }
@@ -28,7 +28,7 @@ function goingOn(file: StateFile): string {
 /**
  * @param asked by `--state-dir`
  * @returns `null` for a user without a home, or with one that QEMU or a shell could not be told
- * @throws {UsageError} where they could not be told what was asked for
+ * @throws {UsageError} if they could not be told what was asked for
  */
 export function stateFile(asked: string | null, vm: string, env: NodeJS.ProcessEnv): StateFile | null {
   const directory = stateDirectory(asked, env);
@@ -78,7 +78,7 @@ function removeQuietly(path: string): void {
 
 /**
  * Opens what `file` holds; what a save that was cut short has left is removed.
- * @returns `null` where nothing is saved, or why it cannot be used
+ * @returns `null` if nothing is saved, or why it cannot be used
  */
 export function openSavedState(file: StateFile): SavedState | null | { readonly fault: string } {
   for (const path of unfinished(file)) removeQuietly(path);
@@ -117,9 +117,9 @@ export function openSavedState(file: StateFile): SavedState | null | { readonly 
 }
 
 /**
- * Puts a state aside that does not serve, so that the VM boots normally and somebody may look at it.
+ * Puts a state aside that does not serve, so that the VM boots normally and an administrator may look at it.
  * @returns where it is now
- * @throws NodeJS.ErrnoException where it cannot be moved
+ * @throws NodeJS.ErrnoException if it cannot be moved
  */
 export function setAside(file: StateFile): string {
   const aside = `${file.path}.refused`;
@@ -138,8 +138,8 @@ const pollMs = 50;
 
 /**
  * Undoes a save whose hook has gone before its end: the guest goes on, and nothing half-written is left.
- * @throws {MonitorClosed} where QEMU has gone
- * @throws {QmpError} where QEMU cannot make the guest go on
+ * @throws {MonitorClosed} if QEMU has gone
+ * @throws {QmpError} if QEMU cannot make the guest go on
  */
 export async function abandonSave(file: StateFile, client: QmpClient): Promise<void> {
   await client.execute('migrate_cancel');

@@ -18,7 +18,7 @@ import { takeOver } from './takeover.js';
 import { warnOfDistrust, warnOfLimits } from './warnings.js';
 import { prepare } from './workspace.js';
 
-/** Of a run directory that nobody has used since its last qemu-trap ended as it should. */
+/** Of a run directory that was not used since its last qemu-trap ended as it should. */
 const nothingLeft = { left: null, cleared: Promise.resolve() };
 
 /**

@@ -19,14 +19,14 @@ import { pause } from '../system/timer.js';
 
 /*
  * The road to a QEMU that this qemu-trap did not start: one that was left running by a qemu-trap which was killed, or
- * one that somebody names.
+ * one that the user names.
  */
 
 /** How long a monitor has for its greeting; a QEMU that was killed with its qemu-trap first gives its memory back. */
 const greetsWithinMs = 10_000;
 const lookEveryMs = 50;
 
-/** Ends the hooks that a killed qemu-trap has left, where there was one. */
+/** Stops the hooks that a killed qemu-trap has left, if there was one. */
 export function leftoverHooksGone(runDir: RunDir): Promise<void> {
   const { predecessor, path, file } = runDir;
   if (predecessor === null) return Promise.resolve();
@@ -51,7 +51,7 @@ async function findLeftQemu({ runDir, monitors: { control }, onDeath }: Takeover
   const wasStarting = isStarting(runDir);
   for (;;) {
     const lives = isIdentityAlive(identity);
-    // One that somebody has stopped says nothing.
+    // One that SIGSTOP holds says nothing.
     if (lives) wakeStopped(pidOf(identity));
     // What is noted may be a wrapper that has gone, or that went with the one who was killed.
     const onTheirWay = wasStarting ? findStarted(runDir.path, runDir.file(runFiles.monitorsConfig)) : [];
@@ -82,7 +82,7 @@ interface TakeoverRequest {
 }
 
 interface Takeover {
-  /** `null` where no QEMU was left. */
+  /** `null` if no QEMU was left. */
   readonly left: RunningQemu | null;
   /** Settled when nothing is left of the hooks of a qemu-trap that was killed. */
   readonly cleared: Promise<void>;
@@ -90,7 +90,7 @@ interface Takeover {
 
 /**
  * The QEMU that a qemu-trap which was killed has left running in this run directory.
- * @throws {UsageError} where there is one, and it cannot be served: its sockets stay
+ * @throws {UsageError} if there is one, and it cannot be served: its sockets stay
  */
 export async function takeOver(request: TakeoverRequest): Promise<Takeover> {
   const { runDir, monitors, qemu, state } = request;
@@ -120,9 +120,9 @@ export async function takeOver(request: TakeoverRequest): Promise<Takeover> {
 }
 
 /**
- * Makes sure that nobody needs what is in the run directory of a qemu-trap that only attaches: where another has left
+ * Makes sure that nothing in the run directory of a qemu-trap that only attaches is still needed: if another has left
  * its QEMU there, that one is to be taken over, and not attached to.
- * @throws {UsageError} where somebody does: all that is there stays
+ * @throws {UsageError} if something is: all that is there stays
  */
 export function refuseForeignRunDir(runDir: RunDir, socket: string, pid: number): void {
   const noted = notedQemu(runDir);
@@ -136,7 +136,7 @@ export function refuseForeignRunDir(runDir: RunDir, socket: string, pid: number)
 
 /**
  * The QEMU that serves `socket`.
- * @throws {UsageError} where there is none
+ * @throws {UsageError} if there is none
  */
 export async function connectToQemu(socket: string): Promise<AdoptedQemu> {
   let adopted: AdoptedQemu | null;

@@ -6,7 +6,7 @@ import { startRepeating, type Timer } from '../system/timer.js';
 /** How often a QEMU that is to exit is looked at, for a SIGSTOP that keeps it from doing so. */
 const wakeEveryMs = 1_000;
 
-/** Lets a QEMU go on that somebody has stopped: it hears neither its button nor `quit`. */
+/** Lets a QEMU continue that SIGSTOP holds: it hears neither its button nor `quit`. */
 export class Waker {
   #looking: Timer | undefined;
 

@@ -22,7 +22,7 @@ function placeMonitors(hooked: readonly SignalName[], file: (name: string) => st
   };
 }
 
-/** What the start of QEMU needs besides its command line; the same where it has to be started a second time. */
+/** What the start of QEMU needs besides its command line; the same if it has to be started a second time. */
 export interface Workspace {
   readonly runDir: RunDir;
   readonly monitors: MonitorPaths;
@@ -41,7 +41,7 @@ export function prepare(
   const names: string[] = [];
   placeMonitors(hooked, (name) => (names.push(name), name));
   const runDir = openRunDir({ asked: config.runDir, vm, stateDir: config.stateDir, env, socketNames: names });
-  // Whatever ends the program, and whenever: no socket and no lock is left behind that nobody needs.
+  // Whatever ends the program, and whenever: no socket and no lock is left behind without need.
   onExit(() => runDir.close());
   if (config.onDeath === 'keep' && config.attach === null && !runDir.isLasting) {
     throw new UsageError(

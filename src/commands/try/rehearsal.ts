@@ -93,7 +93,7 @@ function requireShortPath(dir: string): void {
     );
 }
 
-/** Settled when the user at the terminal has pressed Enter; at once where nobody is there. */
+/** Settled when the user at the terminal has pressed Enter; at once if there is no user. */
 function enterPressed(): Promise<void> {
   if (!atTerminal) return Promise.resolve();
   return new Promise((resolve) => process.stdin.once('data', () => resolve()));
@@ -103,7 +103,7 @@ function enterPressed(): Promise<void> {
  * Starts a guest under qemu-trap, has `subject` begin when it is up, and tells all that happens, what goes over the
  * hook's file descriptor 3 included.
  * @param print takes the words for people
- * @throws {UsageError} where it cannot be tried here
+ * @throws {UsageError} if it cannot be tried here
  */
 export async function rehearse(
   subject: Subject,

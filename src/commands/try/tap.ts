@@ -37,7 +37,7 @@ function lines(tell: (line: string) => void): { take(chunk: Buffer): void; end()
 /**
  * Listens at `path` in the place of the monitor at `monitor`, passes all on between the two, and tells what is said.
  * @param isLast true of a line with which a connection is not the hook's any more: neither it nor what follows is told
- * @throws NodeJS.ErrnoException where it cannot listen there
+ * @throws NodeJS.ErrnoException if it cannot listen there
  */
 export async function tapMonitor(
   monitor: string,

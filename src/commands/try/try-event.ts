@@ -36,11 +36,11 @@ const makings: Readonly<Record<string, Making>> = {
   SHUTDOWN: { commands: [['system_powerdown']] },
   // Bit 0 of pvpanic's port: the guest has panicked (docs/specs/pvpanic of QEMU).
   GUEST_PANICKED: { commands: [writePort('0x505 1')], more: ['-device', 'pvpanic', '-action', 'panic=pause'] },
-  // The shortest time of the watchdog, two seconds, and nobody feeds it.
+  // The shortest time of the watchdog, two seconds, and it is not fed.
   WATCHDOG: { commands: [writePort('0x443 0xf')], more: ['-device', 'ib700', '-action', 'watchdog=none'] },
 };
 
-/** What QEMU would say with it, where it cannot be made (qapi/block-core, run-state, migration and qdev of QEMU). */
+/** What QEMU would say with it, if it cannot be made (qapi/block-core, run-state, migration and qdev of QEMU). */
 const examples: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   BLOCK_IO_ERROR: {
     ...{ device: 'ide0-hd0', 'node-name': '#block100', operation: 'write', action: 'stop', nospace: true },

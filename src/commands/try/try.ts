@@ -25,7 +25,7 @@ function tried(asked: string, book: RuleBook): Rule {
   return rule;
 }
 
-/** Somebody has written a hook for it. */
+/** A hook was written for it. */
 function isOfNewerQemu(asked: string, { dirs }: RuleBook): boolean {
   return 'error' in parseSignal(asked) && findEventHook(asked, dirs).length > 0;
 }
@@ -39,8 +39,8 @@ function guestWords({ ranOn }: Rehearsed, wentByItself: boolean): string {
 /**
  * Rehearses what a signal, or an event of QEMU's, does.
  * @param print takes the words for people
- * @returns 0 where the hook did its part and the guest was not cut off, else 125
- * @throws {UsageError} where there is nothing to be tried
+ * @returns 0 if the hook did its part and the guest was not cut off, else 125
+ * @throws {UsageError} if there is nothing to be tried
  */
 export async function tryOut(
   asked: string,
