@@ -76,7 +76,7 @@ function trap(name: string, options: (place: Place) => readonly string[]): Conte
   ]);
 }
 
-/** The hook that the README would have somebody write first. */
+/** The first hook that the README shows. */
 function twoLineHook(place: Place): readonly string[] {
   const hooks = place.file('hooks');
   mkdirSync(hooks, { recursive: true });
