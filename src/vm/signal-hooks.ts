@@ -37,6 +37,8 @@ export class SignalHooks {
   /** The latest run of each signal; `null` while it is being started. */
   readonly #turns = new Map<SignalName, { run: RunningHook | null }>();
   readonly #unfinished = new Set<RunningHook>();
+  /** Of which a hook has still to exit. */
+  readonly #running = new Set<SignalName>();
   #connections: HookConnections<SignalName> | null = null;
 
   constructor(
@@ -80,6 +82,7 @@ export class SignalHooks {
     // A hook that was told to exit may take longer to do so than the next run of the same signal to begin.
     const turn: { run: RunningHook | null } = { run: null };
     this.#turns.set(signal, turn);
+    const mayHaveSaved = !this.around.savedGuest.isSaving();
     const isSuperseded = (): boolean => dispatcher.isClosed || this.#turns.get(signal) !== turn;
     const run = runner.run({
       subject: { signal },
@@ -94,12 +97,14 @@ export class SignalHooks {
       },
       // If its time was up before it began, the core waits for no outcome.
       isWanted: () => !isSuperseded() && isAtHook(dispatcher.state, signal),
-      onStepEnd: (end) => this.#onStepEnd(signal, deadline, end),
+      onStepEnd: (end) => this.#onStepEnd(signal, deadline, end, mayHaveSaved),
     });
     turn.run = run;
     this.#unfinished.add(run);
+    this.#running.add(signal);
     run.outcome
       .then((outcome) => {
+        if (!isSuperseded()) this.#running.delete(signal);
         if (outcome !== null && !isSuperseded()) dispatcher.feed({ kind: 'hook-end', signal, outcome });
       })
       .then(() => run.leftoversGone())
@@ -124,13 +129,14 @@ export class SignalHooks {
     signal: SignalName,
     deadline: number,
     { hook, outcome, connection, isLast }: StepEnd,
+    mayHaveSaved: boolean,
   ): Promise<void> {
     const { dispatcher, freezeGuard } = this.around;
     dispatcher.feed({ kind: 'hook-exit', signal });
     const stopping = dispatcher.state.shutdown === null ? null : toShutDown;
     freezeGuard.hookEnded(outcome.kind === 'done' ? stopping : 'the hook that froze it failed', deadline);
     if (connection !== null) this.#giveBack(signal, connection, isLast, outcome.kind === 'done' ? hook : null);
-    await this.#lookAtGuest(hook);
+    await this.#lookAtGuest(signal, hook, mayHaveSaved && outcome.kind !== 'done');
   }
 
   /** @param done the hook, if it exited with 0 */
@@ -145,11 +151,16 @@ export class SignalHooks {
     void warned?.catch(survival.survive);
   }
 
-  /** Not every change of a guest that stands still is an event: a hook may have made it run, or migrated it. */
-  async #lookAtGuest(hook: string): Promise<void> {
+  /**
+   * Not every change of a guest that stands still is an event: a hook may have made it run, or migrated it.
+   * @param hasFailedToSave it failed, and a save that is under way may be its own: the hook of another signal may be at it
+   */
+  async #lookAtGuest(signal: SignalName, hook: string, hasFailedToSave: boolean): Promise<void> {
     const { dispatcher, monitor, savedGuest } = this.around;
     if (dispatcher.isClosed) return;
-    if (savedGuest.isSaving()) await within(abandonWithinMs, savedGuest.abandonSave(hook, monitor));
+    const isAlone = [...this.#running].every((each) => each === signal);
+    if (savedGuest.isSaving() && (isAlone || hasFailedToSave))
+      await within(abandonWithinMs, savedGuest.abandonSave(hook, monitor));
     else if (!isRunning(dispatcher.state.evidence.runState)) await within(askWithinMs, monitor.refreshRunState());
   }
 }

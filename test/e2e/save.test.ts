@@ -181,6 +181,35 @@ kill -KILL $$
   },
 );
 
+test('the hook of another signal that ends while a guest is saved does not undo the save', needsLinux, async (t) => {
+  const lab = new SavingLab(t);
+  const gate = lab.file('gate');
+  lab.hook(
+    'slow-save',
+    `#!/bin/sh\n: >"$QEMU_TRAP_STATE.part"\nuntil [ -e ${gate} ]; do sleep 0.05; done\nrm "$QEMU_TRAP_STATE.part"\nexec "$QEMU_TRAP_BUNDLED/save" "$1"\n`,
+  );
+  lab.hook('SIGHUP', '#!/bin/sh\nqmp query-status\n');
+  mkdirSync(lab.stateDir, { mode: 0o700 });
+  const rules = [
+    '--hooks',
+    lab.hooks,
+    '--signal',
+    'USR2,script=slow-save,default=none',
+    '--signal',
+    'HUP,default=none,monitorcommand=none',
+  ];
+  const trap = lab.startLinux({}, { options: rules });
+  await lab.linux.says(says.up);
+  trap.kill('SIGUSR2');
+  await until('it saves', () => existsSync(`${lab.state}.part`));
+  trap.kill('SIGHUP');
+  await until('the other one has ended', () => trap.events('hook-end').some(({ signal }) => signal === 'SIGHUP'));
+  writeFileSync(gate, '');
+  assert.equal(await trap.status(), 0, trap.stderr);
+  assert.equal(trap.verdict['end'], 'saved', trap.stderr);
+  assert.equal(trap.events('save-abandoned').length, 0, trap.stderr);
+});
+
 test('a save that is not done when its time is up: it is undone, and the button is pressed', needsLinux, async (t) => {
   const lab = new SavingLab(t);
   // cat of QEMU's own: nothing is ever read.

@@ -68,7 +68,7 @@ test('some calls of a life that fail, take long, or are the last: no guest lost,
 
 test('some pairs of signals, each in its phase: no guest lost, no hang, nothing left behind, no untrue status', async (t) => {
   const told: string[] = [];
-  const tally = await sendPairs(seed, 40, 3, false, (text) => told.push(text));
+  const tally = await sendPairs(seed, 40, 3, false, null, (text) => told.push(text));
   const summary = formatPairs(seed, tally);
   t.diagnostic(summary);
   assert.ok(tally.count.none, `${told.join('\n')}\n${summary}`);

@@ -8,18 +8,20 @@ import { formatPairs, sendPairs } from './signal-pairs.js';
 import { needsLinux } from '../support/linux.js';
 
 /*
- * npm run test:endurance -- [PART...] [--seed N] [--runs N] [--only NUMBER] [--lanes N] [--loud]: PART is days, calls,
- * pairs, places or resets; none: all. --runs: how many of each part (days: 1,000; else all there are). --only: one day.
+ * npm run test:endurance -- [PART...] [--seed N] [--runs N] [--only NUMBER] [--phase NAME] [--lanes N] [--loud]: PART is days, calls,
+ * pairs, places or resets; none: all. --runs: how many of each part (days: 1,000; else all there are). --only: one day; --phase: one phase of the pairs.
  * --loud has every qemu-trap's stderr read on a bad day, to see why.
  */
 
 const parts = ['days', 'calls', 'pairs', 'places', 'resets'] as const;
 const given = minimist(process.argv.slice(2), {
   boolean: ['loud'],
-  string: ['seed', 'runs', 'only', 'lanes'],
+  string: ['seed', 'runs', 'only', 'lanes', 'phase'],
   unknown: (word) => {
     if (!word.startsWith('-') && parts.includes(word as (typeof parts)[number])) return true;
-    console.error(`'${word}': write ${parts.join(', ')}, --seed N, --runs N, --only NUMBER, --lanes N, or --loud`);
+    console.error(
+      `'${word}': write ${parts.join(', ')}, --seed N, --runs N, --only NUMBER, --phase NAME, --lanes N, or --loud`,
+    );
     process.exit(2);
   },
 });
@@ -49,7 +51,7 @@ if (wanted.includes('calls')) {
   }
 }
 if (wanted.includes('pairs')) {
-  const tally = await sendPairs(seed, runs, lanes, needsLinux.skip === false, tell);
+  const tally = await sendPairs(seed, runs, lanes, needsLinux.skip === false, given['phase'] ?? null, tell);
   conclude(formatPairs(seed, tally), tally.count.none);
 }
 if (wanted.includes('places')) {

@@ -305,16 +305,19 @@ export interface PairsTally {
 /**
  * @param each how many, drawn by `seed`; `null`: all
  * @param isLinux whether there is a guest that can be frozen
+ * @param only the name of one phase; `null`: all
  */
 export async function sendPairs(
   seed: number,
   each: number | null,
   lanes: number,
   isLinux: boolean,
+  only: string | null,
   tell: (text: string) => void,
 ): Promise<PairsTally> {
   const random = new Random(seed);
-  const all = [...phases, ...(isLinux ? [frozen] : [])].flatMap((phase) =>
+  const wanted = [...phases, ...(isLinux ? [frozen] : [])].filter(({ name }) => only === null || name === only);
+  const all = wanted.flatMap((phase) =>
     signals.flatMap((first) => signals.map((second): Pair => ({ phase, first, second }))),
   );
   const drawn = each === null ? all : Array.from({ length: each }, () => random.one(all));
