@@ -1,14 +1,19 @@
 #!/bin/sh
-# npm run deb: qemu-trap as a package of Debian, qemu-trap_VERSION_all.deb in the folder that is named, or in this one.
-# Built with dpkg-deb of what npm run build has made; QEMU_TRAP_DEB_VERSION names another version.
+# npm run deb: packages of Debian in the folder that is named, or in this one, made with dpkg-deb of what npm run build has
+# made: qemu-trap_VERSION_all.deb, and qemu-trap-dropin_VERSION_all.deb, which turns --drop-in on and off with itself.
+# QEMU_TRAP_DEB_VERSION names another version. The same sources make the same bytes.
 set -eu
 cd "$(dirname "$0")/../.."
 out=$(realpath "${1:-.}")
 version=${QEMU_TRAP_DEB_VERSION:-$(node -p 'require("./package.json").version')}
-root=$(mktemp -d)
-trap 'rm -rf "$root"' EXIT
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y package.json)}
+export SOURCE_DATE_EPOCH
+maintainer='qemu-trap developers <qemu-trap@example.org>'
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 umask 022
-chmod 755 "$root"
+root=$work/qemu-trap
+mkdir "$root"
 
 put() { # MODE SOURCE TARGET
     install -D -m "$1" "$2" "$root/$3"
@@ -36,33 +41,57 @@ sed -i 's|/usr/local/bin/|/usr/bin/|; s|/etc/systemd/system/|/usr/lib/systemd/sy
 put 644 packaging/deb/hooks-README etc/qemu-trap/hooks/README
 
 doc=usr/share/doc/qemu-trap
+changelog() { # PACKAGE
+    printf '%s (%s) unstable; urgency=medium\n\n  * See /usr/share/doc/qemu-trap/CHANGELOG.md.\n\n -- %s  %s\n' \
+        "$1" "$version" "$maintainer" "$(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")" >"$work/changelog"
+    compressed "$work/changelog" "usr/share/doc/$1/changelog"
+}
+changelog qemu-trap
+put 644 CHANGELOG.md "$doc/CHANGELOG.md"
 compressed README.md "$doc/README.md"
 for page in docs/*.md; do put 644 "$page" "$doc/$page"; done
 put 644 LICENSE "$doc/copyright"
 cp -r examples "$root/$doc/"
 find "$root/$doc/examples" -type f -exec sed -i 's|/usr/local/bin/qemu-trap|/usr/bin/qemu-trap|g' {} +
 
-# Whatever the umask was that the sources came with.
-chmod -R u=rwX,go=rX "$root/usr" "$root/etc"
+# pack NAME DESCRIPTION CONTROL...: what is in $root, whatever the umask was that the sources came with.
+pack() {
+    name=$1
+    shift
+    chmod -R u=rwX,go=rX "$root"
+    (cd "$root" && find . -type f ! -path './DEBIAN/*' ! -path './etc/*' -printf '%P\0' | sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
+    {
+        printf 'Package: %s\nVersion: %s\nArchitecture: all\nSection: admin\nPriority: optional\nMaintainer: %s\n' "$name" "$version" "$maintainer"
+        printf 'Installed-Size: %s\n' "$(find "$root" -type f -printf '%s\n' | awk '{ kib += int(($1 + 1023) / 1024) } END { print kib }')"
+        cat
+    } >"$root/DEBIAN/control"
+    find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+    dpkg-deb --root-owner-group --build "$root" "$out/${name}_${version}_all.deb" >&2
+}
+
 mkdir "$root/DEBIAN"
-for script in postinst prerm postrm; do put 755 "packaging/deb/$script" "DEBIAN/$script"; done
+for script in postinst prerm postrm; do install -m 755 "packaging/deb/$script" "$root/DEBIAN/$script"; done
 echo /etc/qemu-trap/hooks/README >"$root/DEBIAN/conffiles"
-(cd "$root" && find . -type f ! -path './DEBIAN/*' ! -path './etc/*' -printf '%P\0' | sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
-cat >"$root/DEBIAN/control" <<CONTROL
-Package: qemu-trap
-Version: $version
-Architecture: all
-Section: admin
-Priority: optional
-Maintainer: qemu-trap developers <root@localhost>
-Installed-Size: $(du -sk "$root" | cut -f1)
+pack qemu-trap <<'CONTROL'
 Depends: nodejs (>= 18), coreutils (>= 8.31), util-linux (>= 2.33), procps
-Recommends: qemu-system
-Suggests: perl
+Suggests: qemu-system-x86 | qemu-system
 Description: run QEMU as a service that shuts its guest down cleanly
  QEMU, on SIGTERM, flushes its disks and exits at once: to the guest that is a
  power failure. qemu-trap runs in place of QEMU, turns that signal into a press
  of the guest's power button, and waits for the guest to shut down. It also runs
  hooks of your own with a socket to QEMU's monitor.
 CONTROL
-dpkg-deb --root-owner-group --build "$root" "$out/qemu-trap_${version}_all.deb" >&2
+
+root=$work/qemu-trap-dropin
+mkdir -p "$root/DEBIAN"
+for script in postinst prerm; do install -m 755 "packaging/deb/dropin/$script" "$root/DEBIAN/$script"; done
+changelog qemu-trap-dropin
+put 644 LICENSE usr/share/doc/qemu-trap-dropin/copyright
+pack qemu-trap-dropin <<CONTROL
+Depends: qemu-trap (= $version)
+Description: run all QEMUs of this host under qemu-trap
+ Programs that call QEMU by its name or by its path get qemu-trap, which shuts
+ their guests down on SIGTERM. This is an empty package: installing it turns
+ that on with dpkg-divert and links (qemu-trap --drop-in divert), and removing
+ it turns that off.
+CONTROL
