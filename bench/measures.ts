@@ -110,8 +110,8 @@ function idleNode(): { readonly pid: number; end(): void } {
   return { pid: child.pid as number, end: () => void child.kill('SIGKILL') };
 }
 
-/** How long after its start something is idle: V8 collects the garbage of a start when eight quiet seconds have passed, and once more after eight. */
-const idleAfterMs = 30_000;
+/** How long after its start something is idle: V8 collects the garbage of a start after eight quiet seconds, or after a hundred (memory-reducer.h). */
+const idleAfterMs = 110_000;
 
 /**
  * What one of `many` idle ones costs, and how often its threads woke up in `ms` milliseconds. What is private is told by
