@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
+import { test } from 'node:test';
 import { until } from '../support/lab.js';
 import { bootSector, guestSays } from '../../src/commands/try/guest.js';
 import { scenario } from './report.js';
@@ -25,7 +26,7 @@ const linkIptables =
 export function testCompose(command: string, stop: string, engine: Engine): void {
   const isPodman = engine.command === 'podman';
   const compose = `${isPodman ? `${apart} ` : ''}${command} -f compose.yaml -f override.yaml`;
-  const web = new Container(engine, 'vm_web_1', new Guest('/srv/web'));
+  const web = new Container(engine, 'vm_web_1', new Guest('/srv/compose-web'));
 
   let upOutput = '';
   const isUp = (): Promise<void> =>
@@ -50,7 +51,7 @@ export function testCompose(command: string, stop: string, engine: Engine): void
       `      QEMU_OPTIONS: ${qemuOptions}`,
       `      QEMU_TRAP_OPTIONS: ${options}`,
       '    volumes:',
-      '      - /srv/web:/vm',
+      '      - /srv/compose-web:/vm',
     ];
     writeFileSync(`${project}/override.yaml`, `${lines.join('\n')}\n`);
     upOutput = must(
@@ -96,13 +97,20 @@ export function testCompose(command: string, stop: string, engine: Engine): void
 
   // podman-compose 1.0 has no such command.
   if (!isPodman)
-    scenario(web, `${command}: kill -s SIGQUIT forces the end`, async () => {
-      web.guest.prepare('stubborn');
+    scenario(web, `${command}: kill -s SIGQUIT forces the end, and on-failure starts it again`, async () => {
+      web.guest.prepare('obedient');
       up('--timeout 60');
       await isUp();
       must(`cd ${project} && ${compose} kill -s SIGQUIT`);
-      assert.equal(await web.status(), 124, web.log);
+      await until('it is up again', () => web.log.split('the VM is running').length > 2);
+      assert.match(web.log, /forced stop[\s\S]*exit status 124[\s\S]*the VM is running/);
+      await isUp();
+      must(`cd ${project} && ${compose} ${stop}`);
+      await web.wasClean();
     });
+
+  // One that its policy may start again must not be there when others are looked at.
+  test(`${command}: down`, () => void must(`cd ${project} && ${compose} down`));
 }
 
 /** The pod of the examples, as its first lines say. */

@@ -131,7 +131,7 @@ test('frozen and thawed under load: the disk in between is one that needs no rec
   const done = async (hook: string): Promise<void> => {
     await until(
       `${hook} is done`,
-      () => trap.events('hook-end').some(({ script }) => String(script).endsWith(hook)),
+      () => trap.events('hook-end').some(({ hook: path }) => String(path).endsWith(hook)),
       120_000,
     );
   };
