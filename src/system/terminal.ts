@@ -7,15 +7,19 @@ export const atTerminal = isatty(0);
 /**
  * Whether our controlling terminal has another group in its foreground: by the group, the terminal and its foreground
  * group of /proc/self/stat (proc(5)). False if none controls us, or it cannot be read.
+ * @param ifUnknown what is said if both groups are of another pid namespace, where each is 0. A terminal that is written
+ *   to in vain costs more than one that is written to by way of another process.
  */
-export function isInBackground(): boolean {
+export function isInBackground(ifUnknown = true): boolean {
   try {
     const stat = readFileSync('/proc/self/stat', 'latin1');
     const [, , group, , terminal, foreground] = stat
       .slice(stat.lastIndexOf(')') + 2)
       .split(' ')
       .map(Number);
-    return terminal !== 0 && foreground !== undefined && foreground > 0 && foreground !== group;
+    // A terminal without a foreground group has -1 in its place.
+    if (terminal === 0 || foreground === undefined || foreground < 0) return false;
+    return foreground === 0 && group === 0 ? ifUnknown : foreground !== group;
   } catch {
     return false;
   }

@@ -59,5 +59,6 @@ export function prepare(
 
 function terminalUse(qemu: readonly string[]): TerminalUse {
   if (!atTerminal || !usesTerminal(qemu)) return 'none';
-  return isInBackground() ? 'background' : 'foreground';
+  // A guest that has lost its terminal is worse off than one that the kernel stops for it.
+  return isInBackground(false) ? 'background' : 'foreground';
 }

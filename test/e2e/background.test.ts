@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { chmodSync, chownSync, mkdirSync } from 'node:fs';
 import { test } from 'node:test';
-import { Lab, read, until } from '../support/lab.js';
+import { resolve } from 'node:path';
+import { Lab, program, read, until } from '../support/lab.js';
 
 /*
  * A terminal in whose background qemu-trap runs, and a stderr that it cannot open anew: neither holds anything up.
@@ -144,3 +145,20 @@ for (const kind of ['pipe', 'terminal']) {
     },
   );
 }
+
+test('in the background of a terminal, behind a pid namespace in which no group can be told: a refusal is said, and ends', {
+  skip: process.geteuid?.() === 0 ? false : 'needs root',
+}, async (t) => {
+  const lab = new Lab(t);
+  const shown = lab.file('shown');
+  const child = lab.spawn(
+    [
+      ...['python3', resolve('test/endurance/place.py'), shown, 'background', 'null', 'terminal'],
+      ...['unshare', '--pid', '--fork', '--kill-child', '--mount-proc', process.execPath, program, '--timeout', 'soon'],
+    ],
+    { stdio: 'ignore' },
+  );
+  const status = new Promise((settle) => child.on('exit', settle));
+  assert.equal(await status, 125);
+  await until('it is said', () => read(shown).includes('--timeout'));
+});

@@ -51,6 +51,9 @@ function canBe({ user, namespace, limit }: Partial<Place>): boolean {
   );
 }
 
+/** How often a factor that is free has its usual value: if all are odd at once, nothing starts. */
+const usual = 0.65;
+
 /** Greedy: of some drawn places the one in which most pairs meet that have not yet met. */
 export function pairwise(seed: number): Place[] {
   const random = new Random(seed);
@@ -69,7 +72,12 @@ export function pairwise(seed: number): Place[] {
       [...wanted.matchAll(/(\w+)=(.*?)(?= \w+=|$)/g)].map(([, name, value]) => [name, value]),
     );
     for (;;) {
-      const drawn = Object.fromEntries(names.map((name) => [name, fixed[name] ?? random.one(factors[name])]));
+      const drawn = Object.fromEntries(
+        names.map((name) => [
+          name,
+          fixed[name] ?? (random.chance(usual) ? factors[name][0] : random.one<string>(factors[name])),
+        ]),
+      );
       if (canBe(drawn)) return drawn as Place;
     }
   };
@@ -87,6 +95,8 @@ export function pairwise(seed: number): Place[] {
 }
 
 const otherUser = 61_500;
+/** The status of a place that this machine cannot make. */
+const notMade = 99;
 const timeoutS = 8;
 const killAfterS = 2;
 
@@ -185,13 +195,12 @@ async function liveIn(place: Place, seed: number, powers: Powers): Promise<Outco
       ...storageWords(place.tmp, '/tmp', place.user),
       ...procWords(place.proc),
       `umask ${place.umask}`,
-      'exec "$@"',
     ].join(' && ');
     const mark = lab.mark;
     const through = [
       ...['python3', resolve('test/endurance/place.py'), log, place.stdin, place.stdout, place.stderr],
       ...['unshare', '--mount', '--propagation', 'private', ...(namespaceWords[place.namespace] ?? [])],
-      ...['sh', '-c', prepare, 'sh'],
+      ...['sh', '-c', `{ ${prepare}; } || exit ${notMade}; exec "$@"`, 'sh'],
       ...(isOther ? ['setpriv', '--reuid', String(otherUser), '--regid', String(otherUser), '--clear-groups'] : []),
       ...limitWords(place.limit, random),
       ...environmentWords(place.environment),
@@ -234,7 +243,12 @@ async function liveIn(place: Place, seed: number, powers: Powers): Promise<Outco
     }
     await jumping;
     const end = await within((timeoutS + killAfterS) * 1_000 + 30_000, ended);
-    const isReadable = ['pipe', 'terminal', 'socket', 'file'].includes(place.stderr);
+    if (end?.code === notMade) return { complaints: [], ending: 'cannot be made here', stderr: read(log) };
+    // A file may be at its limit; another user's pipe or terminal takes a process to write to.
+    const isReadable =
+      ['pipe', 'terminal', 'socket', 'file'].includes(place.stderr) &&
+      !(place.stderr === 'file' && place.limit === 'file size') &&
+      !(isOther && place.limit === 'processes');
     const stderr = read(log);
     const life = { end, serial: read(lab.serial), stderr: isReadable ? `${stderr}${trap.stderr}` : null };
     const complaints = [...judgeLife(life, { refusal: true, cutOff: false }), ...(await leftovers(lab, runDir))];
@@ -255,12 +269,16 @@ export function describePlace(place: Place): string {
   return odd.join('; ') || 'nothing unusual';
 }
 
-/** @param each how many, drawn by `seed`; `null`: all that are needed for each pair */
+/**
+ * @param each how many, drawn by `seed`; `null`: all that are needed for each pair
+ * @param isLoud a line is told of each
+ */
 export async function liveInPlaces(
   seed: number,
   each: number | null,
   lanes: number,
   powers: Powers,
+  isLoud: boolean,
   tell: (text: string) => void,
 ): Promise<PlacesTally> {
   const all = pairwise(seed).map((place, number) => ({ place, number }));
@@ -268,10 +286,14 @@ export async function liveInPlaces(
   const drawn = each === null ? all : Array.from({ length: each }, () => random.one(all));
   const count = new Count();
   const endings = new Map<string, number>();
+  // Where /tmp may be another without what a life needs.
+  const usualTmp = process.env['TMPDIR'];
+  process.env['TMPDIR'] = '/var/tmp';
   await inLanes(lanes, drawn, async ({ place, number }) => {
     const { complaints, ending, stderr } = await liveIn(place, seed + number, powers);
     count.add(complaints);
     endings.set(ending, (endings.get(ending) ?? 0) + 1);
+    if (isLoud) tell(`place ${number} (${describePlace(place)}) -> ${ending}: ${stderr.split('\n')[0]?.slice(0, 200)}`);
     if (complaints.length > 0)
       tell(
         [
@@ -281,6 +303,8 @@ export async function liveInPlaces(
         ].join('\n'),
       );
   });
+  if (usualTmp === undefined) delete process.env['TMPDIR'];
+  else process.env['TMPDIR'] = usualTmp;
   return { places: drawn.length, endings, count };
 }
 
