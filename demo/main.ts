@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, relative, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { createConnection } from 'node:net';
 import { createInterface } from 'node:readline';
 import minimist from 'minimist';
@@ -39,7 +39,7 @@ const patienceMs = 60_000;
 /** Events of qemu-trap's log that the timeline shows, in words for people. */
 const shown: Readonly<Record<string, (line: Record<string, unknown>) => string>> = {
   start: () => 'QEMU started',
-  'hook-start': (line) => `hook running: ${relative('.', String(line['hook']))}`,
+  'hook-end': (line) => `the hook ${basename(String(line['hook']))} succeeded`,
 };
 
 /** What the guest says, in words for people. */
@@ -53,7 +53,9 @@ const guestWords: Readonly<Record<string, string>> = {
 function tellEvents(path: string, tell: (who: string, what: string, time: number) => void): void {
   const socket = createConnection(path);
   socket.on('error', () => undefined);
-  createInterface(socket).on('line', (line) => {
+  // Either may fail as QEMU exits: there is nothing more to tell then.
+  const lines = createInterface(socket).on('error', () => undefined);
+  lines.on('line', (line) => {
     const message = JSON.parse(line) as {
       readonly QMP?: unknown;
       readonly event?: string;
@@ -105,12 +107,13 @@ async function show(command: readonly string[]): Promise<Outcome> {
       try {
         event = JSON.parse(line) as Record<string, unknown>;
       } catch {
-        return tell('QEMU', line);
+        return tell('QEMU', line.replace(/^qemu-system-\w+: | from pid.*/g, ''));
       }
       const words = shown[String(event['event'])];
       const time = Date.parse(String(event['time']));
       if (words) tell('qemu-trap', words(event), time);
-      else if (event['event'] === 'exit') tell('qemu-trap', String(event['message']).replace(/;.*/, ''), time);
+      else if (event['event'] === 'exit')
+        tell('qemu-trap', String(event['message']).replace(/^SIGTERM: | \(.*|;.*/g, ''), time);
     });
   }
   const status = await new Promise<number | null>((done, fail) => {
@@ -121,6 +124,15 @@ async function show(command: readonly string[]): Promise<Outcome> {
   tell('exit', `status ${status}`);
   timeline.flush();
   return { status, heard, moments: timeline.moments };
+}
+
+/** A guest's words come through a pipe, and may be late: they were said before QEMU said that the guest is off. */
+function inTurn(moments: readonly Moment[]): Moment[] {
+  const off = moments.find(({ what }) => what.startsWith('SHUTDOWN'))?.at ?? Infinity;
+  const rank = ({ who, what }: Moment): number => (what.startsWith('SHUTDOWN') ? 2 : who === 'guest' ? 1 : 0);
+  return moments
+    .map((moment) => (moment.who === 'guest' ? { ...moment, at: Math.min(moment.at, off) } : moment))
+    .sort((a, b) => a.at - b.at || rank(a) - rank(b));
 }
 
 try {
@@ -153,13 +165,13 @@ try {
       draw([
         {
           title: 'QEMU under qemu-trap',
-          moments: trapped.moments,
+          moments: inTurn(trapped.moments),
           outcome: 'The guest heard its power button, and shut down.',
           isGood: trapped.heard,
         },
         {
           title: 'Bare QEMU',
-          moments: bare.moments,
+          moments: inTurn(bare.moments),
           outcome: 'The guest heard nothing: to it that is a power failure.',
           isGood: bare.heard,
         },

@@ -9,7 +9,7 @@ test('npm run demo shows the main job', () => {
     timeout: 60_000,
   });
   assert.equal(status, 0, stdout);
-  // The guest's words and qemu-trap's come through two pipes: each in its order, and no order between the two.
+  // The guest's words, qemu-trap's and QEMU's come by three ways: each in its order, and no order between them.
   const guest = [
     'guest      up',
     'kill -TERM',
@@ -21,8 +21,9 @@ test('npm run demo shows the main job', () => {
     'kill -TERM',
     'status 0',
   ];
-  const trap = ['QEMU started', 'hook running', 'POWERDOWN', 'SHUTDOWN: guest-shutdown', 'exit status 0', 'bare QEMU'];
-  for (const inOrder of [guest, trap]) {
+  const trap = ['QEMU started', 'the hook powerdown succeeded', 'clean shutdown', 'bare QEMU'];
+  const qemu = ['POWERDOWN', 'SHUTDOWN: guest-shutdown', 'bare QEMU'];
+  for (const inOrder of [guest, trap, qemu]) {
     let at = -1;
     for (const words of inOrder) {
       const next = stdout.indexOf(words, at + 1);
@@ -59,6 +60,8 @@ test('shellcheck passes on every hook, on the examples, on the qmp command and o
     'test/guests/debian/make.sh',
     'test/guests/debian/root/usr/local/sbin/load',
     'packaging/standalone/build.sh',
+    'packaging/release.sh',
+    ...['postinst', 'prerm'].map((name) => `packaging/deb/dropin/${name}`),
     'test/managers/fetch.sh',
     'test/managers/box.sh',
     '.ci/run',
