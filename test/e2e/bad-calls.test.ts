@@ -181,7 +181,7 @@ test('what looks like an option of qemu-trap is left to whom it belongs', () => 
     ['qemu-system-x86_64', '--name', 'x', ...last],
     ['qemu-system-x86_64', '-append', '--timeout', ...last],
   ]) {
-    assert.match(call('--no-shield', '--', ...words).stderr, /qemu-system-x86_64: .*-frobnicate/);
+    assert.match(call('--no-shield', '--', ...words).stderr, /-frobnicate: invalid option/);
   }
 });
 
