@@ -86,7 +86,7 @@ if [ "$1" = test ]; then
             echo 'other versions of Node cannot be had: their tests are skipped' >&2
     fi
     # The core once more on each of the others.
-    core=$(for name in hooks hook-contract stages steps ending undo around event-hooks takeover shield stderr save; do echo test/e2e/$name.test.ts; done)
+    core=$(for name in hooks hook-contract stages steps ending undo around event-hooks takeover shield stderr; do echo test/e2e/$name.test.ts; done)
     for node in "$PWD"/.cache/nodes/node_modules/node*/bin/node; do
         [ -x "$node" ] || continue
         [ "$("$node" -p 'process.version.split(".")[0]')" != "$(node -p 'process.version.split(".")[0]')" ] || continue
