@@ -1,4 +1,4 @@
-import { Lab, until } from '../test/support/lab.js';
+import { until, withLab } from '../test/support/lab.js';
 import { Linux, says } from '../test/support/linux.js';
 import { shuffled } from './measures.js';
 import { Samples, type Table } from './table.js';
@@ -16,9 +16,7 @@ const ways: Readonly<Record<string, readonly string[]>> = {
  * @returns how long it took to be up if that was waited for, and from SIGTERM to the exit of qemu-trap, in seconds
  */
 async function stopAt(afterMs: number | null, options: readonly string[]): Promise<{ upMs: number; stopS: number }> {
-  const undo: (() => unknown)[] = [];
-  try {
-    const lab = new Lab({ after: (what: unknown) => void undo.push(what as () => unknown) });
+  return withLab(async (lab) => {
     const linux = new Linux(lab);
     const inProcess = ['--signal', 'TERM,monitorcommand=system_powerdown'];
     const trap = lab.start({ command: linux.command({ words: ['idle'] }), options: [...inProcess, ...options] });
@@ -31,9 +29,7 @@ async function stopAt(afterMs: number | null, options: readonly string[]): Promi
     const status = await trap.status();
     if (status !== 0) throw new Error(`a guest was cut off, status ${status}:\n${trap.stderr}`);
     return { upMs: toldAt - startedAt, stopS: (performance.now() - toldAt) / 1_000 };
-  } finally {
-    for (const each of undo.reverse()) await each();
-  }
+  });
 }
 
 /** SIGTERM at a random moment of a real boot, the same for each way to press. */

@@ -1,17 +1,17 @@
 import { spawnSync } from 'node:child_process';
-import { type Lab, read, type Trap, until } from '../support/lab.js';
+import { type Lab, read, type Trap, until, withLab } from '../support/lab.js';
 import {
   type Complaint,
   Count,
   type Ended,
-  endOf,
+  formatComplaints,
   inLanes,
   judgeLife,
   leftovers,
   type Life,
   quietly,
+  watchEnd,
   within,
-  withLab,
 } from './life.js';
 import { Random } from './plan.js';
 
@@ -59,10 +59,9 @@ interface Point {
 
 type Way = { readonly error: string } | 'delay' | { readonly killed: 'kill' | 'keep' };
 
-/** `null`: this machine lets no process be traced. */
-export function findStrace(): string | null {
-  const { status } = spawnSync('strace', ['-D', '-qq', '-o', '/dev/null', 'true']);
-  return status === 0 ? 'strace' : null;
+/** Whether strace(1) is here, and may trace. */
+export function canTrace(): boolean {
+  return spawnSync('strace', ['-D', '-qq', '-o', '/dev/null', 'true']).status === 0;
 }
 
 const gentle = '#!/bin/sh\nqmp query-status >/dev/null\n';
@@ -89,14 +88,12 @@ function start(lab: Lab, through: readonly string[], onDeath: 'kill' | 'keep'): 
 
 /** From its start to its end. */
 async function live(lab: Lab, trap: Trap): Promise<Ended | null> {
-  const ended = endOf(trap);
-  let over = false;
-  void ended.then(() => (over = true));
+  const { ended, isOver } = watchEnd(trap);
   const reached = (what: () => boolean, ms: number): Promise<unknown> =>
-    quietly(until('it is there', () => over || what(), ms));
+    quietly(until('it is there', () => isOver() || what(), ms));
   await reached(() => trap.events('ready').length > 0 && lab.said('up') > 0, 15_000);
   const send = (signal: NodeJS.Signals): void => {
-    if (!over) trap.child.kill(signal);
+    if (!isOver()) trap.child.kill(signal);
   };
   send('SIGUSR1');
   await reached(() => trap.events('hook-end').some(({ signal }) => signal === 'SIGUSR1'), 8_000);
@@ -116,7 +113,7 @@ function about(words: string, result: string, dir: string): string {
 }
 
 /** The calls of a life that goes well, after the first trap: of what is alike the first, one in the middle, and the last. */
-export async function findPoints(): Promise<readonly Point[]> {
+async function findPoints(): Promise<readonly Point[]> {
   return withLab(async (lab) => {
     const log = lab.file('strace');
     const trap = start(lab, traced(log, [`trace=rt_sigaction,${Object.keys(errors).join()}`]), 'kill');
@@ -173,7 +170,6 @@ interface Outcome {
   /** It was Node that could not go on. */
   readonly isOfNode: boolean;
   readonly stderr: string;
-  readonly end: Ended | null;
 }
 
 async function tryPoint(point: Point, way: Way): Promise<Outcome> {
@@ -193,7 +189,7 @@ async function tryPoint(point: Point, way: Way): Promise<Outcome> {
     if (typeof way === 'object' && 'killed' in way) {
       if (end?.signal !== 'SIGKILL') {
         const complaints = [...judgeLife(life, { refusal: false, cutOff: false }), ...(await leftovers(lab))];
-        return { injected: null, complaints, isOfNode: false, stderr: trap.stderr, end };
+        return { injected: null, complaints, isOfNode: false, stderr: trap.stderr };
       }
       const { complaints, stderr } = await startAnew(lab, way.killed);
       return {
@@ -201,12 +197,11 @@ async function tryPoint(point: Point, way: Way): Promise<Outcome> {
         complaints,
         isOfNode: false,
         stderr: `${trap.stderr}--\n${stderr}`,
-        end,
       };
     }
     const found = [...judgeLife(life, { refusal: way !== 'delay', cutOff: false }), ...(await leftovers(lab))];
     const complaints = isImpossible(injected) ? [] : found.filter((each) => !isKeptBy(injected, each));
-    return { injected, complaints, isOfNode: isOfNode(trap.stderr, end), stderr: trap.stderr, end };
+    return { injected, complaints, isOfNode: isOfNode(trap.stderr, end), stderr: trap.stderr };
   });
 }
 
@@ -220,14 +215,12 @@ async function startAnew(lab: Lab, onDeath: 'kill' | 'keep'): Promise<{ complain
       complaints.push({ kind: 'leftover', what: 'QEMU outlived its qemu-trap with --on-death kill' });
   }
   const next = start(lab, [], onDeath);
-  const ended = endOf(next);
-  let over = false;
-  void ended.then(() => (over = true));
+  const { ended, isOver } = watchEnd(next);
   await quietly(
-    until('it has its guest', () => over || (next.events('ready').length > 0 && lab.said('up') > 0), 15_000),
+    until('it has its guest', () => isOver() || (next.events('ready').length > 0 && lab.said('up') > 0), 15_000),
   );
   if (qemus().length > 1) complaints.push({ kind: 'leftover', what: `two QEMUs on one disk: ${qemus().join(' ')}` });
-  if (!over) next.child.kill('SIGTERM');
+  if (!isOver()) next.child.kill('SIGTERM');
   const end = await within((timeoutS + killAfterS) * 1_000 + 30_000, ended);
   if (end === null) complaints.push({ kind: 'hang', what: 'the next qemu-trap has not ended' });
   else if (end.code !== 0 || lab.said('bye') === 0)
@@ -257,8 +250,7 @@ export async function failCalls(
 ): Promise<CallsTally> {
   const points = await findPoints();
   const random = new Random(seed);
-  const drawn = <T>(all: readonly T[]): T[] =>
-    each === null ? [...all] : Array.from({ length: Math.min(each, all.length) }, () => random.one(all));
+  const drawn = <T>(all: readonly T[]): readonly T[] => random.some(all, each);
   const ways: { point: Point; way: Way }[] = [
     ...drawn(points.flatMap((point) => (errors[point.call] ?? []).map((error) => ({ point, way: { error } })))),
     ...drawn(points.map((point) => ({ point, way: 'delay' as const }))),
@@ -282,8 +274,7 @@ export async function failCalls(
     }
     count.add(outcome.complaints);
     tell(`${name}, call ${point.nth} (${point.about}); hit: ${outcome.injected ?? 'none'}`);
-    for (const { kind, what } of outcome.complaints) tell(`  ${kind.toUpperCase()}: ${what}`);
-    tell(outcome.stderr.replaceAll(/^/gm, '  | '));
+    tell(formatComplaints(outcome.complaints, outcome.stderr));
   });
   return { points: points.length, tried: ways.length, injected, count, ofNode };
 }

@@ -18,7 +18,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { guestSays } from '../../src/commands/try/guest.js';
 import { isAlive, Lab, program, read, until, type LogLine, type Trap } from '../support/lab.js';
-import { type Complaint, type Ended, endOf, quietly, within } from './life.js';
+import { type Complaint, type Ended, leftovers, quietly, watchEnd, within } from './life.js';
 import { Random, type Fault, type Plan, type Powers } from './plan.js';
 
 /*
@@ -362,9 +362,7 @@ export async function live(plan: Plan, powers: Powers, lane: number, underTest =
   const logs: string[] = [];
   try {
     const trap = day.start(plan.stderr);
-    const ended = endOf(trap);
-    let over = false;
-    void ended.then(() => (over = true));
+    const { ended, isOver } = watchEnd(trap);
     const at = (from: Fault['from']): Promise<unknown>[] =>
       plan.faults
         .filter((fault) => fault.from === from)
@@ -377,7 +375,7 @@ export async function live(plan: Plan, powers: Powers, lane: number, underTest =
     if (plan.stopAt === 'up')
       await within(
         patienceMs,
-        quietly(until('the guest is up', () => over || day.serial.includes(guestSays.up), patienceMs)),
+        quietly(until('the guest is up', () => isOver() || day.serial.includes(guestSays.up), patienceMs)),
       );
     else await within(plan.stopAt, ended);
     const wasUp = day.serial.includes(guestSays.up);
@@ -481,16 +479,11 @@ function judge({ plan, has, end, bye, pressed, wasUp, serial, last, complain, st
 }
 
 async function leavesNothing(day: Day, has: Evidence['has'], complain: Evidence['complain']): Promise<void> {
-  await quietly(until('no process is left', () => day.processes().all.length === 0, 5_000));
-  const { all } = day.processes();
-  for (const pid of all) complain('leftover', `process ${pid}: ${read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ')}`);
-  if (existsSync(day.runDir)) {
-    const names = readdirSync(day.runDir);
-    if (!has('kill-trap')) complain('leftover', `the run directory, with ${names.join(' ') || 'nothing'} in it`);
-  }
+  // The run directory of a qemu-trap that was killed stays for the next one.
+  for (const { kind, what } of await leftovers(day.lab, has('kill-trap') ? null : day.runDir)) complain(kind, what);
 }
 
-/** qemu-trap was killed: whoever starts it anew finds the guest again (keep), or no QEMU at all (kill). */
+/** qemu-trap was killed: the next start finds the guest again (keep), or no QEMU at all (kill). */
 async function afterwards(day: Day, plan: Plan, complain: Evidence['complain'], logs: string[]): Promise<string> {
   const before = day.serial;
   if (plan.onDeath === 'kill') {
@@ -500,19 +493,17 @@ async function afterwards(day: Day, plan: Plan, complain: Evidence['complain'], 
   day.mend();
   const kept = plan.onDeath === 'keep' ? day.processes().qemu : [];
   const next = day.start('read');
-  const ended = endOf(next);
-  let over = false;
-  void ended.then(() => (over = true));
+  const { ended, isOver } = watchEnd(next);
   await quietly(
     until(
       'the next one has its guest',
-      () => over || (next.events('ready').length > 0 && day.serial.includes(guestSays.up)),
+      () => isOver() || (next.events('ready').length > 0 && day.serial.includes(guestSays.up)),
       patienceMs,
     ),
   );
   if (day.processes().qemu.length > 1) complain('leftover', `two QEMUs on one disk: ${day.processes().qemu.join(' ')}`);
   const took = next.events('takeover').length > 0;
-  if (kept.length > 0 && !took && !over && kept.some(isAlive))
+  if (kept.length > 0 && !took && !isOver() && kept.some(isAlive))
     complain('lost', `QEMU ${kept.join(' ')} was kept, and is not taken over`);
   try {
     process.kill(next.pid, 'SIGTERM');

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { failCalls, findStrace, formatCalls } from './calls.js';
+import { canTrace, failCalls, formatCalls } from './calls.js';
 import { complaintsOf, liveLong, describeLongLife } from './long-life.js';
 import { findPowers, live } from './day.js';
 import { liveMany, formatTally } from './many.js';
@@ -53,10 +53,8 @@ test('negative control: a wrapper that passes the signal on is found out on a da
   assert.deepEqual((await live(plain, findPowers(), 0)).complaints, []);
 });
 
-const strace = findStrace();
-
 test('some calls of a life that fail, take long, or are the last: no guest lost, no hang, nothing left behind, no untrue status', {
-  skip: strace === null ? 'no process can be traced here' : false,
+  skip: canTrace() ? false : 'no process can be traced here',
 }, async (t) => {
   const told: string[] = [];
   const tally = await failCalls(seed, 12, 3, (text) => told.push(text));

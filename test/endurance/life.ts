@@ -1,6 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { guestSays } from '../../src/commands/try/guest.js';
-import { Lab, type LogLine, read, type Trap, until } from '../support/lab.js';
+import { type Lab, parseLog, read, type Trap, until } from '../support/lab.js';
 
 /*
  * What a life of a VM is judged by, whatever was bad about it.
@@ -11,15 +11,24 @@ export interface Ended {
   readonly signal: NodeJS.Signals | null;
 }
 
-export function endOf(trap: Trap): Promise<Ended> {
-  return new Promise((resolve) => {
-    if (trap.child.exitCode !== null || trap.child.signalCode !== null)
-      resolve({ code: trap.child.exitCode, signal: trap.child.signalCode });
-    else trap.child.once('exit', (code, signal) => resolve({ code, signal }));
-  });
+/** How a qemu-trap ends. */
+export interface EndWatch {
+  readonly ended: Promise<Ended>;
+  /** It has ended. */
+  readonly isOver: () => boolean;
 }
 
-/** `null` where it takes longer than `ms` milliseconds. */
+export function watchEnd({ child }: Trap): EndWatch {
+  const isOver = (): boolean => child.exitCode !== null || child.signalCode !== null;
+  const end = (): Ended => ({ code: child.exitCode, signal: child.signalCode });
+  const ended = new Promise<Ended>((resolve) => {
+    if (isOver()) resolve(end());
+    else child.once('exit', () => resolve(end()));
+  });
+  return { ended, isOver };
+}
+
+/** `null` if it takes longer than `ms` milliseconds. */
 export function within<T>(ms: number, what: Promise<T>): Promise<T | null> {
   let timer: NodeJS.Timeout;
   return Promise.race([what, new Promise<null>((resolve) => (timer = setTimeout(() => resolve(null), ms)))]).finally(
@@ -31,11 +40,9 @@ export async function quietly<T>(what: Promise<T>): Promise<T | null> {
   return what.catch(() => null);
 }
 
-export const complaintKinds = ['lost', 'hang', 'leftover', 'untrue'] as const;
-
 /** A fault of qemu-trap's. */
 export interface Complaint {
-  readonly kind: (typeof complaintKinds)[number];
+  readonly kind: 'lost' | 'hang' | 'leftover' | 'untrue';
   readonly what: string;
 }
 
@@ -43,7 +50,7 @@ export interface Life {
   /** `null`: it hangs. */
   readonly end: Ended | null;
   readonly serial: string;
-  /** `null` where nobody can read it. */
+  /** `null` if it cannot be read. */
   readonly stderr: string | null;
 }
 
@@ -55,20 +62,6 @@ export interface Allowed {
   readonly cutOff: boolean;
 }
 
-function lastLineOf(stderr: string): LogLine | undefined {
-  return stderr
-    .split('\n')
-    .flatMap((line) => {
-      try {
-        return [JSON.parse(line.slice(Math.max(0, line.indexOf('{"time":')))) as LogLine];
-      } catch {
-        return [];
-      }
-    })
-    .filter(({ event }) => event === 'exit')
-    .at(-1);
-}
-
 /** Whether exit status, last line, and what the guest saw are one story, and the guest had its chance. */
 export function judgeLife({ end, serial, stderr }: Life, { refusal, cutOff }: Allowed): Complaint[] {
   const complaint = (kind: Complaint['kind'], what: string): Complaint[] => [{ kind, what }];
@@ -76,7 +69,12 @@ export function judgeLife({ end, serial, stderr }: Life, { refusal, cutOff }: Al
   if (end === null) return complaint('hang', 'it has not ended');
   if (end.signal !== null)
     return hasRun ? complaint('untrue', `qemu-trap was ended by ${end.signal} with a guest that ran`) : [];
-  const last = stderr === null ? undefined : lastLineOf(stderr);
+  const last =
+    stderr === null
+      ? undefined
+      : parseLog(stderr)
+          .filter(({ event }) => event === 'exit')
+          .at(-1);
   const [status, verdict] = [end.code ?? NaN, String(last?.['cause'] ?? last?.['verdict'] ?? '')];
   const told: Complaint[] = [];
   if (last !== undefined && last['status'] !== status)
@@ -102,28 +100,17 @@ export function judgeLife({ end, serial, stderr }: Life, { refusal, cutOff }: Al
   return told;
 }
 
-/** What is left behind: processes, and the run directory. */
-export async function leftovers(lab: Lab, runDir = lab.runDir): Promise<Complaint[]> {
+/** What is left behind: processes, and the run directory (`null`: it may be there). */
+export async function leftovers(lab: Lab, runDir: string | null = lab.runDir): Promise<Complaint[]> {
   await quietly(until('no process is left', () => lab.left().length === 0, 5_000));
   const processes = lab
     .left()
     .map((pid) => `process ${pid}: ${read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').slice(0, 200)}`);
-  const files = existsSync(runDir)
-    ? [`the run directory, with ${readdirSync(runDir).join(' ') || 'nothing'} in it`]
-    : [];
+  const files =
+    runDir !== null && existsSync(runDir)
+      ? [`the run directory, with ${readdirSync(runDir).join(' ') || 'nothing'} in it`]
+      : [];
   return [...processes, ...files].map((what) => ({ kind: 'leftover', what }));
-}
-
-/** A test's folder, outside of a test. */
-export async function withLab<T>(use: (lab: Lab) => Promise<T>): Promise<T> {
-  const undo: (() => unknown)[] = [];
-  try {
-    return await use(
-      new Lab({ after: (each: () => unknown) => void undo.push(each) } as ConstructorParameters<typeof Lab>[0]),
-    );
-  } finally {
-    for (const each of undo.reverse()) await each();
-  }
 }
 
 /** Does `work` for each of `items`, some at a time. */
@@ -138,6 +125,14 @@ export async function inLanes<T>(
       for (let item = todo.shift(); item !== undefined; item = todo.shift()) await work(item, lane);
     }),
   );
+}
+
+/** What there is to complain of, and what qemu-trap said. */
+export function formatComplaints(complaints: readonly Complaint[], log: string): string {
+  return [
+    ...complaints.map(({ kind, what }) => `  ${kind.toUpperCase()}: ${what}`),
+    log.replaceAll(/^/gm, '  | '),
+  ].join('\n');
 }
 
 /** How many of each complaint there were. */

@@ -1,5 +1,5 @@
 import minimist from 'minimist';
-import { failCalls, findStrace, formatCalls } from './calls.js';
+import { canTrace, failCalls, formatCalls } from './calls.js';
 import { findPowers } from './day.js';
 import { complaintsOf, describeLongLife, liveLong } from './long-life.js';
 import { formatTally, liveMany } from './many.js';
@@ -44,7 +44,7 @@ const conclude = (summary: string, isGood: boolean): void => {
 };
 
 if (wanted.includes('calls')) {
-  if (findStrace() === null) conclude('calls: strace can trace nothing here', false);
+  if (!canTrace()) conclude('calls: strace can trace nothing here', false);
   else {
     const tally = await failCalls(seed, runs, lanes, tell);
     conclude(formatCalls(seed, tally), tally.count.none);

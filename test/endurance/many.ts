@@ -1,5 +1,5 @@
 import { findPowers, live, type Judgement } from './day.js';
-import { Count, inLanes } from './life.js';
+import { Count, formatComplaints, inLanes } from './life.js';
 import { faultKinds, makePlan, formatPlan, type FaultKind, type Plan } from './plan.js';
 
 export interface Tally {
@@ -33,8 +33,7 @@ export async function liveMany(
     if (judgement.pressed) pressed++;
     count.add(judgement.complaints);
     tell(`${formatPlan(plan)} -> ${judgement.outcome} (${(ms / 1000).toFixed(1)} s)`);
-    for (const { kind, what } of judgement.complaints) tell(`  ${kind.toUpperCase()}: ${what}`);
-    if (judgement.complaints.length > 0) tell(judgement.log.replaceAll(/^/gm, '  | '));
+    if (judgement.complaints.length > 0) tell(formatComplaints(judgement.complaints, judgement.log));
   };
   await inLanes(lanes, numbers, async (number, lane) => {
     const drawn = makePlan(seed, number, powers);

@@ -1,12 +1,21 @@
 import { chownSync, copyFileSync, chmodSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { isAlive, type Lab, program, read, until } from '../support/lab.js';
-import type { Powers } from './plan.js';
-import { type Complaint, Count, endOf, inLanes, judgeLife, leftovers, quietly, within, withLab } from './life.js';
-import { Random } from './plan.js';
+import { isAlive, type Lab, program, read, until, withLab } from '../support/lab.js';
+import {
+  type Complaint,
+  Count,
+  formatComplaints,
+  inLanes,
+  judgeLife,
+  leftovers,
+  quietly,
+  watchEnd,
+  within,
+} from './life.js';
+import { type Powers, Random } from './plan.js';
 
 /*
- * Places to run in that nobody had thought of, by pairs: each two values of two factors meet in one life at least.
+ * Odd places to run in, by pairs: each two values of two factors meet in one life at least.
  */
 
 const descriptors = [
@@ -55,7 +64,7 @@ function canBe({ user, namespace, limit }: Partial<Place>): boolean {
 const usual = 0.65;
 
 /** Greedy: of some drawn places the one in which most pairs meet that have not yet met. */
-export function pairwise(seed: number): Place[] {
+function pairwise(seed: number): Place[] {
   const random = new Random(seed);
   const open = new Set<string>();
   const key = (one: Factor, a: string, two: Factor, b: string): string => `${one}=${a} ${two}=${b}`;
@@ -196,7 +205,6 @@ async function liveIn(place: Place, seed: number, powers: Powers): Promise<Outco
       ...procWords(place.proc),
       `umask ${place.umask}`,
     ].join(' && ');
-    const mark = lab.mark;
     const through = [
       ...['python3', resolve('test/endurance/place.py'), log, place.stdin, place.stdout, place.stderr],
       ...['unshare', '--mount', '--propagation', 'private', ...(namespaceWords[place.namespace] ?? [])],
@@ -205,7 +213,7 @@ async function liveIn(place: Place, seed: number, powers: Powers): Promise<Outco
       ...limitWords(place.limit, random),
       ...environmentWords(place.environment),
       // The mark by which the test finds what it has to clear away.
-      ...['/usr/bin/env', mark],
+      ...['/usr/bin/env', lab.mark],
       ...clock,
     ];
     const trap = lab.start({
@@ -219,10 +227,8 @@ async function liveIn(place: Place, seed: number, powers: Powers): Promise<Outco
         ...['--timeout', String(timeoutS), '--kill-after', String(killAfterS), '--press', '1'],
       ],
     });
-    const ended = endOf(trap);
-    let over = false;
-    void ended.then(() => (over = true));
-    await quietly(until('its guest is up', () => over || lab.said('up') > 0, 15_000));
+    const { ended, isOver } = watchEnd(trap);
+    await quietly(until('its guest is up', () => isOver() || lab.said('up') > 0, 15_000));
     const jumping = (async () => {
       if (clock.length === 0) return;
       for (const seconds of [3_600n, -3_600n, 0n]) {
@@ -232,7 +238,7 @@ async function liveIn(place: Place, seed: number, powers: Powers): Promise<Outco
         await new Promise((resume) => setTimeout(resume, 100));
       }
     })();
-    const pid = over ? undefined : findTrap(lab, runDir);
+    const pid = isOver() ? undefined : findTrap(lab, runDir);
     if (pid !== undefined) {
       process.kill(pid, 'SIGTERM');
       if (place.time === 'stopped beyond its deadline') {
@@ -264,7 +270,7 @@ export interface PlacesTally {
   readonly count: Count;
 }
 
-export function describePlace(place: Place): string {
+function describePlace(place: Place): string {
   const odd = names.filter((name) => place[name] !== factors[name][0]).map((name) => `${name}: ${place[name]}`);
   return odd.join('; ') || 'nothing unusual';
 }
@@ -282,26 +288,19 @@ export async function liveInPlaces(
   tell: (text: string) => void,
 ): Promise<PlacesTally> {
   const all = pairwise(seed).map((place, number) => ({ place, number }));
-  const random = new Random(seed + 1);
-  const drawn = each === null ? all : Array.from({ length: each }, () => random.one(all));
+  const drawn = new Random(seed + 1).some(all, each);
   const count = new Count();
   const endings = new Map<string, number>();
-  // Where /tmp may be another without what a life needs.
+  // A place may have another /tmp: what a life needs must not lie there.
   const usualTmp = process.env['TMPDIR'];
   process.env['TMPDIR'] = '/var/tmp';
   await inLanes(lanes, drawn, async ({ place, number }) => {
     const { complaints, ending, stderr } = await liveIn(place, seed + number, powers);
     count.add(complaints);
     endings.set(ending, (endings.get(ending) ?? 0) + 1);
-    if (isLoud) tell(`place ${number} (${describePlace(place)}) -> ${ending}: ${stderr.split('\n')[0]?.slice(0, 200)}`);
-    if (complaints.length > 0)
-      tell(
-        [
-          `place ${number} (${describePlace(place)}) -> ${ending}`,
-          ...complaints.map(({ kind, what }) => `  ${kind.toUpperCase()}: ${what}`),
-          stderr.replaceAll(/^/gm, '  | '),
-        ].join('\n'),
-      );
+    const name = `place ${number} (${describePlace(place)}) -> ${ending}`;
+    if (isLoud) tell(`${name}: ${stderr.split('\n')[0]?.slice(0, 200)}`);
+    if (complaints.length > 0) tell(`${name}\n${formatComplaints(complaints, stderr)}`);
   });
   if (usualTmp === undefined) delete process.env['TMPDIR'];
   else process.env['TMPDIR'] = usualTmp;

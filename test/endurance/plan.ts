@@ -102,6 +102,11 @@ export class Random {
     return choices[this.below(choices.length)] as T;
   }
 
+  /** As many of them, one of them more than once perhaps; `null`: each of them. */
+  some<T>(choices: readonly T[], times: number | null): readonly T[] {
+    return times === null ? choices : Array.from({ length: times }, () => this.one(choices));
+  }
+
   chance(probability: number): boolean {
     return this.fraction() < probability;
   }

@@ -1,17 +1,17 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { execute, isAlive, type Lab, read, type Trap, until } from '../support/lab.js';
+import { execute, isAlive, type Lab, read, type Trap, until, withLab } from '../support/lab.js';
 import { Linux, says } from '../support/linux.js';
 import {
   type Allowed,
   type Complaint,
   Count,
-  endOf,
+  formatComplaints,
   inLanes,
   judgeLife,
   leftovers,
   quietly,
+  watchEnd,
   within,
-  withLab,
 } from './life.js';
 import { Random } from './plan.js';
 
@@ -46,16 +46,8 @@ const gated = (lab: Lab): string => `#!/bin/sh\nuntil [ -e ${gate(lab)} ]; do sl
 const open = (lab: Lab): void => writeFileSync(gate(lab), '');
 
 function start(lab: Lab, more: Parameters<Lab['start']>[0] = {}): Trap {
-  const options = [
-    '--hooks',
-    lab.hooks,
-    '--timeout',
-    String(timeoutS),
-    '--kill-after',
-    String(killAfterS),
-    '--press',
-    '1',
-  ];
+  const times = ['--timeout', String(timeoutS), '--kill-after', String(killAfterS), '--press', '1'];
+  const options = ['--hooks', lab.hooks, ...times];
   return lab.start({ ...more, options: [...options, ...(more.options ?? [])] });
 }
 
@@ -75,6 +67,14 @@ async function hookStarted(trap: Trap, what: Readonly<Record<string, unknown>>):
 function isTrapping(pid: number): boolean {
   const caught = /^SigCgt:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1] ?? '0';
   return (BigInt(`0x${caught}`) & (1n << 14n)) !== 0n;
+}
+
+/** A guest that is up, and a hook that a signal to it has begun. */
+async function atHook(lab: Lab, signal: Signal, options: readonly string[]): Promise<Trap> {
+  const trap = await up(lab, { options });
+  trap.kill(signal);
+  await hookStarted(trap, { signal });
+  return trap;
 }
 
 const saving = ['--signal', 'USR2,script=save,default=none'];
@@ -117,12 +117,9 @@ const phases: readonly Phase[] = [
   { name: 'up', enter: (lab) => up(lab) },
   {
     name: "a signal's hook",
-    enter: async (lab) => {
+    enter: (lab) => {
       lab.hook('SIGHUP', gated(lab));
-      const trap = await up(lab, { options: ['--signal', 'HUP,default=none'] });
-      trap.kill('SIGHUP');
-      await hookStarted(trap, { signal: 'SIGHUP' });
-      return trap;
+      return atHook(lab, 'SIGHUP', ['--signal', 'HUP,default=none']);
     },
     leave: open,
   },
@@ -160,12 +157,7 @@ const phases: readonly Phase[] = [
   },
   {
     name: 'save',
-    enter: async (lab) => {
-      const trap = await up(lab, { options: saving });
-      trap.kill('SIGUSR2');
-      await hookStarted(trap, { signal: 'SIGUSR2' });
-      return trap;
-    },
+    enter: (lab) => atHook(lab, 'SIGUSR2', saving),
     isSaved: true,
   },
   {
@@ -247,7 +239,7 @@ async function resume(lab: Lab): Promise<Outcome> {
   const next = start(lab, { options: saving });
   await quietly(until('it is there', () => next.events('ready').length > 0 || !isAlive(next.pid), patienceMs));
   if (isAlive(next.pid)) next.kill('SIGTERM');
-  const end = await within(patienceMs + timeoutS * 1_000, endOf(next));
+  const end = await within(patienceMs + timeoutS * 1_000, watchEnd(next).ended);
   const complaints: Complaint[] =
     end?.code === 0 && lab.said('bye') > 0
       ? []
@@ -258,22 +250,20 @@ async function resume(lab: Lab): Promise<Outcome> {
 async function tryPair({ phase, first, second }: Pair): Promise<Outcome> {
   return withLab(async (lab) => {
     const trap = await phase.enter(lab);
-    const ended = endOf(trap);
-    let over = false;
-    void ended.then(() => (over = true));
+    const { ended, isOver } = watchEnd(trap);
     for (const signal of [first, second]) trap.child.kill(signal);
     phase.leave?.(lab, trap);
     const stops = phase.isStopping === true || stopping.includes(first) || stopping.includes(second);
     if (!stops) {
       await within(phase.isSaved ? 3_000 : 300, ended);
       // One that goes on says nothing of it.
-      if (!over && !phase.isSaved)
-        await quietly(until('its guest is up', () => over || read(lab.serial) !== '', patienceMs));
-      if (!over) trap.child.kill('SIGTERM');
+      if (!isOver() && !phase.isSaved)
+        await quietly(until('its guest is up', () => isOver() || read(lab.serial) !== '', patienceMs));
+      if (!isOver()) trap.child.kill('SIGTERM');
     }
     // HUP may be a rule of the phase that leaves the guest running.
     let end = await within(1_000, ended);
-    if (end === null && !over) {
+    if (end === null && !isOver()) {
       trap.child.kill('SIGTERM');
       end = await within((timeoutS + killAfterS) * 1_000 + 30_000, ended);
     }
@@ -321,7 +311,7 @@ export async function sendPairs(
   const all = wanted.flatMap((phase) =>
     signals.flatMap((first) => signals.map((second): Pair => ({ phase, first, second }))),
   );
-  const drawn = each === null ? all : Array.from({ length: each }, () => random.one(all));
+  const drawn = random.some(all, each);
   const count = new Count();
   await inLanes(lanes, drawn, async (pair) => {
     const name = `${pair.phase.name}: ${pair.first}, ${pair.second}`;
@@ -332,14 +322,7 @@ export async function sendPairs(
       outcome = { complaints: [{ kind: 'untrue', what: `the phase was not reached: ${String(error)}` }], stderr: '' };
     }
     count.add(outcome.complaints);
-    if (outcome.complaints.length > 0)
-      tell(
-        [
-          name,
-          ...outcome.complaints.map(({ kind, what }) => `  ${kind.toUpperCase()}: ${what}`),
-          outcome.stderr.replaceAll(/^/gm, '  | '),
-        ].join('\n'),
-      );
+    if (outcome.complaints.length > 0) tell(`${name}\n${formatComplaints(outcome.complaints, outcome.stderr)}`);
   });
   return { pairs: drawn.length, phases: [...new Set(drawn.map(({ phase }) => phase.name))], count };
 }

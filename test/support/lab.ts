@@ -96,6 +96,18 @@ export interface LogLine {
   readonly [fact: string]: unknown;
 }
 
+/** The lines of a log in JSON. */
+export function parseLog(text: string): LogLine[] {
+  return text.split('\n').flatMap((line) => {
+    try {
+      // QEMU writes a message in pieces: one that is killed in between leaves a piece in front of the next line.
+      return [JSON.parse(line.slice(Math.max(0, line.indexOf('{"time":')))) as LogLine];
+    } catch {
+      return [];
+    }
+  });
+}
+
 export interface StartOptions {
   /** qemu-trap's own options. */
   readonly options?: readonly string[];
@@ -270,6 +282,16 @@ export class Lab {
   }
 }
 
+/** A lab outside of a test, cleared away when it was used. */
+export async function withLab<T>(use: (lab: Lab) => Promise<T>): Promise<T> {
+  const undo: (() => unknown)[] = [];
+  try {
+    return await use(new Lab({ after: (each: unknown) => void undo.push(each as () => unknown) }));
+  } finally {
+    for (const each of undo.reverse()) await each();
+  }
+}
+
 /** One qemu-trap under test. */
 export class Trap {
   stdout = '';
@@ -295,14 +317,7 @@ export class Trap {
 
   /** The log lines so far; what is not one (QEMU's own words, say) is left out. */
   get log(): LogLine[] {
-    return this.stderr.split('\n').flatMap((line) => {
-      try {
-        // QEMU writes a message in pieces: one that is killed in between leaves a piece in front of the next line.
-        return [JSON.parse(line.slice(Math.max(0, line.indexOf('{"time":')))) as LogLine];
-      } catch {
-        return [];
-      }
-    });
+    return parseLog(this.stderr);
   }
 
   events(name: string): LogLine[] {
