@@ -4,6 +4,7 @@ import type { Token, Tokens } from 'marked';
 import { version } from '../../package.json';
 import { options } from '../../src/options/table.js';
 import { bash, fish, zsh, type Described } from '../completions/completions.js';
+import { splitFrontMatter } from './front-matter.js';
 import { block, paragraph, sectionsOf, type Section } from './roff.js';
 
 /*
@@ -71,10 +72,7 @@ interface Page {
 }
 
 function readPage(file: string): Page {
-  const text = readFileSync(join('docs', file), 'utf8');
-  const front = /^---\n([\s\S]*?)\n---\n/.exec(text);
-  const facts = Object.fromEntries((front?.[1] ?? '').split('\n').map((line) => line.split(/: (.*)/).slice(0, 2)));
-  const markdown = text.slice(front?.[0].length ?? 0);
+  const { facts, markdown } = splitFrontMatter(readFileSync(join('docs', file), 'utf8'));
   return { file, heading: /^# (.*)$/m.exec(markdown)?.[1] ?? file, facts, sections: sectionsOf(markdown) };
 }
 

@@ -7,6 +7,7 @@ import { resolve } from 'node:path';
 import { test } from 'node:test';
 import { execute, Lab, program, read, until } from '../support/lab.js';
 import { Linux, needsLinux, says } from '../support/linux.js';
+import { standIns } from '../support/stand-ins.js';
 
 /*
  * Every hook of examples/hooks, as a user copies it: with the assignments at its top changed, and nothing else.
@@ -23,21 +24,6 @@ function copy(lab: Lab, hook: string, name: string, assignments: Readonly<Record
     text = text.replace(line, `${variable}=${value}`);
   }
   return lab.hook(name, text);
-}
-
-/** Programs that cannot be had here, or must not be: each writes down what it is called with, and does `then`. */
-function standIns(
-  lab: Lab,
-  programs: Readonly<Record<string, string>>,
-): { readonly env: NodeJS.ProcessEnv; readonly calls: () => string[] } {
-  const bin = lab.file('bin');
-  mkdirSync(bin);
-  for (const [name, then] of Object.entries(programs))
-    writeFileSync(`${bin}/${name}`, `#!/bin/sh\necho "${name} $*" >>${lab.file('calls')}\n${then}\n`, { mode: 0o755 });
-  return {
-    env: { PATH: `${bin}:${process.env['PATH']}` },
-    calls: () => read(lab.file('calls')).trim().split('\n').filter(Boolean),
-  };
 }
 
 const named = (lab: Lab): string[] => ['--hooks', lab.hooks, '--name', 'web'];
@@ -198,9 +184,8 @@ test('bridge: the tap of the VM is a port of the bridge when the guest runs', {
   const lab = new Lab(t);
   copy(lab, 'bridge', 'ready');
   const net = ['-netdev', 'tap,id=net0,ifname=tap-web,script=no,downscript=no', '-device', 'virtio-net,netdev=net0'];
-  const inside = `ip link add br0 type bridge && "$@" & wait $!; exit $?`;
   const trap = lab.start({
-    through: ['unshare', '--net', 'sh', '-c', inside.replace('"$@" & wait $!; exit $?', 'exec "$@"'), 'sh'],
+    through: ['unshare', '--net', 'sh', '-c', 'ip link add br0 type bridge && exec "$@"', 'sh'],
     options: named(lab),
     qemu: net,
   });

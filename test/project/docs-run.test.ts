@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { marked, type Tokens } from 'marked';
-import { Lab, program, read, until } from '../support/lab.js';
+import { Lab, program, until } from '../support/lab.js';
+import { bodyOf, pages } from '../support/pages.js';
+import { standIns } from '../support/stand-ins.js';
 
 /*
  * Every command and every block of code in README and docs is run here, with the tiny guest for a disk, or is one of
@@ -16,16 +18,9 @@ interface Block {
   readonly text: string;
 }
 
-const pages = [
-  'README.md',
-  'CONTRIBUTING.md',
-  'examples/hooks/README.md',
-  ...readdirSync('docs').map((name) => `docs/${name}`),
-];
-
 const blocks: readonly Block[] = pages.flatMap((page) =>
   marked
-    .lexer(readFileSync(page, 'utf8').replace(/^---\n[\s\S]*?\n---\n/, ''))
+    .lexer(bodyOf(page))
     .filter((token): token is Tokens.Code => token.type === 'code')
     .map(({ lang, text }) => ({ page, language: lang ?? '', text })),
 );
@@ -47,7 +42,7 @@ const notRun: readonly [RegExp, string][] = [
     /^(git clone|npm (ci|install|run)|npm test|QEMU_TRAP_TEST_)/,
     'the project itself: .ci/run and test/managers/deb.test.ts',
   ],
-  [/^(systemctl|journalctl|echo 'QEMU_OPTIONS)/, 'systemd: test/managers/deb.test.ts'],
+  [/^(systemctl|journalctl|(echo ')?QEMU_OPTIONS)/, 'systemd: test/managers/deb.test.ts'],
   [/--drop-in/, 'the whole host: test/e2e/drop-in.test.ts'],
   [/^(kill -QUIT PID|editor |install -m)/, 'an example of what to type'],
   [/^(ln -s|mkdir -p ~\/bin|PATH=~|QEMU_TRAP_OPTIONS=)/, 'a drop-in: test/e2e/drop-in.test.ts'],
@@ -184,41 +179,28 @@ test('shellcheck passes on every script and every block of shell', () => {
   }
 });
 
-/** Stand-ins that write down what they are called with, first in the PATH. */
-function standIns(lab: Lab, ...names: string[]): { readonly path: string; readonly calls: () => string } {
-  const bin = lab.file('bin');
-  mkdirSync(bin, { recursive: true });
-  for (const name of names)
-    writeFileSync(
-      `${bin}/${name}`,
-      `#!/bin/sh\necho "${name} $*" >>${lab.file('calls')}\n[ "${name}" != logger ] || cat >>${lab.file('calls')}\n`,
-      { mode: 0o755 },
-    );
-  return { path: `${bin}:${process.env['PATH']}`, calls: () => read(lab.file('calls')) };
-}
-
 test('the hook of the README tells the log, calls ssh, and the guest shuts down', async (t) => {
   const lab = new Lab(t);
   const text = scripts.find(({ page, text: each }) => page === 'README.md' && each.includes('ssh'))?.text ?? '';
   lab.hook('SIGTERM', `${text}\n`);
-  const { path, calls } = standIns(lab, 'ssh', 'logger');
-  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks, '--name', 'web'], env: { PATH: path } });
+  const { env, calls } = standIns(lab, { ssh: '', logger: `cat >>${lab.file('calls')}` });
+  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks, '--name', 'web'], env });
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0, trap.stderr);
-  assert.match(calls(), /web is shutting down, \d+ seconds left/);
-  assert.match(calls(), /^ssh .*root@web systemctl stop myapp$/m);
+  assert.match(calls().join('\n'), /web is shutting down, \d+ seconds left/);
+  assert.match(calls().join('\n'), /^ssh .*root@web systemctl stop myapp$/m);
 });
 
 test('the hook `end` of the pages tells the log of a guest that was cut off, and of no other', async (t) => {
   const lab = new Lab(t);
   const text = scripts.find(({ text: each }) => each.includes('QEMU_TRAP_CUT_OFF'))?.text ?? '';
   lab.hook('end', `${text}\n`);
-  const { path, calls } = standIns(lab, 'logger');
+  const { env, calls } = standIns(lab, { logger: '' });
   for (const signal of ['SIGTERM', 'SIGQUIT'] as const) {
-    const trap = await lab.startGuest({ options: ['--hooks', lab.hooks, '--name', 'web'], env: { PATH: path } });
+    const trap = await lab.startGuest({ options: ['--hooks', lab.hooks, '--name', 'web'], env });
     trap.kill(signal);
     await trap.status();
-    assert.equal(calls().includes('web was cut off'), signal === 'SIGQUIT', calls());
+    assert.equal(calls().join('\n').includes('web was cut off'), signal === 'SIGQUIT', calls().join('\n'));
   }
 });
 

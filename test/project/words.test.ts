@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { marked, type Token, type Tokens } from 'marked';
+import { bodyOf, pages } from '../support/pages.js';
 
 /*
  * The English of README and docs, as far as a program can read it.
@@ -10,18 +11,6 @@ import { marked, type Token, type Tokens } from 'marked';
 
 const mostWords = 30;
 const longestLine = 120;
-
-const pages = [
-  'README.md',
-  'CONTRIBUTING.md',
-  'examples/README.md',
-  'examples/hooks/README.md',
-  ...readdirSync('docs').map((name) => `docs/${name}`),
-];
-
-function bodyOf(page: string): string {
-  return readFileSync(page, 'utf8').replace(/^---\n[\s\S]*?\n---\n/, '');
-}
 
 /** The texts of a page: paragraphs, items and cells, without code. */
 function textsOf(tokens: readonly Token[]): string[] {
