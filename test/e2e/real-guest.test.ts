@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { Lab, monitor, runState, until, type Trap } from '../support/lab.js';
 import { assertPressedWhenHeard, observed, readPassed } from '../support/control-monitor.js';
 import { Linux, needsLinux, says } from '../support/linux.js';
+import { seeded } from '../support/seeded.js';
 
 /*
  * The pair that the whole project exists for, on a real Linux that writes to its disk without pause.
@@ -53,12 +54,6 @@ test(
     await lab.assertNothingLeft();
   },
 );
-
-/** A generator of random numbers below 1, from a seed (Park and Miller's). */
-function seeded(seed: number): () => number {
-  let state = seed % 2147483647;
-  return () => (state = (state * 48271) % 2147483647) / 2147483647;
-}
 
 test(
   'twenty stops at random moments of its life, firmware and kernel boot included: every one clean',

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { resolve } from 'node:path';
 import { read, until, type Lab } from '../support/lab.js';
+import { needsRecovery, SerialGuest } from '../support/serial-guest.js';
 
 /*
  * A whole Debian in the guest, whose PostgreSQL is under load: see debian/root/usr/local/sbin/load for what it says.
@@ -19,14 +20,13 @@ export interface Found {
   readonly last: number;
 }
 
-export class Debian {
-  readonly serial: string;
+export class Debian extends SerialGuest {
   readonly answers: string;
   readonly agent: string;
   disk: string;
 
   constructor(private readonly lab: Lab) {
-    this.serial = lab.file('debian-serial');
+    super(lab.file('debian-serial'), patienceMs);
     this.answers = lab.file('answers');
     this.agent = lab.file('agent.sock');
     this.disk = lab.file('debian-disk');
@@ -46,22 +46,6 @@ export class Debian {
       ...['-chardev', `socket,id=agent,path=${this.agent},server=on,wait=off`],
       ...['-device', 'virtserialport,chardev=agent,name=org.qemu.guest_agent.0'],
     ];
-  }
-
-  get log(): string {
-    return read(this.serial);
-  }
-
-  said(what: string): number {
-    return this.log.split(what).length - 1;
-  }
-
-  async says(what: string, times = 1): Promise<void> {
-    await until(`the guest says '${what}' ${times} times`, () => this.said(what) >= times, patienceMs).catch(
-      (error: Error) => {
-        throw new Error(`${error.message}; it said:\n${this.log}`);
-      },
-    );
   }
 
   /** The number of the last commit that was answered; 0: none was. */
@@ -87,10 +71,8 @@ export class Debian {
     }));
   }
 
-  /** Whether the next mount would have to recover the file system. */
   needsRecovery(disk = this.disk): boolean {
-    const told = execFileSync('dumpe2fs', ['-h', disk], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
-    return /^Filesystem features:.*\bneeds_recovery\b/m.test(told);
+    return needsRecovery(disk);
   }
 
   /** A copy of its disk as it is now. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Lab, until } from '../support/lab.js';
+import { seeded } from '../support/seeded.js';
 import { Debian, type Found } from './debian.js';
 
 /*
@@ -13,12 +14,6 @@ const shutDown = /^database system was shut down at [^;]*; $/;
 function assertWhole(found: Found | undefined, answered: number): void {
   assert.ok(found !== undefined && found.last >= answered, `answered ${answered}, found ${found?.last}`);
   assert.equal(found.rows, found.last);
-}
-
-/** A generator of random numbers below 1, from a seed (Park and Miller's). */
-function seeded(seed: number): () => number {
-  let state = seed % 2147483647;
-  return () => (state = (state * 48271) % 2147483647) / 2147483647;
 }
 
 test('negative control: SIGTERM to a bare QEMU, and PostgreSQL has to recover', async (t) => {

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, truncateSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { read, until, type Lab } from './lab.js';
+import type { Lab } from './lab.js';
+import { needsRecovery, SerialGuest } from './serial-guest.js';
 
 /*
  * A real Linux in the guest: see linux-guest/init for what it does and says.
@@ -17,9 +18,8 @@ const made = resolve('.cache/linux-guest');
  */
 const microClock = ' tsc_early_khz=2000000';
 
-/*
- * no_timer_check: on a busy host a boot under software emulation may find its timer too slow, and panic for that.
- */
+/** On a busy host a boot under software emulation may find its timer too slow, and panic for that. */
+const slowTimer = ' no_timer_check';
 
 /** For a test's options: skips it where the guest could not be made. */
 export const needsLinux = {
@@ -46,13 +46,12 @@ export const says = {
   bye: 'guest: bye',
 } as const;
 
-export class Linux {
-  readonly serial: string;
+export class Linux extends SerialGuest {
   readonly disk: string;
   readonly agent: string;
 
   constructor(lab: Lab) {
-    this.serial = lab.file('linux-serial');
+    super(lab.file('linux-serial'), 60_000);
     this.disk = lab.file('linux-disk');
     this.agent = lab.file('agent.sock');
     writeFileSync(this.disk, '');
@@ -79,7 +78,7 @@ export class Linux {
       '-initrd',
       `${made}/initramfs.gz`,
       '-append',
-      `console=ttyS0 quiet no_timer_check${micro ? microClock : ''}${words}`,
+      `console=ttyS0 quiet${slowTimer}${micro ? microClock : ''}${words}`,
       '-chardev',
       `file,id=serial,path=${this.serial},append=on`,
       '-serial',
@@ -108,25 +107,9 @@ export class Linux {
     ].join();
   }
 
-  get log(): string {
-    return read(this.serial);
-  }
-
-  said(what: string): number {
-    return this.log.split(what).length - 1;
-  }
-
-  async says(what: string, times = 1): Promise<void> {
-    await until(`the guest says '${what}' ${times} times`, () => this.said(what) >= times, 60_000).catch((error) => {
-      throw new Error(`${error.message}; it said:\n${this.log}`);
-    });
-  }
-
   /** Whether the next mount would have to recover the file system. */
   needsRecovery(): boolean {
-    return /^Filesystem features:.*\bneeds_recovery\b/m.test(
-      execFileSync('dumpe2fs', ['-h', this.disk], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }),
-    );
+    return needsRecovery(this.disk);
   }
 
   /** The lines that the guest wrote to its disk. */
