@@ -3,6 +3,7 @@
 # which it loads then; qga.cjs of the hooks; the manual pages, of docs/; and the completions.
 set -eu
 cd "$(dirname "$0")"
+. packaging/epoch.sh
 tsc
 rm -rf dist
 bundle='esbuild --bundle --platform=node --target=node18 --log-level=warning --out-extension:.js=.cjs'

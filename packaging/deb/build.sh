@@ -6,8 +6,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 out=$(realpath "${1:-.}")
 version=${QEMU_TRAP_DEB_VERSION:-$(node -p 'require("./package.json").version')}
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y package.json)}
-export SOURCE_DATE_EPOCH
+. packaging/epoch.sh
 maintainer='qemu-trap developers <qemu-trap@example.org>'
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -59,10 +58,9 @@ mkdir -p "$root/usr/share/lintian/overrides"
 echo 'qemu-trap: maintainer-script-calls-systemctl' >"$root/usr/share/lintian/overrides/qemu-trap"
 chmod 644 "$root/usr/share/lintian/overrides/qemu-trap"
 
-# pack NAME DESCRIPTION CONTROL...: what is in $root, whatever the umask was that the sources came with.
+# pack NAME <FIELDS: what is in $root, whatever the umask was that the sources came with.
 pack() {
     name=$1
-    shift
     chmod -R u=rwX,go=rX "$root"
     (cd "$root" && find . -type f ! -path './DEBIAN/*' ! -path './etc/*' -printf '%P\0' | sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
     {

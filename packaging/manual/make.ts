@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Token, Tokens } from 'marked';
 import { version } from '../../package.json';
@@ -81,11 +81,9 @@ const docs = readdirSync('docs')
   .map(readPage)
   .sort((a, b) => Number(a.facts['order'] ?? 0) - Number(b.facts['order'] ?? 0));
 
-/** When the source was changed last, for the same source the same page. */
+/** The date of the sources (packaging/epoch.sh): for the same sources the same page. */
 function date(): string {
-  const epoch = process.env['SOURCE_DATE_EPOCH'];
-  const times = docs.map(({ file }) => statSync(join('docs', file)).mtimeMs);
-  return new Date(epoch ? Number(epoch) * 1000 : Math.max(...times)).toISOString().slice(0, 10);
+  return new Date(Number(process.env['SOURCE_DATE_EPOCH']) * 1000).toISOString().slice(0, 10);
 }
 
 function synopsis({ text }: Tokens.Code): string {

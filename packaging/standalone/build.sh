@@ -11,8 +11,7 @@ node=22
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 umask 022
-# For the same sources the same bytes.
-epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
+. packaging/epoch.sh
 
 for arch in ${QEMU_TRAP_STANDALONE_ARCH:-x64 arm64}; do
     name=qemu-trap-$version-linux-$arch
@@ -34,6 +33,6 @@ for arch in ${QEMU_TRAP_STANDALONE_ARCH:-x64 arm64}; do
     mkdir "$root/systemd"
     sed 's|/usr/local/bin/qemu-trap|/opt/qemu-trap/bin/qemu-trap|' 'examples/systemd/qemu-trap@.service' >"$root/systemd/qemu-trap@.service"
     chmod -R u=rwX,go=rX "$root"
-    tar -C "$work" --sort=name --mtime="@$epoch" --owner=0 --group=0 --numeric-owner -cJf "$out/$name.tar.xz" "$name"
+    tar -C "$work" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -cJf "$out/$name.tar.xz" "$name"
     echo "$out/$name.tar.xz"
 done

@@ -61,6 +61,7 @@ test('shellcheck passes on every hook, on the examples, on the qmp command and o
     'test/guests/debian/root/usr/local/sbin/load',
     'packaging/standalone/build.sh',
     'packaging/release.sh',
+    'packaging/epoch.sh',
     ...['postinst', 'prerm'].map((name) => `packaging/deb/dropin/${name}`),
     'test/managers/fetch.sh',
     'test/managers/box.sh',
