@@ -44,12 +44,12 @@ if [ -n "$(missing)" ]; then
     fi
 fi
 
-# Programs that people put in front of QEMU, setfacl, and UEFI firmware: without one its tests are skipped.
-if [ "$1" = test ] && ! { command -v sudo && command -v firejail && command -v bwrap && command -v setcap && command -v ip && command -v setfacl && [ -e /usr/share/ovmf/OVMF.fd ]; } >/dev/null 2>&1; then
+# Programs that people put in front of QEMU, setfacl, strace, curl, and UEFI firmware: without one its tests are skipped.
+if [ "$1" = test ] && ! { command -v sudo && command -v firejail && command -v bwrap && command -v setcap && command -v ip && command -v setfacl && command -v strace && command -v curl && [ -e /usr/share/ovmf/OVMF.fd ]; } >/dev/null 2>&1; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
         export DEBIAN_FRONTEND=noninteractive
         apt-get update -q >&2
-        apt-get install -q -y --no-install-recommends sudo firejail bubblewrap libcap2-bin iproute2 acl ovmf >&2 || echo 'no wrappers, no UEFI: their tests are skipped' >&2
+        apt-get install -q -y --no-install-recommends sudo firejail bubblewrap libcap2-bin iproute2 acl ovmf strace curl >&2 || echo 'not all of these programs: the tests that need one are skipped' >&2
     fi
 fi
 
