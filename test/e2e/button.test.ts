@@ -215,11 +215,11 @@ test('a real Linux in which nothing acts on the button: taken', needsLinux, asyn
 });
 
 for (const [version, path] of [
-  ['10', '.cache/qemu-13/qemu-system-x86_64'],
+  ['10', '.cache/qemu-trixie/qemu-system-x86_64'],
   ['11', '.cache/qemu-sid/qemu-system-x86_64'],
 ] as const) {
   test(`QEMU ${version}: the same is read`, {
-    skip: existsSync(resolve(path)) ? false : `npm run test:guests makes a QEMU 10; a QEMU ${version} is not here`,
+    skip: existsSync(resolve(path)) ? false : `npm run test:guests makes a QEMU ${version}, which is not here`,
   }, async (t) => {
     for (const [temper, button] of [
       ['stubborn', 'taken'],

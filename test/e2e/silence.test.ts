@@ -63,7 +63,7 @@ for (const [what, { options = [], hook, start = {}, act = term, status = 0 }] of
 }
 
 /** Debian 13's QEMU, from a debootstrap folder: `npm run test:guests` makes it. */
-const qemu10 = resolve('.cache/qemu-13/qemu-system-x86_64');
+const qemu10 = resolve('.cache/qemu-trixie/qemu-system-x86_64');
 
 test('two hundred stops of a QEMU 10: none crashes', {
   skip: existsSync(qemu10) ? false : 'npm run test:guests makes a QEMU 10',
