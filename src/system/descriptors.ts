@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, openSync, readFileSync, readdirSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync, readdirSync, type Stats } from 'node:fs';
 import { descriptorTarget } from './processes.js';
 
 /*
@@ -19,13 +19,14 @@ export const O_PATH = 0o10000000;
 const O_CLOEXEC = 0o2000000;
 const accessMode = constants.O_RDONLY | constants.O_WRONLY | constants.O_RDWR;
 
-/**
- * The flags of open(2), with O_CLOEXEC.
- * @throws NodeJS.ErrnoException if it is not open
- */
-function flagsOf(fd: number): number {
-  const flags = /^flags:\s*([0-7]+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1];
-  return Number.parseInt(flags ?? '0', 8);
+/** The flags of open(2), with O_CLOEXEC; `null` if they cannot be known. */
+function flagsOf(fd: number): number | null {
+  try {
+    const flags = /^flags:\s*([0-7]+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1];
+    return flags === undefined ? null : Number.parseInt(flags, 8);
+  } catch {
+    return null;
+  }
 }
 
 function isOpen(fd: number): boolean {
@@ -37,22 +38,16 @@ function isOpen(fd: number): boolean {
   }
 }
 
-/** False if it cannot be known: then it is left to the kernel, as a descriptor that Node has not marked is. */
-function isMarked(fd: number): boolean {
-  try {
-    return (flagsOf(fd) & O_CLOEXEC) !== 0;
-  } catch {
-    return false;
-  }
+/** `null` if it cannot be known. */
+function isMarked(fd: number): boolean | null {
+  const flags = flagsOf(fd);
+  return flags === null ? null : (flags & O_CLOEXEC) !== 0;
 }
 
-/** False if it cannot be known. */
-export function isWritable(fd: number): boolean {
-  try {
-    return (flagsOf(fd) & accessMode) !== constants.O_RDONLY;
-  } catch {
-    return false;
-  }
+/** `null` if it cannot be known. */
+export function isWritable(fd: number): boolean | null {
+  const flags = flagsOf(fd);
+  return flags === null ? null : (flags & accessMode) !== constants.O_RDONLY;
 }
 
 /**
@@ -86,17 +81,28 @@ function channelOfParent(): number | null {
   }
 }
 
-/** Those of `open` that Node has made for itself: what it waits with, and pipes that have both ends here. It marks all of them. */
+/** Of epoll(7), eventfd(2) and the like, whatever they are called: fstat(2) gives them no type. */
+const isAnonymous = ({ mode }: Stats): boolean => (mode & constants.S_IFMT) === 0;
+
+/**
+ * Those of `open` that Node has made for itself: what it waits with, and pipes that have both ends here. It marks all of
+ * them. What cannot be known counts as Node's: QEMU does without it, and Node cannot.
+ */
 function findNodesOwn(open: readonly number[]): Set<number> {
   const own = new Set<number>();
-  const ends = new Map<string, number[]>();
-  for (const fd of open.filter(isMarked)) {
-    const target = descriptorTarget('self', fd);
-    if (/^anon_inode:\[(eventpoll|eventfd|io_uring|timerfd)\]/.test(target)) own.add(fd);
-    if (target.startsWith('pipe:')) ends.set(target, [...(ends.get(target) ?? []), fd]);
+  const ends = new Map<number, number[]>();
+  for (const fd of open.filter((each) => isMarked(each) !== false)) {
+    const stat = fstatSync(fd);
+    if (
+      isAnonymous(stat) &&
+      /^$|^anon_inode:\[(eventpoll|eventfd|io_uring|timerfd)\]/.test(descriptorTarget('self', fd))
+    )
+      own.add(fd);
+    if (stat.isFIFO()) ends.set(stat.ino, [...(ends.get(stat.ino) ?? []), fd]);
   }
   for (const fds of ends.values()) {
-    if (fds.some(isWritable) && !fds.every(isWritable)) for (const fd of fds) own.add(fd);
+    const isOneWay = new Set(fds.map(isWritable)).size === 1 && isWritable(fds[0] as number) !== null;
+    if (fds.length > 1 && !isOneWay) for (const fd of fds) own.add(fd);
   }
   const channel = channelOfParent();
   if (channel !== null) own.add(channel);
@@ -105,7 +111,7 @@ function findNodesOwn(open: readonly number[]): Set<number> {
 
 /** Still open here. Looked up when this module is loaded, before qemu-trap opens anything. */
 let inherited: readonly number[] = [];
-/** Those of them that every child inherits. */
+/** Those of them that every child inherits, or may inherit. */
 let unmarked: readonly number[] = [];
 /** Stands for an unmarked one in a child that is not to have it. */
 let devNull: number | null = null;
@@ -114,7 +120,7 @@ function lookUp(): void {
   const open = listOpen();
   const own = findNodesOwn(open);
   inherited = open.filter((fd) => !own.has(fd));
-  unmarked = inherited.filter((fd) => !isMarked(fd));
+  unmarked = inherited.filter((fd) => isMarked(fd) !== true);
   if (unmarked.length > 0) devNull = openSync('/dev/null', constants.O_RDWR);
 }
 

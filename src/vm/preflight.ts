@@ -24,7 +24,7 @@ export function checkCall(config: Config, env: NodeJS.ProcessEnv): ReadyDescript
   }
   const { readyFd } = config;
   if (readyFd === null) return null;
-  if (!(inheritedDescriptors().includes(readyFd) && isWritable(readyFd))) {
+  if (!(inheritedDescriptors().includes(readyFd) && isWritable(readyFd) === true)) {
     throw new UsageError(
       `--ready-fd ${readyFd}: that file descriptor is not open for writing: open it in the shell (${readyFd}>FILE), or have the service manager open it`,
     );

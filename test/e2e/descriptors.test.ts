@@ -151,6 +151,32 @@ for (const [version, node] of nodes()) {
   }
 }
 
+const noStrace = spawnSync('strace', ['-D', '-qq', '-o', '/dev/null', 'true']).status === 0 ? false : 'no strace here';
+
+for (const folder of ['fd', 'fdinfo']) {
+  test(`a /proc/self/${folder} that cannot be read takes from Node nothing of its own`, {
+    skip: noStrace,
+  }, async (t) => {
+    const lab = new Lab(t);
+    const paths = Array.from({ length: 40 }, (_, fd) => ['-P', `/proc/self/${folder}/${fd + 3}`]).flat();
+    const refusing = [
+      ...['strace', '-D', '-qq', '-o', lab.file('strace'), ...paths],
+      '-e',
+      'inject=openat,readlink:error=EACCES',
+    ];
+    const trap = lab.start({ through: [...opening(lab, few), ...refusing] });
+    await trap.ready();
+    await lab.guestSaid('up');
+    const held = descriptors(trap.qemuPid);
+    for (const fd of few) assert.equal(held.get(fd), lab.file(`fd-${fd}`), `${fd} in ${JSON.stringify([...held])}`);
+    trap.kill('SIGTERM');
+    assert.equal(await trap.status(), 0, trap.stderr);
+    assert.equal(lab.said('bye'), 1);
+    assert.match(read(lab.file('strace')), /INJECTED/);
+    await lab.assertNothingLeft();
+  });
+}
+
 test('a descriptor that only JSON names reaches QEMU under its number', async (t) => {
   const lab = new Lab(t);
   // Of Node's kind of pipe, which is a socket.

@@ -20,10 +20,7 @@ import { Random } from './plan.js';
  * ready hook, a signal's hook, shutdown, end hook), or lets it take long, or kills qemu-trap at it.
  */
 
-/**
- * What may come of each call; the page in section 2 of the manual that says so has its name. What a socket of a living
- * process cannot say (EIO, EPIPE) is not among them.
- */
+/** What may come of each call; the page in section 2 of the manual that says so has its name. */
 const errors: Readonly<Record<string, readonly string[]>> = {
   openat: ['EMFILE', 'EACCES', 'EIO'],
   mkdir: ['ENOSPC', 'EROFS'],
@@ -36,6 +33,7 @@ const errors: Readonly<Record<string, readonly string[]>> = {
   getdents64: ['EIO'],
   pread64: ['EIO'],
   fsync: ['EIO'],
+  write: ['ENOSPC', 'EIO'],
   clone: ['EAGAIN', 'ENOMEM'],
   kill: ['EPERM', 'ESRCH'],
   chmod: ['EPERM'],
@@ -156,8 +154,9 @@ function isOfNode(stderr: string, end: Ended | null): boolean {
   return (end?.code ?? 0) > 0 && /Assertion `|FATAL ERROR|# Fatal error|node::/.test(stderr);
 }
 
-/** The kernel never says so of a pipe or a socket that is open. */
-const isImpossible = (injected: string | null): boolean => /^statx\(\d+<(pipe|socket)/.test(injected ?? '');
+/** What the kernel never says of a pipe or a socket whose other end lives. Which of its writes is which differs from life to life. */
+const isImpossible = (injected: string | null): boolean =>
+  /^(statx|write)\(\d+<(pipe|socket|anon_inode)/.test(injected ?? '');
 
 /** What was refused its removal stays. */
 function isKeptBy(injected: string | null, { kind, what }: Complaint): boolean {
@@ -199,8 +198,9 @@ async function tryPoint(point: Point, way: Way): Promise<Outcome> {
         stderr: `${trap.stderr}--\n${stderr}`,
       };
     }
-    const found = [...judgeLife(life, { refusal: way !== 'delay', cutOff: false }), ...(await leftovers(lab))];
-    const complaints = isImpossible(injected) ? [] : found.filter((each) => !isKeptBy(injected, each));
+    const isRefused = way !== 'delay';
+    const found = [...judgeLife(life, { refusal: isRefused, cutOff: false }), ...(await leftovers(lab))];
+    const complaints = isRefused && isImpossible(injected) ? [] : found.filter((each) => !isKeptBy(injected, each));
     return { injected, complaints, isOfNode: isOfNode(trap.stderr, end), stderr: trap.stderr };
   });
 }
