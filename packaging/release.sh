@@ -19,7 +19,7 @@ git tag "v$version"
 rm -rf release
 mkdir release
 npm run --silent build
-npm pack --silent --ignore-scripts --pack-destination release >/dev/null
+sh packaging/npm/build.sh release >/dev/null
 sh packaging/standalone/build.sh release >/dev/null
 sh packaging/deb/build.sh release 2>/dev/null
 (cd release && sha256sum -- * >"../SHA256SUMS" && mv ../SHA256SUMS .)

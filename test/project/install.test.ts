@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
@@ -7,18 +7,15 @@ import { after, before, test } from 'node:test';
 import { Lab, Trap } from '../support/lab.js';
 
 /*
- * The very tarball that `npm pack` gives, installed into an empty prefix with each Node that it is for.
+ * The very tarball of `npm run tarball`, installed into an empty prefix with each Node that it is for, and without the
+ * registry.
  */
 
 const packed = mkdtempSync(join(tmpdir(), 'qemu-trap-pack-'));
 let tarball = '';
 
 before(() => {
-  // What it would build is there already.
-  const name = execFileSync('npm', ['pack', '--ignore-scripts', '--silent', '--pack-destination', packed], {
-    encoding: 'utf8',
-  }).trim();
-  tarball = join(packed, name);
+  tarball = execFileSync('sh', ['packaging/npm/build.sh', packed], { encoding: 'utf8' }).trim();
 });
 after(() => rmSync(packed, { recursive: true, force: true }));
 
@@ -33,10 +30,13 @@ for (const major of [18, 20, 22, 24]) {
       PATH: [dirname(node), join(prefix, 'bin'), process.env['PATH']].join(delimiter),
       QEMU_TRAP_HOOKS: '',
     };
-    execFileSync('npm', ['install', '-g', '--prefix', prefix, '--prefer-offline', '--no-audit', '--no-fund', tarball], {
-      stdio: ['ignore', 'ignore', 'inherit'],
-      env: { ...process.env, ...env },
-    });
+    const { status, stderr } = spawnSync(
+      'npm',
+      ['install', '-g', '--prefix', prefix, '--offline', '--cache', lab.file('cache'), tarball],
+      { encoding: 'utf8', env: { ...process.env, ...env } },
+    );
+    assert.equal(status, 0, stderr);
+    assert.doesNotMatch(stderr, /qemu-trap|scripts|deprecated/);
     const installed = join(prefix, 'lib/node_modules/qemu-trap');
     assert.deepEqual(
       readdirSync(join(installed, 'node_modules')).filter((name) => /esbuild|typescript|marked|types/.test(name)),
