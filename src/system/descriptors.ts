@@ -111,8 +111,10 @@ function findNodesOwn(open: readonly number[]): Set<number> {
 
 /** Still open here. Looked up when this module is loaded, before qemu-trap opens anything. */
 let inherited: readonly number[] = [];
-/** Those of them that every child inherits, or may inherit. */
+/** Those of them that children may inherit without being told to: all but what Node has surely marked. */
 let unmarked: readonly number[] = [];
+/** Those of them that children surely do. */
+let surelyUnmarked: readonly number[] = [];
 /** Stands for an unmarked one in a child that is not to have it. */
 let devNull: number | null = null;
 
@@ -121,6 +123,7 @@ function lookUp(): void {
   const own = findNodesOwn(open);
   inherited = open.filter((fd) => !own.has(fd));
   unmarked = inherited.filter((fd) => isMarked(fd) !== true);
+  surelyUnmarked = unmarked.filter((fd) => isMarked(fd) === false);
   if (unmarked.length > 0) devNull = openSync('/dev/null', constants.O_RDWR);
 }
 
@@ -141,9 +144,9 @@ export function inheritedDescriptors(): readonly number[] {
   return inherited;
 }
 
-/** True if children inherit `fd` without being told to. */
+/** True if children surely inherit `fd` without being told to. */
 export function isUnmarked(fd: number): boolean {
-  return unmarked.includes(fd);
+  return surelyUnmarked.includes(fd);
 }
 
 /** libuv duplicates each entry of `stdio` past the last one, before it puts them under their numbers (uv_spawn): a few. */
