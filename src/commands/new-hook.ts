@@ -221,7 +221,10 @@ export function newHook(asked: string, directory: string): string {
     );
   }
   const hooks = `--hooks ${shellQuote(directory)}`;
-  const next = [`wrote ${path}: edit it, then run`, `  qemu-trap --check ${hooks}`];
-  if (name !== 'start' && name !== 'end') next.push(`  qemu-trap --try ${name} ${hooks}`);
-  return `${next.join('\n')}\n`;
+  return [
+    `wrote ${path}: edit it, then run`,
+    `  qemu-trap --check ${hooks}`,
+    `  qemu-trap --try ${name} ${hooks}`,
+    '',
+  ].join('\n');
 }

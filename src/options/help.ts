@@ -32,7 +32,7 @@ export const usage = `Usage: qemu-trap [OPTION...] [--] QEMU [QEMU-OPTION...]
        qemu-trap --status [NAME...] [--alert] [--log text|json|prometheus]
        qemu-trap --stop NAME... | --stop --all
        qemu-trap --new-hook SIGNAL|EVENT|start|ready|end [--hooks DIR]
-       qemu-trap --try SIGNAL|EVENT|ready [OPTION...] [-- QEMU...]
+       qemu-trap --try SIGNAL|EVENT|start|ready|end [OPTION...] [-- QEMU...]
        qemu-trap --drop-in on|divert|off [--force]
 
 Runs QEMU as a service. On SIGTERM, SIGINT, SIGHUP and SIGPWR it presses the

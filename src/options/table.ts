@@ -133,7 +133,7 @@ export const options: readonly Option[] = [
   {
     name: 'try',
     value: 'hook name',
-    argument: 'SIGNAL|EVENT|ready',
+    argument: 'SIGNAL|EVENT|start|ready|end',
     help: 'rehearse a hook with a throw-away guest: print what happens when, and everything sent over descriptor 3',
   },
   {

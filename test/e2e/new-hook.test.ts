@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { execute, Lab, program, read, until } from '../support/lab.js';
 
@@ -77,10 +77,34 @@ test('--new-hook and --try name what was probably meant, and the one that cannot
       assert.match(stderr, new RegExp(`^qemu-trap: ${option} ${name}: .*\n$`));
       assert.match(stderr.trim(), says);
     }
-  for (const name of ['start', 'end']) {
+  for (const name of ['start', 'ready', 'end']) {
     const { status, stderr } = call('--try', name, '--hooks', lab.hooks);
     assert.equal(status, 125);
-    assert.match(stderr, /has no QEMU: run the file itself/);
+    assert.match(stderr, new RegExp(`--try ${name}: there is no hook for it: write one with --new-hook ${name},`));
+  }
+});
+
+test('--try start, ready and end run that hook, with a guest that comes up and shuts down', (t) => {
+  const lab = new Lab(t);
+  for (const name of ['start', 'ready', 'end'])
+    lab.hook(
+      name,
+      `#!/bin/sh\necho "$1 $QEMU_TRAP_VM $QEMU_TRAP_END" >>"${lab.file('ran')}"\n[ ! -e "${lab.file('fail')}" ]\n`,
+    );
+  for (const [name, ran] of [
+    ['start', 'start try '],
+    ['ready', 'ready try '],
+    ['end', 'end try guest-shutdown'],
+  ] as const) {
+    for (const isFailing of [false, true]) {
+      rmSync(lab.file('ran'), { force: true });
+      if (isFailing) writeFileSync(lab.file('fail'), '');
+      else rmSync(lab.file('fail'), { force: true });
+      const { status, stdout, stderr } = call('--try', name, '--hooks', lab.hooks);
+      assert.equal(read(lab.file('ran')), `${ran}\n`, stdout + stderr);
+      assert.equal(status, isFailing ? 125 : 0, stdout);
+      assert.match(stdout, isFailing ? /\nThe hook failed\./ : /\nThe hook did its job\./);
+    }
   }
 });
 
@@ -205,7 +229,10 @@ test('--try says where a hook did nothing, and qemu-trap did its part; and where
   lab.hook('SIGTERM', '#!/bin/sh\nexit 0\n');
   const lazy = call('--try', 'TERM', '--hooks', lab.hooks, '--timeout', '2');
   assert.equal(lazy.status, 125);
-  assert.match(lazy.stdout, /The hook did not do its job\. The guest shut itself down\./);
+  assert.match(
+    lazy.stdout,
+    /The hook did not do its job\. The guest shut itself down\. The hook exited without a press of the power button\./,
+  );
   const blockdev = call('--try', 'TERM', '--', 'qemu-system-x86_64', '-blockdev', 'driver=null-co,node-name=d');
   assert.equal(blockdev.status, 125);
   assert.match(blockdev.stderr, /^qemu-trap: --try: -snapshot does not protect the disk of -blockdev: [^\n]*\n$/);

@@ -1,5 +1,11 @@
 import { join } from 'node:path';
-import { type HookFile, findEventHook, findLifecycleHook } from '../../hook/find.js';
+import {
+  type HookFile,
+  type LifecycleHook,
+  findEventHook,
+  findLifecycleHook,
+  lifecycleHooks,
+} from '../../hook/find.js';
 import type { Config } from '../../options/command.js';
 import { status as exitStatuses } from '../../outcome/exit-status.js';
 import { QmpClient } from '../../qmp/client.js';
@@ -30,6 +36,7 @@ const writePort = (port: string): Making['commands'][number] => [
 ];
 
 const makings: Readonly<Record<string, Making>> = {
+  end: { commands: [['system_powerdown']] },
   RESET: { commands: [['system_reset']] },
   STOP: { commands: [['stop']] },
   RESUME: { commands: [['stop'], ['cont']] },
@@ -66,9 +73,12 @@ const outcomeWords: Readonly<Record<string, string>> = {
   'not-now': 'The hook said "not now" (75), which changes nothing here.',
 };
 
+const isLifecycleHook = (asked: string): asked is LifecycleHook =>
+  (lifecycleHooks as readonly string[]).includes(asked);
+
 /** What is to be known of how it came about. */
 function describeMaking(asked: string, making: Making | null): string {
-  if (asked === 'ready') return '';
+  if (isLifecycleHook(asked)) return '';
   if (making === null)
     return ` It was run with an example, and the guest runs on as before: ${asked} cannot be made here.`;
   return making.more === undefined ? '' : ` Your own VM needs ${making.more.join(' ')} for it, too.`;
@@ -90,7 +100,7 @@ async function make({ commands }: Making, { dir, tell }: Stage): Promise<void> {
 
 /** @throws {UsageError} if there is none */
 function hookOf(asked: string, book: RuleBook): HookFile {
-  const found = asked === 'ready' ? findLifecycleHook('ready', book.dirs) : findEventHook(asked, book.dirs);
+  const found = isLifecycleHook(asked) ? findLifecycleHook(asked, book.dirs) : findEventHook(asked, book.dirs);
   if (found[0] !== undefined) return found[0];
   throw new UsageError(
     `--try ${asked}: there is no hook for it: write one with --new-hook ${asked}, or name its directory with --hooks`,
@@ -98,8 +108,8 @@ function hookOf(asked: string, book: RuleBook): HookFile {
 }
 
 /**
- * Rehearses the hook of an event of QEMU's, or `ready`: makes it happen if that can be done, and else runs the hook once
- * with an example.
+ * Rehearses the hook of an event of QEMU's, or `start`, `ready` or `end`: makes it happen if that can be done, and else
+ * runs the hook once with an example.
  * @returns 0 if the hook succeeded, else 125
  * @throws {UsageError} if there is no such hook
  */
@@ -115,7 +125,7 @@ export async function tryEvent(
   let stage: Stage | null = null;
   const begin = (on: Stage): void => {
     stage = on;
-    if (asked === 'ready') return;
+    if (asked === 'start' || asked === 'ready') return;
     if (making !== null) {
       make(making, on).catch((error: unknown) => on.tell(`it cannot be made: ${String(error)}`));
       return;
@@ -128,21 +138,22 @@ export async function tryEvent(
     // An event may come again in the moment that is looked at afterwards.
     if (line.event !== 'hook-end' || line['occasion'] !== asked || (isEnding && outcome !== null)) return;
     outcome = String(line['outcome']);
-    stage?.over();
+    // After the hook `end` nothing is left to be ended.
+    if (asked !== 'end') stage?.over();
   };
   const { isBegun, said } = await rehearse(
     {
       name: asked,
       about: making?.more === undefined ? script.path : `${script.path}, with QEMU's ${making.more.join(' ')}`,
       more: making?.more ?? [],
-      beginsWithinMs,
+      beginsWithinMs: asked === 'start' || asked === 'ready' ? null : beginsWithinMs,
       ender: 'SIGQUIT',
       runsHookOf: (occasion) => occasion === asked,
       monitorOf: (monitors) => monitors.events,
       withMonitorAt: (monitors, path) => ({ ...monitors, events: path }),
       begin: (on) => {
         begin(on);
-        // `ready` may have ended before the guest has said that it is up.
+        // `start` has ended before the guest says that it is up, and `ready` may have.
         if (outcome !== null) on.over();
       },
       onLog,
@@ -154,8 +165,11 @@ export async function tryEvent(
   );
   const words = outcomeWords[outcome ?? 'not-run'] ?? 'The hook failed.';
   const how = outcome === null ? '' : describeMaking(asked, making);
-  print(
-    `\n${isBegun ? `${words}${how} File descriptor 3 carried ${said.hook} lines to QEMU and ${said.QEMU} from it.` : 'QEMU exited before the guest was up, so nothing was tried.'}\n`,
-  );
-  return isBegun && (outcome === 'done' || outcome === 'not-now') ? 0 : exitStatuses.failed;
+  const monitor =
+    asked === 'start' || asked === 'end'
+      ? ''
+      : ` File descriptor 3 carried ${said.hook} lines to QEMU and ${said.QEMU} from it.`;
+  const wasTried = isBegun || outcome !== null;
+  print(`\n${wasTried ? `${words}${how}${monitor}` : 'QEMU exited before the guest was up, so nothing was tried.'}\n`);
+  return wasTried && (outcome === 'done' || outcome === 'not-now') ? 0 : exitStatuses.failed;
 }

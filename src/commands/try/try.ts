@@ -1,5 +1,5 @@
 import { knownEvents } from '../../hook/event-names.js';
-import { findEventHook } from '../../hook/find.js';
+import { findEventHook, lifecycleHooks } from '../../hook/find.js';
 import type { Config } from '../../options/command.js';
 import { type EndCause, isLate } from '../../outcome/end-cause.js';
 import { status as exitStatuses } from '../../outcome/exit-status.js';
@@ -30,6 +30,13 @@ function isOfNewerQemu(asked: string, { dirs }: RuleBook): boolean {
   return 'error' in parseSignal(asked) && findEventHook(asked, dirs).length > 0;
 }
 
+/** What is tried, for people. */
+function describeRule(rule: Rule): string {
+  const script = scriptOf(rule);
+  if (script === null) return monitorCommandOf(rule) ?? 'no hook';
+  return script.ours ? `the bundled hook ${script.path}` : script.path;
+}
+
 /** How the guest ended, or did not. */
 function guestWords({ ranOn }: Rehearsed, wentByItself: boolean): string {
   if (wentByItself) return 'The guest shut itself down.';
@@ -48,11 +55,11 @@ export async function tryOut(
   book: RuleBook,
   print: (text: string) => void,
 ): Promise<number> {
-  if (asked === 'start' || asked === 'end')
-    throw new UsageError(
-      `--try ${asked}: the hook ${asked} has no QEMU: run the file itself; --try is for signals, events and ready`,
-    );
-  if (asked === 'ready' || knownEvents.includes(asked) || isOfNewerQemu(asked, book))
+  if (
+    (lifecycleHooks as readonly string[]).includes(asked) ||
+    knownEvents.includes(asked) ||
+    isOfNewerQemu(asked, book)
+  )
     return tryEvent(asked, config, book, print);
   const rule = tried(asked, book);
   const { signal } = rule;
@@ -60,8 +67,10 @@ export async function tryOut(
   let hookEnd: string | null = null;
   /** qemu-trap had to do the hook's part, or the chain has done nothing in its time. */
   let isMissed = false;
+  let hasNotPressed = false;
   const onLog = ({ event, ...facts }: Logged): void => {
     if (facts['signal'] !== signal) return;
+    if (event === 'not-pressed') hasNotPressed = true;
     if (event === 'hook-end') hookEnd = String(facts['outcome'] ?? '') || null;
     const cause = (facts['cause'] ?? null) as EndCause | null;
     if (['next-link', 'failed', 'command-timeout'].includes(event) || (event === 'default-action' && isLate(cause)))
@@ -70,7 +79,7 @@ export async function tryOut(
   const rehearsed = await rehearse(
     {
       name: signal,
-      about: scriptOf(rule)?.path ?? monitorCommandOf(rule) ?? 'no hook',
+      about: describeRule(rule),
       more: [],
       beginsWithinMs: null,
       ender: signal === 'SIGQUIT' ? 'SIGINT' : 'SIGQUIT',
@@ -94,7 +103,7 @@ export async function tryOut(
   const isToCutOff = builtinRule(signal).monitorCommand === null && rule.defaultAction !== 'none';
   const didItsPart = !isMissed && (scriptOf(rule) === null || ['done', 'ended', 'not-now'].includes(hookEnd ?? ''));
   print(
-    `\n${isBegun ? `${hookWords(rule, didItsPart, hookEnd)}${guestWords(rehearsed, wentByItself)} File descriptor 3 carried ${said.hook} lines to QEMU and ${said.QEMU} from it.` : 'QEMU exited before the signal was sent, so nothing was tried.'}\n`,
+    `\n${isBegun ? `${hookWords(rule, didItsPart, hookEnd)}${guestWords(rehearsed, wentByItself)}${isMissed && hasNotPressed ? ' The hook exited without a press of the power button.' : ''} File descriptor 3 carried ${said.hook} lines to QEMU and ${said.QEMU} from it.` : 'QEMU exited before the signal was sent, so nothing was tried.'}\n`,
   );
   return isBegun && didItsPart && (wentByItself || ranOn || isToCutOff) ? 0 : exitStatuses.failed;
 }

@@ -23,8 +23,8 @@ export class Watcher implements Observer {
   }
 }
 
-export function hookWords(rule: Rule, didItsPart: boolean, end: string | null): string {
+export function hookWords(rule: Rule, didItsPart: boolean, outcome: string | null): string {
   if (scriptOf(rule) === null) return '';
   if (didItsPart) return 'The hook did its job. ';
-  return end === 'failed' ? 'The hook failed. ' : 'The hook did not do its job. ';
+  return outcome === 'failed' ? 'The hook failed. ' : 'The hook did not do its job. ';
 }
