@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import type { Config } from '../options/command.js';
 import { findFaults } from '../rules/hook-faults.js';
-import { findEventHooks, findScript } from '../hook/find.js';
+import { findEventHooks, findScript, type HookFile } from '../hook/find.js';
 import { findStopTimeFault } from '../service-manager/stop-time.js';
 import { askQemu } from '../qemu/ask-qemu.js';
 import { requireQemu } from '../qemu/helpers.js';
@@ -13,6 +13,7 @@ import { type Rule, type RuleBook, scriptOf } from '../rules/rule.js';
 import { longestStopMs } from '../rules/longest-stop.js';
 import { findEventNeeds } from './event-needs.js';
 import { cautionsOf } from './qemu-warnings.js';
+import { findSyntaxErrors } from './script-syntax.js';
 
 /** What an administrator should fix or know; a fault costs a clean shutdown or a hook, a note does not. */
 export interface Finding {
@@ -147,25 +148,44 @@ function hookFindings(
   }));
 }
 
+function syntaxFindings(hooks: readonly HookFile[], env: NodeJS.ProcessEnv): Finding[] {
+  return findSyntaxErrors(hooks, env).map(({ path, what, fix }) => ({
+    severity: 'fault',
+    event: 'hook-fault',
+    message: `hook ${path}: ${what}; fix: ${fix}`,
+    fix,
+    facts: { hook: path },
+  }));
+}
+
+/** What is looked at besides the rules. */
+interface Looked {
+  /** The names of QEMU's events, those of the user's own QEMU if it could be `asked`. */
+  readonly names: readonly string[];
+  readonly asked: readonly string[] | null;
+  /** All that something would run. */
+  readonly hooks: readonly HookFile[];
+}
+
 /**
  * All that an administrator should fix or know.
  * @param rules of every signal
- * @param events the names of QEMU's events, those of the user's own QEMU if it could be `asked`
  */
 export async function findAll(
   config: Config,
   book: RuleBook,
   env: NodeJS.ProcessEnv,
   rules: readonly Rule[],
-  events: { readonly names: readonly string[]; readonly asked: readonly string[] | null },
+  { names, asked, hooks }: Looked,
 ): Promise<Finding[]> {
   return [
     ...qemuFindings(config, book, env),
     ...(await stopTimeFindings(config, book, env)),
     ...noTimeFindings(rules),
     ...(await commandFindings(config, rules)),
-    ...meaningFindings(book, events.names),
-    ...needFindings(config, book, events.names),
-    ...hookFindings(rules, book, env, events.asked),
+    ...meaningFindings(book, names),
+    ...needFindings(config, book, names),
+    ...hookFindings(rules, book, env, asked),
+    ...syntaxFindings(hooks, env),
   ];
 }

@@ -3,12 +3,13 @@ import type { Config } from '../options/command.js';
 import { columns } from '../system/text-table.js';
 import { describeHook, type Description } from '../hook/describe.js';
 import { knownEvents } from '../hook/event-names.js';
-import { lifecycleHooks, findEventHooks, findLifecycleHook, type HookFile } from '../hook/find.js';
+import { type HookDirs, lifecycleHooks, findEventHooks, findLifecycleHook, type HookFile } from '../hook/find.js';
 import { isDirectoryOfSteps, stepsIn } from '../hook/steps.js';
 import { askQemu } from '../qemu/ask-qemu.js';
 import { queryEvents } from '../qmp/known-commands.js';
 import { allRules } from '../rules/resolve.js';
 import { type Rule, type RuleBook, isIgnored, monitorCommandOf, scriptOf } from '../rules/rule.js';
+import { defaultHooksDir } from '../vm/run-vm.js';
 import { type Finding, findAll } from './check-findings.js';
 
 /** What `--check` prints, and whether there is any fault. */
@@ -54,8 +55,14 @@ interface Listed extends Description {
   readonly runs: readonly string[];
 }
 
-function listHooks(rules: readonly Rule[], book: RuleBook, events: readonly string[]): Listed[] {
-  const hooks = new Map<string, { readonly file: HookFile; readonly runs: string[] }>();
+/** A hook, and what it runs on. */
+interface Bound {
+  readonly file: HookFile;
+  readonly runs: string[];
+}
+
+function findHooks(rules: readonly Rule[], book: RuleBook, events: readonly string[]): Bound[] {
+  const hooks = new Map<string, Bound>();
   const add = (file: HookFile, runsOn: string): void => {
     const known = hooks.get(file.path);
     if (known) known.runs.push(runsOn);
@@ -69,13 +76,23 @@ function listHooks(rules: readonly Rule[], book: RuleBook, events: readonly stri
     const script = scriptOf(rule);
     if (script !== null) add(script, rule.signal);
   }
-  const { user } = book.dirs;
-  return [...hooks.values()].map(({ file, runs }) => ({
+  return [...hooks.values()];
+}
+
+function describe({ file, runs }: Bound, { user }: HookDirs): Listed {
+  return {
     path: file.path,
     from: file.ours ? 'bundled' : user !== null && file.path.startsWith(`${user}/`) ? 'hooks directory' : 'option',
     runs,
     ...describeHook(file),
-  }));
+  };
+}
+
+/** Where the user's hooks are looked for: one in a wrong place is in no list. */
+function describeDirectory({ dirs: { user } }: RuleBook, hooks: readonly Listed[]): string {
+  if (user === null) return `hooks directory: none (${defaultHooksDir} does not exist)`;
+  const count = hooks.filter(({ from }) => from === 'hooks directory').length;
+  return `hooks directory: ${user} (${count} ${count === 1 ? 'hook' : 'hooks'} of yours)`;
 }
 
 /** What ends the VM first, then what does something, then the rest; each as in the order of the signals' numbers. */
@@ -90,10 +107,16 @@ export async function check(config: Config, book: RuleBook, env: NodeJS.ProcessE
   const [qemu] = config.qemu;
   const asked = qemu === undefined ? null : await askQemu(qemu, queryEvents);
   const names = asked ?? knownEvents;
-  const hooks = listHooks(rules, book, names);
-  const findings = await findAll(config, book, env, rules, { names, asked });
+  const found = findHooks(rules, book, names);
+  const findings = await findAll(config, book, env, rules, { names, asked, hooks: found.map(({ file }) => file) });
+  const hooks = found.map((each) => describe(each, book.dirs));
   const faulty = findings.some(({ severity }) => severity === 'fault');
-  return { text: (config.log === 'json' ? asJson : asText)(rules, hooks, findings, config.busyTimeoutMs), faulty };
+  const { busyTimeoutMs } = config;
+  const text =
+    config.log === 'json'
+      ? asJson(rules, hooks, findings, busyTimeoutMs)
+      : asText(rules, hooks, findings, busyTimeoutMs, describeDirectory(book, hooks));
+  return { text, faulty };
 }
 
 function asJson(
@@ -129,6 +152,7 @@ function asText(
   hooks: readonly Listed[],
   findings: readonly Finding[],
   busyMs: number | null,
+  directory: string,
 ): string {
   const table = columns([
     ['SIGNAL', 'SCRIPT', 'MONITORCOMMAND', 'TIMEOUT', 'DEFAULT', 'FROM'],
@@ -149,6 +173,7 @@ function asText(
   const parts = [
     table,
     described,
+    directory,
     of('note')
       .map((message) => `note: ${message}`)
       .join('\n'),

@@ -99,7 +99,7 @@ function checkNames(
   const others: string[] = [];
   for (const name of names) {
     const path = join(directory, name);
-    if (isAsked(path) || isRunByName(name, events)) continue;
+    if (isAsked(path) || isRunByName(name, events) || name === 'README') continue;
     const fault = findNameFault(name, events, () => canBeExecuted(path));
     if (fault === null) others.push(name);
     else faults.add(path, fault.what, faults.rename(path, fault.better), fault.isFault);
@@ -107,8 +107,8 @@ function checkNames(
   if (others.length > 0)
     faults.add(
       directory,
-      `nothing runs by its name: ${others.join(', ')}`,
-      'nothing, if they are for other scripts, or out of the way',
+      `no signal or event runs these files by their names: ${others.join(', ')}`,
+      'none is needed if scripts of yours use them; subdirectories are not searched',
       false,
       'hooks directory',
     );

@@ -3,7 +3,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { trappableSignals } from '../../src/signals/names.js';
-import { Lab, program } from '../support/lab.js';
+import { Lab, program, read } from '../support/lab.js';
 
 function check(...options: string[]) {
   const { status, stdout, stderr } = spawnSync(process.execPath, [program, '--check', ...options], {
@@ -241,7 +241,7 @@ test('--check finds what will never run, with the name that was probably meant',
   const rest = found.find(({ hook }) => hook === lab.hooks);
   assert.match(
     String(rest?.message),
-    /nothing runs by its name: RESUME.d.old, RESUMED, WATCHDOG~, end.bak, lib.sh, notify;/,
+    /no signal or event runs these files by their names: RESUME.d.old, RESUMED, WATCHDOG~, end.bak, lib.sh, notify;/,
   );
   const fixes = (severity: string): [string, string][] =>
     found
@@ -252,6 +252,23 @@ test('--check finds what will never run, with the name that was probably meant',
       ]);
   assert.deepEqual(Object.fromEntries(fixes('fault')), meant);
   assert.deepEqual(fixes('note'), [['stat', 'start']], 'it may be a helper of another script');
+});
+
+test('a shell script that its shell cannot read is a fault, and is not run for that', (t) => {
+  const lab = new Lab(t);
+  const ran = `echo ran >"${lab.file('ran')}"`;
+  lab.hook('SIGTERM', `#!/bin/sh\n${ran}\nif true; then\n`);
+  lab.hook('end', `#!/usr/bin/env bash\n${ran}\n`);
+  lab.hook('ready', `#!/bin/bash\n${ran}\nlist=(a b)\n`);
+  mkdirSync(`${lab.hooks}/SIGINT.d`, { mode: 0o755 });
+  lab.hook('SIGINT.d/10-a', `#!/bin/bash\n${ran}\n}\n`);
+  const { status, stdout } = check('--hooks', lab.hooks);
+  assert.equal(status, 125);
+  assert.match(stdout, /\/SIGTERM: its syntax is wrong \(.*[Ss]yntax error.*\); fix: \$\{EDITOR:-vi\} /);
+  assert.match(stdout, /\/SIGINT\.d\/10-a: its syntax is wrong \(/);
+  assert.equal(stdout.split('its syntax is wrong').length, 3, stdout);
+  assert.equal(read(lab.file('ran')), '');
+  assert.match(stdout, new RegExp(`^hooks directory: ${lab.hooks} \\(4 hooks of yours\\)$`, 'm'));
 });
 
 test('no fix takes a file away, or puts one in the place of another', (t) => {
