@@ -9,7 +9,9 @@ export function longestStopMs(
   { killAfterMs, busyTimeoutMs }: { readonly killAfterMs: number; readonly busyTimeoutMs: number | null },
   book: RuleBook,
 ): number {
-  const forEvents = findEventHooks(knownEvents, book.dirs).length > 0 ? lastEventsMs + graceMs : 0;
+  // `ready` runs in one queue with them.
+  const hasEventHook = [...findEventHooks(knownEvents, book.dirs), ...findLifecycleHook('ready', book.dirs)].length > 0;
+  const forEvents = hasEventHook ? lastEventsMs + graceMs : 0;
   const forEnd = findLifecycleHook('end', book.dirs).length > 0 ? lifecycleTimeoutMs.end + graceMs : 0;
   return Math.max(ruleFor('SIGTERM', book).timeoutMs, busyTimeoutMs ?? 0) + killAfterMs + forEvents + forEnd;
 }
