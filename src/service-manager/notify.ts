@@ -3,7 +3,7 @@ import type { Log } from '../log/log.js';
 import { spawn } from '../system/spawn.js';
 import { isUnderWay, describeState } from './status-text.js';
 import type { State } from '../dispatch/state.js';
-import { startRepeating, startTimer, type Timer } from '../system/timer.js';
+import { startRepeating, startTimer, type Timer, within } from '../system/timer.js';
 
 /** By how much the service manager's clock is extended, each time (EXTEND_TIMEOUT_USEC of sd_notify(3)). */
 const extendMs = 20_000;
@@ -11,6 +11,8 @@ const extendMs = 20_000;
 const renewMs = 5_000;
 /** How long one notification may take: systemd-notify(1) waits until the manager has read it. */
 const notifyWithinMs = 5_000;
+/** How long the last one may keep qemu-trap from its end. */
+const lastWordWithinMs = 1_000;
 
 /**
  * Tells the service manager at `$NOTIFY_SOCKET` how the VM is, in the protocol of sd_notify(3), and keeps it from
@@ -28,6 +30,7 @@ export class ServiceManager {
   #gist = '';
   #stopping = false;
   #failed = false;
+  #onIdle: () => void = () => undefined;
 
   /** @param env qemu-trap's own, with `NOTIFY_SOCKET` if there is a manager to notify */
   constructor(
@@ -60,8 +63,18 @@ export class ServiceManager {
     this.#tellStatus();
   }
 
-  close(): void {
+  /** Says how the VM ended, and waits until that is on its way: nothing is told after it. Never rejected. */
+  async conclude(how: string): Promise<void> {
     this.#timer?.cancel();
+    if (this.#listens) {
+      const idle = new Promise<void>((resolve) => (this.#onIdle = resolve));
+      this.#send({ STATUS: how });
+      await within(lastWordWithinMs, idle);
+    }
+    this.#close();
+  }
+
+  #close(): void {
     this.#pending.clear();
     this.#child?.kill('SIGKILL');
   }
@@ -89,14 +102,16 @@ export class ServiceManager {
   }
 
   #flush(): void {
-    if (this.#child !== null || this.#pending.size === 0) return;
+    if (this.#child !== null) return;
+    if (this.#pending.size === 0) return this.#onIdle();
     const words = [...this.#pending].map(([name, value]) => `${name}=${value}`);
     this.#pending.clear();
     let child: ChildProcess;
     try {
       child = spawn('systemd-notify', words, { env: this.env, stdio: ['ignore', 'ignore', 'ignore'] });
     } catch (error) {
-      return this.#complain(error as NodeJS.ErrnoException);
+      this.#complain(error as NodeJS.ErrnoException);
+      return this.#onIdle();
     }
     this.#child = child;
     const timer = startTimer(notifyWithinMs, () => child.kill('SIGKILL'));

@@ -58,6 +58,10 @@ for (const kind of ['a path', 'an abstract name'] as const) {
     assert.match(all, /STATUS=shutting down on SIGTERM, at most until \d\d:\d\d:\d\d/);
     assert.match(all, /EXTEND_TIMEOUT_USEC=\d{8}/);
     assert.equal(all.split('READY=1').length, 2, 'READY=1 once');
+    const statuses = (): string[] => heard().filter((each) => each.includes('STATUS='));
+    await until('how it ended is the last status', () =>
+      /STATUS=SIGTERM: clean shutdown: the guest powered off/.test(statuses().at(-1) ?? ''),
+    );
     await lab.assertNothingLeft();
   });
 }
