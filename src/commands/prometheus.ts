@@ -1,3 +1,4 @@
+import { lastEnd } from '../status/history.js';
 import type { RunRecord } from '../status/run-record.js';
 
 /*
@@ -39,9 +40,9 @@ function lastStopOf({ name, records }: MeasuredVm): Sample[] {
 }
 
 function cutOffOf({ name, records }: MeasuredVm): Sample[] {
-  const last = records.at(-1);
+  const last = lastEnd(records);
   // Of a run whose end is unknown it cannot be said that the guest was not.
-  return last === undefined ? [] : [[{ vm: name }, last.cut_off === false ? 0 : 1]];
+  return last === null ? [] : [[{ vm: name }, last.cut_off === false ? 0 : 1]];
 }
 
 export function asMetrics(vms: readonly MeasuredVm[]): string {

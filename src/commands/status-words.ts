@@ -68,11 +68,16 @@ export function guestOf(found: FoundVm): string {
   return found.status === null || isUnknown(found.status.guest) ? 'starting' : found.status.guest;
 }
 
-export function localTime(iso: string): string {
+function localTime(iso: string): string {
   const time = new Date(iso);
   if (Number.isNaN(time.getTime())) return '-';
   const two = (n: number): string => String(n).padStart(2, '0');
   return `${time.getFullYear()}-${two(time.getMonth() + 1)}-${two(time.getDate())} ${two(time.getHours())}:${two(time.getMinutes())}`;
+}
+
+/** When a run ended; if that is not known, when it began. */
+export function timeOf({ time, started }: RunRecord): string {
+  return started === undefined ? localTime(time) : `started ${localTime(started)}`;
 }
 
 export function row({ name, found, records }: Reported): readonly string[] {
@@ -80,7 +85,7 @@ export function row({ name, found, records }: Reported): readonly string[] {
   const lastStop =
     last === undefined
       ? '-'
-      : `${localTime(last.time)} ${last.end}${last.ms === null ? '' : `, ${formatSeconds(last.ms)}`}`;
+      : `${timeOf(last)} ${last.end}${last.ms === null ? '' : `, ${formatSeconds(last.ms)}`}${last.cut_off === true ? ', cut off' : ''}`;
   if (found === null) return [plain(name), '-', '-', 'stopped', '-', '-', '-', plain(lastStop)];
   const [first] = servingOf(found);
   const left = first === undefined ? null : leftMs(first.until);

@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { columns } from '../system/text-table.js';
-import { historyFile, recall, rememberedVms, livingTrap } from '../status/history.js';
+import { historyFile, lastEnd, livingTrap, recall, rememberedVms } from '../status/history.js';
 import { defaultTimeoutSeconds } from '../options/parse.js';
 import type { StatusFormat } from '../options/command.js';
 import { isDefaultName } from '../qemu/argv.js';
@@ -17,10 +17,10 @@ import {
   isLeftAlone,
   guestOf,
   leftMs,
-  localTime,
   plain,
   row,
   servingOf,
+  timeOf,
   warningOf,
 } from './status-words.js';
 
@@ -74,8 +74,8 @@ function asObject({ name, found, records }: Reported): object {
 
 /** The guest was cut off when the VM last ended, or may have been. */
 function isAlarming({ records }: Reported): boolean {
-  const last = records.at(-1);
-  return last !== undefined && last.cut_off !== false;
+  const last = lastEnd(records);
+  return last !== null && last.cut_off !== false;
 }
 
 /** What `--status` prints, and whether a VM's last end is one to be told of. */
@@ -95,7 +95,19 @@ export function report(call: StatusCall, env: NodeJS.ProcessEnv): Report {
   const alarming = all.filter(isAlarming);
   const isText = format === 'text' && isAlert;
   const shown = format === 'json' && isAlert ? alarming : all;
-  return { text: isText ? alarms(alarming) : asText(format, shown), isAlarming: alarming.length > 0 };
+  const isOfHost = call.names.length === 0 && call.runDir === null;
+  const hint = format === 'text' && !isAlert && isOfHost ? hintAtStopped(call, all, env) : '';
+  return { text: isText ? alarms(alarming) : `${asText(format, shown)}${hint}`, isAlarming: alarming.length > 0 };
+}
+
+/** Those that do not run are in no list, and may be what is looked for. */
+function hintAtStopped(call: StatusCall, running: readonly Reported[], env: NodeJS.ProcessEnv): string {
+  const alarming = findAll({ ...call, isAlert: true }, env).filter(
+    (vm) => isAlarming(vm) && !running.some(({ name }) => name === vm.name),
+  );
+  if (alarming.length === 0) return '';
+  const names = alarming.map(({ name }) => plain(name)).join(', ');
+  return `\nnot running, and cut off at the last end (or that is unknown): ${names}; see qemu-trap --status --alert\n`;
 }
 
 /** @throws {UsageError} if no history is kept, so that it cannot be told */
@@ -110,12 +122,12 @@ function requireHistory({ format, isAlert, stateDir }: StatusCall, env: NodeJS.P
 
 function alarms(alarming: readonly Reported[]): string {
   const lines = alarming.map(({ name, found, records }) => {
-    const last = records.at(-1);
+    const last = lastEnd(records);
     const runsOn = found !== null && isLeftAlone(found);
     const what = runsOn
       ? 'its qemu-trap was killed, and the guest runs on: until the next start signals do nothing'
       : last?.message;
-    return `${plain(`${name}: ${localTime(last?.time ?? '')}: ${what}`)}\n`;
+    return `${plain(`${name}: ${last === null ? '-' : timeOf(last)}: ${what}`)}\n`;
   });
   return lines.join('');
 }

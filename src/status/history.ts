@@ -168,14 +168,15 @@ export class OpenRecord {
 
   /**
    * QEMU was started, or taken over: then it goes on with the record of that very QEMU, if there is one.
+   * @returns the record, and the start of the run before, if the end of that one is not known
    * @throws NodeJS.ErrnoException if it cannot be written
    */
-  begin(qemuPid: number): OpenRecord {
+  begin(qemuPid: number): { readonly record: OpenRecord; readonly endless: RunStart | null } {
     const qemu = identify(qemuPid) ?? '';
-    const left =
-      qemu === ''
-        ? undefined
-        : readFile(this.path).find(({ start, record }) => record === null && start?.qemu === qemu);
+    const runs = readFile(this.path);
+    const left = qemu === '' ? undefined : runs.find(({ start, record }) => record === null && start?.qemu === qemu);
+    const before = runs.at(-1);
+    const isEndless = before?.record === null && before !== left && !isIdentityAlive(before.start?.trap ?? '');
     const record = left?.start ? new OpenRecord(this.path, this.vm, this.isUnnamed, left.start.run) : this;
     append(this.path, {
       v: 1,
@@ -185,7 +186,7 @@ export class OpenRecord {
       trap: identify(process.pid) ?? '',
       qemu,
     });
-    return record;
+    return { record, endless: isEndless ? before.start : null };
   }
 
   /**
@@ -212,12 +213,13 @@ function readFile(path: string): Run[] {
   return readRuns(readSmallFile(path, 2 * longestBytes) ?? '');
 }
 
-/** What is known of a run whose qemu-trap was killed. */
+/** What is known of a run whose qemu-trap was killed: when it began, and no more. */
 function unknownEnd({ run, time, vm }: RunStart): RunRecord {
   return {
     v: 1,
     run,
     time,
+    started: time,
     vm,
     end: 'unknown',
     verdict: 'unknown',
@@ -227,7 +229,7 @@ function unknownEnd({ run, time, vm }: RunStart): RunRecord {
     cause: null,
     ms: null,
     timeout_ms: null,
-    message: 'qemu-trap was killed, so it is unknown how this run ended',
+    message: 'qemu-trap was killed, so it is unknown when and how this run ended',
   };
 }
 
@@ -249,6 +251,11 @@ export function recordOf(path: string, trap: string, since: number): RunRecord |
   if (own !== undefined) return own.record;
   const last = runs.at(-1)?.record ?? null;
   return last !== null && last.run === undefined && Date.parse(last.time) >= since ? last : null;
+}
+
+/** How the last run of a guest ended: a QEMU that did not start had none. */
+export function lastEnd(records: readonly RunRecord[]): RunRecord | null {
+  return records.filter(({ end }) => end !== 'start-failed').at(-1) ?? null;
 }
 
 /**

@@ -20,8 +20,10 @@ export interface RunRecord {
   readonly v?: 1;
   /** Not in what version 0.1.0 wrote. */
   readonly run?: string;
-  /** When, as Date has it (ISO 8601). */
+  /** When, as Date has it (ISO 8601); if it is not known, when the run began. */
   readonly time: string;
+  /** When the run began, of one whose end is not known. */
+  readonly started?: string;
   readonly vm: string;
   readonly end: EndKind;
   readonly verdict: Verdict;

@@ -32,7 +32,17 @@ export class KeptRecord {
   }
 
   begin(qemuPid: number): void {
-    this.#keep((record) => (this.#record = record.begin(qemuPid)));
+    this.#keep((open) => {
+      const { record, endless } = open.begin(qemuPid);
+      this.#record = record;
+      if (endless === null) return;
+      this.log({
+        event: 'end-unknown',
+        level: 'warning',
+        message: `how the last run (from ${endless.time} on) ended is unknown: its qemu-trap was killed, or this host lost power; the guest may have been cut off`,
+        facts: { started: endless.time },
+      });
+    });
   }
 
   end(how: Ended): void {

@@ -65,7 +65,28 @@ test('a qemu-trap that was killed leaves a run whose end is unknown: neither cut
       encoding: 'utf8',
     },
   );
-  assert.match(stdout, /^vm: last run: qemu-trap was killed, so it is unknown how this run ended$/m);
+  assert.match(stdout, /^vm: last run: qemu-trap was killed, so it is unknown when and how this run ended$/m);
+  // What it has is the time of the start, and it says so.
+  assert.match(stdout, / started \d{4}-\d\d-\d\d \d\d:\d\d unknown$/m);
+  assert.equal(last?.started, lines(lab).at(-1)?.time);
+});
+
+test('the start after a run whose end is unknown tells of it in the log, once', async (t) => {
+  const lab = new Lab(t);
+  const stop = async (): Promise<object[]> => {
+    const trap = await lab.startGuest({ options: named });
+    trap.kill('SIGTERM');
+    assert.equal(await trap.status(), 0);
+    return trap.events('end-unknown');
+  };
+  assert.deepEqual(await stop(), []);
+  const trap = await lab.startGuest({ options: named });
+  await trap.die();
+  await until('QEMU has gone with it', () => lab.left().length === 0);
+  const [told, ...more] = (await stop()) as { level: string; started: string }[];
+  assert.deepEqual([told?.level, more.length], ['warning', 0]);
+  assert.equal(told?.started, lines(lab).at(-3)?.time);
+  assert.deepEqual(await stop(), []);
 });
 
 test('a take-over goes on with the record it finds', async (t) => {

@@ -278,6 +278,12 @@ test('--status --alert and --log prometheus: what the last ends were, of VMs tha
   const alarm = await status('--alert', '--run-dir', vms.lab.file('run-odd'));
   assert.equal(alarm.status, 1);
   assert.match(alarm.stdout, /^od-\S+: \d{4}-\d\d-\d\d \d\d:\d\d: SIGTERM: forced stop: .*the guest was cut off.*\n$/);
+  // A start that fails is no end of a guest.
+  const own = [...odd, ...state, '--run-dir', vms.lab.file('run-odd')];
+  const command = [process.execPath, program, ...own, '--', 'qemu-system-x86_64', '-nonsense'];
+  const refused = new Trap(vms.lab, vms.lab.spawn(command));
+  assert.equal(await refused.status(), 1);
+  assert.equal((await status('--alert', name)).status, 1);
   const running = await vms.up('fine');
   const lost = await vms.up('lost');
   await lost.die();
