@@ -69,7 +69,7 @@ export function logHookEnd(log: Log, { subject, hook, outcome, ms, stopReason, o
       if (stopReason === null) return fail(outcome.why);
       // One that stays to press again, say, is stopped as soon as the guest has shut down.
       const why = `${ms === null ? 'was not run' : `was stopped${after}`}: ${stopReasons[stopReason]}`;
-      tell('info', why, { outcome: 'ended' });
+      tell(stopReason === 'timeout' ? 'warning' : 'info', why, { outcome: 'ended' });
       return { kind: 'failed', why };
     }
     case 'done':

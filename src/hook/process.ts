@@ -69,7 +69,7 @@ export function startHook(call: HookCall): HookProcess {
     };
   };
   const trust = checkTrust(path, file.ours);
-  if (!trust.trusted) return notRun(`cannot be trusted: ${trust.what} (fix: ${trust.fix})`);
+  if (!trust.trusted) return notRun(`cannot be run: ${trust.what} (fix: ${trust.fix})`);
 
   const runId = runIdPrefix + randomDigits();
   const env = hookEnvironment({ ...call.facts, hook: path, runId }, call.inherited);

@@ -71,7 +71,7 @@ function isExecutable(path: string): boolean | null {
 export function stepsOf(hook: HookFile): { readonly files: readonly HookFile[] } | { readonly fault: string } {
   if (!isDirectoryOfSteps(hook)) return { files: [hook] };
   const fault = findDirectoryFault(hook.path);
-  if (fault) return { fault: `cannot be trusted: ${fault.what} (fix: ${fault.fix})` };
+  if (fault) return { fault: `cannot be run: ${fault.what} (fix: ${fault.fix})` };
   const { run: files, unreadable } = stepsIn(hook);
   if (unreadable !== null) return { fault: `cannot be read (${unreadable})` };
   return files.length > 0 ? { files } : { fault: 'contains no executable' };

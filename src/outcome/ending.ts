@@ -50,6 +50,8 @@ export interface Circumstances {
   readonly savedState: boolean;
   /** Not even SIGKILL has ended it in time. */
   readonly isStillThere: boolean;
+  /** The hook of the shutdown's signal, if it was stopped because its time was up. */
+  readonly overdueHook: string | null;
 }
 
 export interface Ending extends Circumstances {
@@ -110,6 +112,7 @@ export function notExecuted(prevented: Prevention): Ending {
     button: null,
     savedState: false,
     isStillThere: false,
+    overdueHook: null,
     end: 'start-failed',
     cutOff: false,
     prevented,

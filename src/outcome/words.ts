@@ -84,7 +84,8 @@ function describeEnding(ending: Ending, signal: SignalName | null): string {
   const how = processInWords(ending);
   const action = actionInWords(ending, signal);
   const standstill = explainStandstill(ending.evidence.runState);
-  const button = ending.button === null ? '' : ` (${standstill ?? explainCutOff(ending.button)})`;
+  const hung = ending.overdueHook === null ? '' : `; its hook ${ending.overdueHook} did not exit in its time`;
+  const button = `${ending.button === null ? '' : ` (${standstill ?? explainCutOff(ending.button)})`}${hung}`;
   const then = action === '' ? `QEMU exited (${how})` : `${action} (${how})`;
   switch (ending.end) {
     case 'start-failed':

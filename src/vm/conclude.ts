@@ -31,6 +31,8 @@ interface RunEnd {
   readonly savedGuest: SavedGuest;
   readonly isStillThere: boolean;
   readonly exitedAt: number;
+  /** The hook of the shutdown's signal, if it was stopped because its time was up. */
+  readonly overdueHook: string | null;
 }
 
 /** How a run of QEMU ended. */
@@ -38,7 +40,7 @@ export function concludeRun(
   { config, stateFile }: RunContext,
   { qemu, saved }: RunningQemu,
   { shutdown, button, termination, evidence }: State,
-  { exit, started, savedGuest, isStillThere, exitedAt }: RunEnd,
+  { exit, started, savedGuest, isStillThere, exitedAt, overdueHook }: RunEnd,
 ): FinishedRun {
   // One that exited by itself just as it was killed was not killed.
   const wasKilled = termination?.killed && qemu.wasKilled && (isStillThere || exit.code === null);
@@ -55,6 +57,7 @@ export function concludeRun(
     button: shutdown === null ? null : buttonStateOf(button.evidence),
     savedState: stateFile !== null && existsSync(stateFile.path),
     isStillThere,
+    overdueHook,
   });
   const wasAsked = shutdown !== null || termination !== null;
   const ranNoGuest = !started || savedGuest.isResuming;

@@ -31,6 +31,6 @@ export async function warnIfNotPressed(
     event: 'not-pressed',
     level: error === null ? 'info' : 'warning',
     facts: { signal, hook, error },
-    message: `${signal}: hook ${hook} did not press the power button${error === null ? '' : ` (QEMU's last error: ${error})`}; ${then}`,
+    message: `${signal}: hook ${hook} did not press the power button${error === null ? '' : ` (QEMU's last error: ${error})`}; ${then}; unless the hook shuts the guest down in another way, end it with exec "$QEMU_TRAP_BUNDLED/powerdown" "$1"`,
   });
 }

@@ -156,6 +156,6 @@ export class Service {
     if (startedNoGuest) this.#record.forget();
     else this.#record.end(how);
     await this.#hooks.end(how);
-    this.#context.manager.close();
+    await this.#context.manager.conclude(how.message);
   }
 }

@@ -35,10 +35,11 @@ interface Surroundings {
 /** The hooks of signals, one of each signal at a time: each with a monitor, its outcome for the core. */
 export class SignalHooks {
   /** The latest run of each signal; `null` while it is being started. */
-  readonly #turns = new Map<SignalName, { run: RunningHook | null }>();
+  readonly #turns = new Map<SignalName, { readonly path: string; run: RunningHook | null }>();
   readonly #unfinished = new Set<RunningHook>();
   /** Of which a hook has still to exit. */
   readonly #running = new Set<SignalName>();
+  readonly #overdue = new Map<SignalName, string>();
   #connections: HookConnections<SignalName> | null = null;
 
   constructor(
@@ -80,7 +81,7 @@ export class SignalHooks {
     const { runner, dispatcher, survival } = this.around;
     const { qemu, monitors } = this.running;
     // A hook that was told to exit may take longer to do so than the next run of the same signal to begin.
-    const turn: { run: RunningHook | null } = { run: null };
+    const turn: { readonly path: string; run: RunningHook | null } = { path: script.path, run: null };
     this.#turns.set(signal, turn);
     const mayHaveSaved = !this.around.savedGuest.isSaving();
     const isSuperseded = (): boolean => dispatcher.isClosed || this.#turns.get(signal) !== turn;
@@ -114,7 +115,14 @@ export class SignalHooks {
 
   /** Stops the hook of `signal`, if it runs. */
   stop(signal: SignalName, why: StopReason): void {
-    this.#turns.get(signal)?.run?.stop(why);
+    const turn = this.#turns.get(signal);
+    if (why === 'timeout' && turn !== undefined) this.#overdue.set(signal, turn.path);
+    turn?.run?.stop(why);
+  }
+
+  /** The hook of `signal` that was stopped because its time was up. */
+  overdueHook(signal: SignalName): string | null {
+    return this.#overdue.get(signal) ?? null;
   }
 
   /** Stops all that is left of any hook. */

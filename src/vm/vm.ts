@@ -140,6 +140,7 @@ export class Vm {
       started: this.#started,
       savedGuest: this.#savedGuest,
       isStillThere,
+      overdueHook: this.shutdown === null ? null : this.#hooks.overdueHook(this.shutdown.signal),
       exitedAt,
     });
   }

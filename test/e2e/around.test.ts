@@ -125,7 +125,7 @@ test('a start that fails, says not now or cannot be trusted keeps QEMU from bein
   for (const [text, mode, why] of [
     ['exit 3', 0o755, /exited with status 3/],
     ['exit 75', 0o755, /said "not now"/],
-    ['exit 0', 0o777, /cannot be trusted/],
+    ['exit 0', 0o777, /cannot be run/],
   ] as const) {
     const lab = new Lab(t);
     lab.hook('end', note(lab));

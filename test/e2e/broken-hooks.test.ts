@@ -278,6 +278,18 @@ test('no process is to be had at the signal, as a user who is not root: the gues
   assert.match(trap.log.map(({ message }) => message).join('\n'), /cannot be run \(EAGAIN\)/);
 });
 
+test('a guest that was cut off because its hook hung: the last line names the hook', async (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGTERM', '#!/bin/sh\nexec sleep 1000\n');
+  const trap = await lab.startGuest({ temper: 'stubborn', options: ['--hooks', lab.hooks, '--timeout', '2'] });
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 124);
+  const hook = `${lab.hooks}/SIGTERM`;
+  assert.match(String(trap.events('exit')[0]?.message), new RegExp(`; its hook ${hook} did not exit in its time; `));
+  const [end] = trap.events('hook-end');
+  assert.deepEqual([end?.level, end?.['hook'], end?.['outcome']], ['warning', hook, 'ended']);
+});
+
 test("monitorcommand=none: the user's own rule forbids the button, so a broken hook means the default action", async (t) => {
   const lab = new Lab(t);
   lab.hook('SIGTERM', '#!/bin/sh\nexit 1\n');

@@ -84,7 +84,14 @@ function* sequences(length: number): Generator<readonly QemuEvent[]> {
 }
 
 test('every sequence of events: end, cut off and status are those of the contract, and the last line says which', (t) => {
-  const started = { started: true, bypassesUs: false, waitsForCont: false, isStillThere: false, button: null };
+  const started = {
+    started: true,
+    bypassesUs: false,
+    waitsForCont: false,
+    isStillThere: false,
+    button: null,
+    overdueHook: null,
+  };
   let endings = 0;
   for (const all of sequences(longest)) {
     const evidence = all.reduce(withEvent, withRunState(noEvidence, 'running'));

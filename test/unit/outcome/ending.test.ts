@@ -30,6 +30,7 @@ const ended: Circumstances = {
   waitsForCont: false,
   savedState: false,
   isStillThere: false,
+  overdueHook: null,
 };
 const off = saying('running', 'SHUTDOWN guest-shutdown');
 const quit = saying('running', 'SHUTDOWN host-qmp-quit');

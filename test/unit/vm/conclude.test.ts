@@ -30,6 +30,7 @@ test('a QEMU that was told to quit, and quits just as it is killed, was not kill
           savedGuest: savedGuest as unknown as Parameters<typeof concludeRun>[3]['savedGuest'],
           isStillThere: false,
           exitedAt: 0,
+          overdueHook: null,
         },
       ).ending,
     );
