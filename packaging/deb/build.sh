@@ -36,7 +36,7 @@ put 644 dist/completions/_qemu-trap usr/share/zsh/vendor-completions/_qemu-trap
 put 644 dist/completions/qemu-trap.fish usr/share/fish/vendor_completions.d/qemu-trap.fish
 
 put 644 examples/systemd/qemu-trap@.service usr/lib/systemd/system/qemu-trap@.service
-sed -i 's|/usr/local/bin/|/usr/bin/|; s|/etc/systemd/system/|/usr/lib/systemd/system/|' "$root/usr/lib/systemd/system/qemu-trap@.service"
+sed -i 's|exec qemu-trap|exec /usr/bin/qemu-trap|; s|/etc/systemd/system/|/usr/lib/systemd/system/|' "$root/usr/lib/systemd/system/qemu-trap@.service"
 put 644 packaging/deb/hooks-README etc/qemu-trap/hooks/README
 
 doc=usr/share/doc/qemu-trap
@@ -73,7 +73,7 @@ pack() {
 }
 
 mkdir "$root/DEBIAN"
-for script in postinst prerm postrm; do install -m 755 "packaging/deb/$script" "$root/DEBIAN/$script"; done
+for script in preinst postinst prerm postrm; do install -m 755 "packaging/deb/$script" "$root/DEBIAN/$script"; done
 echo /etc/qemu-trap/hooks/README >"$root/DEBIAN/conffiles"
 pack qemu-trap <<'CONTROL'
 Depends: nodejs (>= 18), coreutils (>= 8.31), util-linux (>= 2.33), procps
@@ -98,3 +98,6 @@ Description: run all QEMUs of this host under qemu-trap
  that on with dpkg-divert and links (qemu-trap --drop-in divert), and removing
  it turns that off.
 CONTROL
+
+echo "to install it: apt-get install $out/qemu-trap_${version}_all.deb" >&2
+echo "qemu-trap-dropin runs all QEMUs of a host under qemu-trap: see docs/drop-in.md" >&2

@@ -18,17 +18,33 @@ boxed('systemd', 'the Debian package', () => {
   const vm = new Vm(() => [log]);
   after(() => vm.remove());
   const unit = 'qemu-trap@web';
-  const install = (version: string): void => {
+  const aptInstall = (names: readonly string[], version: string): string => {
+    const files = names.map((name) => `${dir}/${name}_${version}_all.deb`).join(' ');
+    return `DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends ${files}`;
+  };
+  const build = (version: string): string =>
     must(`QEMU_TRAP_DEB_VERSION=${version} sh ${resolve('packaging/deb/build.sh')} ${dir}`);
-    must(
-      `DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends ${dir}/qemu-trap_${version}_all.deb`,
-    );
+  const install = (version: string): void => {
+    build(version);
+    must(aptInstall(['qemu-trap'], version));
   };
   const start = async (): Promise<void> => {
     vm.configure();
     must(`systemctl start ${unit}`);
     await vm.says('up');
   };
+
+  test("npm's own link in the way is left alone, and a line says what to do", () => {
+    build('0.1.0');
+    must('ln -s ../lib/node_modules/qemu-trap/dist/qemu-trap.cjs /usr/bin/qemu-trap');
+    const { status, output } = sh(aptInstall(['qemu-trap'], '0.1.0'));
+    assert.notEqual(status, 0);
+    assert.match(
+      output,
+      /^qemu-trap: \/usr\/bin\/qemu-trap is that of npm; remove it first: npm uninstall -g qemu-trap$/m,
+    );
+    must('rm /usr/bin/qemu-trap');
+  });
 
   test('it installs with what it depends on, and its command, pages, completions and unit are where Debian has them', () => {
     install('0.1.0');
@@ -85,10 +101,30 @@ boxed('systemd', 'the Debian package', () => {
     await vm.wasClean();
   });
 
+  test('qemu-trap-dropin puts qemu-trap in the place of QEMU, is upgraded with it, and leaves no link behind', () => {
+    const real = must('readlink -f /usr/bin/qemu-system-x86_64').trim();
+    must(aptInstall(['qemu-trap-dropin'], '0.1.1'));
+    const program = '/usr/lib/qemu-trap/dist/qemu-trap.cjs';
+    assert.equal(must('readlink -f /usr/bin/qemu-system-x86_64').trim(), program);
+    assert.match(must('/usr/bin/qemu-system-x86_64 --version'), /^QEMU emulator version/);
+    build('0.1.2');
+    must(aptInstall(['qemu-trap', 'qemu-trap-dropin'], '0.1.2'));
+    assert.equal(must('readlink -f /usr/bin/qemu-system-x86_64').trim(), program);
+    must('DEBIAN_FRONTEND=noninteractive apt-get remove -q -y qemu-trap-dropin');
+    assert.equal(must('readlink -f /usr/bin/qemu-system-x86_64').trim(), real);
+    assert.equal(must('dpkg-divert --list | grep qemu || true'), '');
+    assert.equal(must('find /usr/bin /usr/libexec /usr/local/bin -xtype l -name "*qemu*"'), '');
+    // With the package that it depends on it goes as well.
+    must(aptInstall(['qemu-trap-dropin'], '0.1.2'));
+  });
+
   test("its removal shuts the VMs down, and keeps hooks; a purge takes the rest, but not what is the administrator's", async () => {
     await start();
-    must('DEBIAN_FRONTEND=noninteractive apt-get remove -q -y qemu-trap');
+    const said = must('DEBIAN_FRONTEND=noninteractive apt-get remove -q -y qemu-trap');
     await vm.wasClean();
+    assert.match(said, new RegExp(`^qemu-trap: shutting down ${unit}.service `, 'm'));
+    assert.equal(must('find /usr/bin /usr/libexec /usr/local/bin -xtype l -name "*qemu*"'), '');
+    assert.match(must('/usr/bin/qemu-system-x86_64 --version'), /^QEMU emulator version/);
     assert.equal(sh('command -v qemu-trap').status, 127);
     assert.ok(!existsSync('/usr/lib/qemu-trap'));
     assert.ok(existsSync('/etc/qemu-trap/hooks/SIGTERM'));
