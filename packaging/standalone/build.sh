@@ -31,7 +31,7 @@ for arch in ${QEMU_TRAP_STANDALONE_ARCH:-x64 arm64}; do
     install -m 644 dist/man/*.7 "$root/share/man/man7/"
     cp -r dist/completions "$root/share/"
     mkdir "$root/systemd"
-    sed 's|/usr/local/bin/qemu-trap|/opt/qemu-trap/bin/qemu-trap|' 'examples/systemd/qemu-trap@.service' >"$root/systemd/qemu-trap@.service"
+    sed 's|exec qemu-trap|exec /opt/qemu-trap/bin/qemu-trap|' 'examples/systemd/qemu-trap@.service' >"$root/systemd/qemu-trap@.service"
     chmod -R u=rwX,go=rX "$root"
     tar -C "$work" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -cJf "$out/$name.tar.xz" "$name"
     echo "$out/$name.tar.xz"
