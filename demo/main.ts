@@ -49,8 +49,11 @@ const guestWords: Readonly<Record<string, string>> = {
   [guestSays.bye]: 'bye: shuts down',
 };
 
-/** QEMU's own events, on a monitor of the demo's, at QEMU's own time. */
-function tellEvents(path: string, tell: (who: string, what: string, time: number) => void): void {
+/**
+ * QEMU's own events, on a monitor of the demo's, at QEMU's own time.
+ * @param begun is called when no event can be missed any more
+ */
+function tellEvents(path: string, tell: (who: string, what: string, time: number) => void, begun: () => void): void {
   const socket = createConnection(path);
   socket.on('error', () => undefined);
   // Either may fail as QEMU exits: there is nothing more to tell then.
@@ -58,11 +61,13 @@ function tellEvents(path: string, tell: (who: string, what: string, time: number
   lines.on('line', (line) => {
     const message = JSON.parse(line) as {
       readonly QMP?: unknown;
+      readonly return?: unknown;
       readonly event?: string;
       readonly data?: { readonly reason?: string };
       readonly timestamp?: { readonly seconds: number; readonly microseconds: number };
     };
     if (message.QMP !== undefined) socket.write('{"execute":"qmp_capabilities"}\n');
+    if (message.return !== undefined) begun();
     if (message.timestamp === undefined) return;
     const time = message.timestamp.seconds * 1_000 + message.timestamp.microseconds / 1_000;
     if (message.event === 'POWERDOWN') tell('QEMU', 'POWERDOWN: the power button is pressed', time);
@@ -95,9 +100,10 @@ async function show(command: readonly string[]): Promise<Outcome> {
       tell('guest', shownWords);
       if (words === guestSays.pressed) heard = true;
       if (words === guestSays.up) {
-        tellEvents(monitor, tell);
-        tell('you', `kill -TERM ${child.pid}`);
-        child.kill('SIGTERM');
+        tellEvents(monitor, tell, () => {
+          tell('you', `kill -TERM ${child.pid}`);
+          child.kill('SIGTERM');
+        });
       }
     });
   }
