@@ -74,7 +74,7 @@ test('windows: without an agent two presses, half a second apart', async (t) => 
   assert.equal(await trap.status(), 124);
 });
 
-test('tell: a chat is told of a guest that was cut off, and of no other', {
+test('tell: a chat is told of a VM that runs, shuts down, or was cut off, and not of a clean end', {
   skip: spawnSync('curl', ['-V']).error ? 'no curl here' : false,
 }, async (t) => {
   const lab = new Lab(t);
@@ -85,14 +85,23 @@ test('tell: a chat is told of a guest that was cut off, and of no other', {
   });
   await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready));
   t.after(() => server.close());
-  copy(lab, 'tell', 'end', { address: `http://127.0.0.1:${(server.address() as AddressInfo).port}/` });
-  for (const signal of ['SIGTERM', 'SIGQUIT'] as const) {
-    const trap = await lab.startGuest({ options: named(lab), env: { no_proxy: '*', NO_PROXY: '*' } });
+  for (const name of ['ready', 'powerdown', 'end'])
+    copy(lab, 'tell', name, { address: `http://127.0.0.1:${(server.address() as AddressInfo).port}/` });
+  for (const [signal, texts] of [
+    ['SIGTERM', [/^web runs$/, /^web shuts down \(SIGTERM\)$/]],
+    ['SIGQUIT', [/^web runs$/, /^web was cut off: SIGQUIT: forced stop/]],
+  ] as const) {
+    const trap = await lab.startGuest({
+      temper: 'lingering',
+      options: named(lab),
+      env: { no_proxy: '*', NO_PROXY: '*' },
+    });
     trap.kill(signal);
     await trap.status();
-    assert.equal(told.length, signal === 'SIGTERM' ? 0 : 1, trap.stderr);
+    const said = told.splice(0).map((each) => (JSON.parse(each) as { text: string }).text);
+    assert.equal(said.length, texts.length, said.join('\n'));
+    for (const [i, text] of texts.entries()) assert.match(said[i] ?? '', text);
   }
-  assert.match((JSON.parse(told[0] ?? '') as { text: string }).text, /^web was cut off: SIGQUIT: forced stop/);
 });
 
 test('metrics: they are there when the guest runs, and tell of its end', async (t) => {
