@@ -39,10 +39,10 @@ const commands: readonly { readonly page: string; readonly line: string }[] = bl
 /** Why a command is not run here. */
 const notRun: readonly [RegExp, string][] = [
   [
-    /^(git clone|npm (ci|install|run)|npm test|QEMU_TRAP_TEST_)/,
+    /^(git (clone|pull)|npm (ci|install|uninstall|run)|npm test|QEMU_TRAP_TEST_)/,
     'the project itself: .ci/run and test/managers/deb.test.ts',
   ],
-  [/^(systemctl|journalctl|(echo ')?QEMU_OPTIONS)/, 'systemd: test/managers/deb.test.ts'],
+  [/^(systemctl|journalctl|apt-get|(echo ')?QEMU_OPTIONS)/, 'systemd: test/managers/deb.test.ts'],
   [/--drop-in/, 'the whole host: test/e2e/drop-in.test.ts'],
   [/^(kill -QUIT PID|editor |install -m)/, 'an example of what to type'],
   [/^(ln -s|mkdir -p ~\/bin|PATH=~|QEMU_TRAP_OPTIONS=)/, 'a drop-in: test/e2e/drop-in.test.ts'],
@@ -58,7 +58,7 @@ const notRun: readonly [RegExp, string][] = [
     'a synopsis',
   ],
   [/^(\$ |NAME {2}|(db|web)[: ]|\d+ (s left|shut down)|qemu-trap: web:|\/etc\/)/, 'what is printed'],
-  [/\/var\/lib\/prometheus/, 'a directory of the host'],
+  [/\/var\/lib\/(prometheus|qemu-trap)/, 'a directory of the host'],
 ];
 
 const isVm = (line: string): boolean =>
