@@ -1,5 +1,5 @@
 import treeKill from 'tree-kill';
-import { ownControlGroups, processesIn } from '../system/control-group.js';
+import { allProcessesIn, ownControlGroups, processesIn } from '../system/control-group.js';
 import { runIdVariable } from '../system/own-environment.js';
 import {
   type Process,
@@ -44,8 +44,8 @@ interface Look {
 
 /** How what is left of a hook is found. */
 interface Leftovers {
-  /** Rejected if /proc cannot be listed, for want of a descriptor. */
-  look(): Look | Promise<Look>;
+  /** Rejected if /proc cannot be listed, for want of a descriptor; `null` if what it shows cannot be all. */
+  look(): Look | Promise<Look | null>;
   /** What to signal then: no look can tell what is left, or that nothing is. */
   readonly blind: () => readonly number[];
   /** Kills all of it at once, if the kernel can do that. */
@@ -65,10 +65,10 @@ function inGroup(group: HookGroup, hookPid: number, running: () => boolean): Lef
   };
 }
 
-/** Where to look: among what has our control group, which is a few in a unit or a container; else among all. */
+/** Where to look: in our control group and below it, which is a few in a unit or a container; else among all. */
 function candidates(): number[] {
   const [own] = ownControlGroups();
-  return (own && processesIn(own)) ?? listProcesses();
+  return own && processesIn(own) !== null ? allProcessesIn(own) : listProcesses();
 }
 
 /** A kernel thread has no environment, ever (kthreadd is 2). */
@@ -197,7 +197,10 @@ export function endDescendants({ pid, runId, startedAt, group, running }: HookRu
     group !== null
       ? inGroup(group, pid, running)
       : {
-          look: () => lookFor(pid, runId, startedAt),
+          look: async () => {
+            const look = await lookFor(pid, runId, startedAt);
+            return running() && !look.pids.includes(pid) ? null : look;
+          },
           blind: () => (running() ? [pid, -pid] : [-pid]),
         };
   // At the end of a grace period only: ps(1) reads all of /proc, and a hundred hooks may have to end at once.

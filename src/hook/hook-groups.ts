@@ -151,7 +151,7 @@ export class HookGroups {
     if (group === null || !this.#isFree) return null;
     this.#isFree = false;
     // If another process has moved us, the hook is where we are.
-    const isBornThere = isInGroup(basename(group.path));
+    const isBornThere = isInGroup(basename(group.path)) ?? true;
     const given = isBornThere ? new HookGroup(group, pid, new Foreign(this.#own, () => this.qemu())) : null;
     if (given !== null) this.#given.add(given);
     this.#moveBack();

@@ -176,11 +176,11 @@ export function numberedGroups({ path, version }: ControlGroup): ControlGroup[] 
   );
 }
 
-/** Whether this process is in a group of this name. */
-export function isInGroup(name: string): boolean {
+/** Whether this process is in a group of this name; `null` if that cannot be read. */
+export function isInGroup(name: string): boolean | null {
   try {
-    return readFileSync('/proc/self/cgroup', 'latin1').includes(`/${name}\n`);
+    return withDescriptor(() => readFileSync('/proc/self/cgroup', 'latin1')).includes(`/${name}\n`);
   } catch {
-    return false;
+    return null;
   }
 }

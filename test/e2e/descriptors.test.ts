@@ -3,6 +3,7 @@ import { spawnSync, type StdioOptions } from 'node:child_process';
 import { openSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
+import { noStrace, traced } from '../support/strace.js';
 import { isAlive, Lab, nodes, openFiles, program, read, until } from '../support/lab.js';
 
 /*
@@ -151,19 +152,13 @@ for (const [version, node] of nodes()) {
   }
 }
 
-const noStrace = spawnSync('strace', ['-D', '-qq', '-o', '/dev/null', 'true']).status === 0 ? false : 'no strace here';
-
 for (const folder of ['fd', 'fdinfo']) {
   test(`a /proc/self/${folder} that cannot be read takes from Node nothing of its own`, {
     skip: noStrace,
   }, async (t) => {
     const lab = new Lab(t);
     const paths = Array.from({ length: 40 }, (_, fd) => ['-P', `/proc/self/${folder}/${fd + 3}`]).flat();
-    const refusing = [
-      ...['strace', '-D', '-qq', '-o', lab.file('strace'), ...paths],
-      '-e',
-      'inject=openat,readlink:error=EACCES',
-    ];
+    const refusing = traced(lab.file('strace'), ['inject=openat,readlink:error=EACCES'], paths);
     const trap = lab.start({ through: [...opening(lab, few), ...refusing] });
     await trap.ready();
     await lab.guestSaid('up');

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { isAlive, Lab, type Trap } from '../support/lab.js';
+import { noStrace, traced } from '../support/strace.js';
 
 /*
  * A qemu-trap that gets no descriptor, or no process, any more: each of these was once a hang, a guest that was cut
@@ -49,6 +50,30 @@ test('no descriptor is left when QEMU is killed under a hook: it ends, and nothi
   assert.equal(await trap.status(), 137, trap.stderr);
   await lab.assertNothingLeft();
 });
+
+for (const when of ['3', '3..4'])
+  test(`no descriptor is left in the moment in which a hook begins (${when}): what it leaves is found all the same`, {
+    skip: noStrace,
+  }, async (t) => {
+    const lab = new Lab(t);
+    const asked = lab.file('asked');
+    lab.hook('SIGTERM', `#!/bin/sh\ntrap 'echo >"${asked}"; exit 1' TERM\necho up\nsleep 600 & wait\n`);
+    // Which control group the hook was born in is read then; Node itself reads it first, and then it is read for the groups.
+    const refusing = traced(
+      lab.file('strace'),
+      [`inject=openat:error=EMFILE:when=${when}`],
+      ['-P', '/proc/self/cgroup'],
+    );
+    const trap = lab.start({ through: refusing, options: ['--hooks', lab.hooks, ...short] });
+    await trap.ready();
+    await lab.guestSaid('up');
+    trap.kill('SIGTERM');
+    await trap.event('hook-output');
+    process.kill(trap.qemuPid, 'SIGKILL');
+    assert.equal(await trap.status(), 137, trap.stderr);
+    assert.ok(existsSync(asked), 'it was asked to exit before it was killed');
+    await lab.assertNothingLeft();
+  });
 
 test('no descriptor is left before QEMU answers: the button is pressed all the same', async (t) => {
   const lab = new Lab(t);

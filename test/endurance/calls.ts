@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { type Lab, read, type Trap, until, withLab } from '../support/lab.js';
 import {
   type Complaint,
@@ -13,6 +12,7 @@ import {
   watchEnd,
   within,
 } from './life.js';
+import { traced } from '../support/strace.js';
 import { Random } from './plan.js';
 
 /*
@@ -57,19 +57,9 @@ interface Point {
 
 type Way = { readonly error: string } | 'delay' | { readonly killed: 'kill' | 'keep' };
 
-/** Whether strace(1) is here, and may trace. */
-export function canTrace(): boolean {
-  return spawnSync('strace', ['-D', '-qq', '-o', '/dev/null', 'true']).status === 0;
-}
-
 const gentle = '#!/bin/sh\nqmp query-status >/dev/null\n';
 const timeoutS = 6;
 const killAfterS = 2;
-
-/** Words that run what follows them under strace, with its own process id. */
-function traced(log: string, expressions: readonly string[]): string[] {
-  return ['strace', '-D', '-y', '-qq', '-o', log, '-e', 'signal=none', ...expressions.flatMap((each) => ['-e', each])];
-}
 
 function start(lab: Lab, through: readonly string[], onDeath: 'kill' | 'keep'): Trap {
   lab.hook('ready', gentle);

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { canTrace, failCalls, formatCalls } from './calls.js';
+import { noStrace } from '../support/strace.js';
+import { failCalls, formatCalls } from './calls.js';
 import { complaintsOf, liveLong, describeLongLife } from './long-life.js';
 import { findPowers, live } from './day.js';
 import { liveMany, formatTally } from './many.js';
@@ -54,7 +55,7 @@ test('negative control: a wrapper that passes the signal on is found out on a da
 });
 
 test('some calls of a life that fail, take long, or are the last: no guest lost, no hang, nothing left behind, no untrue status', {
-  skip: canTrace() ? false : 'no process can be traced here',
+  skip: noStrace,
 }, async (t) => {
   const told: string[] = [];
   const tally = await failCalls(seed, 12, 3, (text) => told.push(text));

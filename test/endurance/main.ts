@@ -1,5 +1,6 @@
 import minimist from 'minimist';
-import { canTrace, failCalls, formatCalls } from './calls.js';
+import { noStrace } from '../support/strace.js';
+import { failCalls, formatCalls } from './calls.js';
 import { findPowers } from './day.js';
 import { complaintsOf, describeLongLife, liveLong } from './long-life.js';
 import { formatTally, liveMany } from './many.js';
@@ -44,7 +45,7 @@ const conclude = (summary: string, isGood: boolean): void => {
 };
 
 if (wanted.includes('calls')) {
-  if (!canTrace()) conclude('calls: strace can trace nothing here', false);
+  if (noStrace !== false) conclude('calls: strace can trace nothing here', false);
   else {
     const tally = await failCalls(seed, runs, lanes, tell);
     conclude(formatCalls(seed, tally), tally.count.none);
