@@ -79,7 +79,7 @@ test('some odd places: no guest lost, no hang, nothing left behind, no untrue st
   skip: powers.mount ? false : 'nothing can be mounted here',
 }, async (t) => {
   const told: string[] = [];
-  const tally = await liveInPlaces(seed, 12, 3, powers, false, (text) => told.push(text));
+  const tally = await liveInPlaces(seed, 12, null, 3, powers, false, (text) => told.push(text));
   const summary = formatPlaces(seed, tally);
   t.diagnostic(summary);
   assert.ok(tally.count.none, `${told.join('\n')}\n${summary}`);

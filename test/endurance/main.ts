@@ -10,7 +10,7 @@ import { needsLinux } from '../support/linux.js';
 
 /*
  * npm run test:endurance -- [PART...] [--seed N] [--runs N] [--only NUMBER] [--phase NAME] [--lanes N] [--loud]: PART is days, calls,
- * pairs, places or resets; none: all. --runs: how many of each part (days: 1,000; else all there are). --only: one day; --phase: one phase of the pairs.
+ * pairs, places or resets; none: all. --runs: how many of each part (days: 1,000; else all there are). --only: one day, or one place; --phase: one phase of the pairs.
  * --loud has every qemu-trap's stderr read on a bad day, to see why, and tells of each place.
  */
 
@@ -56,7 +56,7 @@ if (wanted.includes('pairs')) {
   conclude(formatPairs(seed, tally), tally.count.none);
 }
 if (wanted.includes('places')) {
-  const tally = await liveInPlaces(seed, runs, lanes, findPowers(), given['loud'], tell);
+  const tally = await liveInPlaces(seed, runs, only, lanes, findPowers(), given['loud'], tell);
   conclude(formatPlaces(seed, tally), tally.count.none);
 }
 if (wanted.includes('days')) {

@@ -52,9 +52,13 @@ type Factor = keyof typeof factors;
 type Place = Readonly<Record<Factor, string>>;
 const names = Object.keys(factors) as Factor[];
 
-/** A user namespace knows no other user, and the processes of root are not counted. */
-function canBe({ user, namespace, limit }: Partial<Place>): boolean {
+/**
+ * A user namespace knows no other user, and the processes of root are not counted. A Node that cannot load its program,
+ * for want of descriptors, says so, and for that such a terminal stops it as it stops every program.
+ */
+function canBe({ user, namespace, limit, stderr }: Partial<Place>): boolean {
   return (
+    !(limit === 'descriptors' && stderr === 'background') &&
     !(namespace === 'user' && (user === 'another' || limit === 'processes')) &&
     !(limit === 'processes' && user === 'root')
   );
@@ -208,7 +212,7 @@ async function liveIn(place: Place, seed: number, powers: Powers): Promise<Outco
     const through = [
       ...['python3', resolve('test/endurance/place.py'), log, place.stdin, place.stdout, place.stderr],
       ...['unshare', '--mount', '--propagation', 'private', ...(namespaceWords[place.namespace] ?? [])],
-      ...['sh', '-c', `{ ${prepare}; } || exit ${notMade}; exec "$@"`, 'sh'],
+      ...['sh', '-c', `{ ${prepare}; } 2>/dev/null || exit ${notMade}; exec "$@"`, 'sh'],
       ...(isOther ? ['setpriv', '--reuid', String(otherUser), '--regid', String(otherUser), '--clear-groups'] : []),
       ...limitWords(place.limit, random),
       ...environmentWords(place.environment),
@@ -277,18 +281,20 @@ function describePlace(place: Place): string {
 
 /**
  * @param each how many, drawn by `seed`; `null`: all that are needed for each pair
+ * @param only the number of one; `null`: all
  * @param isLoud a line is told of each
  */
 export async function liveInPlaces(
   seed: number,
   each: number | null,
+  only: number | null,
   lanes: number,
   powers: Powers,
   isLoud: boolean,
   tell: (text: string) => void,
 ): Promise<PlacesTally> {
   const all = pairwise(seed).map((place, number) => ({ place, number }));
-  const drawn = new Random(seed + 1).some(all, each);
+  const drawn = new Random(seed + 1).some(all, each).filter(({ number }) => only === null || number === only);
   const count = new Count();
   const endings = new Map<string, number>();
   // A place may have another /tmp: what a life needs must not lie there.
