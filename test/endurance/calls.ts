@@ -180,7 +180,7 @@ async function tryPoint(point: Point, way: Way): Promise<Outcome> {
         const complaints = [...judgeLife(life, { refusal: false, cutOff: false }), ...(await leftovers(lab))];
         return { injected: null, complaints, isOfNode: false, stderr: trap.stderr };
       }
-      const { complaints, stderr } = await startAnew(lab, way.killed);
+      const { complaints, stderr } = await startAnew(lab, way.killed, trap.events('start').length > 0);
       return {
         injected: injected ?? 'SIGKILL',
         complaints,
@@ -195,11 +195,18 @@ async function tryPoint(point: Point, way: Way): Promise<Outcome> {
   });
 }
 
-/** qemu-trap was killed: the next start finds its guest again, or no QEMU at all. */
-async function startAnew(lab: Lab, onDeath: 'kill' | 'keep'): Promise<{ complaints: Complaint[]; stderr: string }> {
+/**
+ * qemu-trap was killed: the next start finds its guest again, or no QEMU at all.
+ * @param wasStarted false if its QEMU may have been on its way still: that outlives it, as docs/limits.md says
+ */
+async function startAnew(
+  lab: Lab,
+  onDeath: 'kill' | 'keep',
+  wasStarted: boolean,
+): Promise<{ complaints: Complaint[]; stderr: string }> {
   const complaints: Complaint[] = [];
   const qemus = (): number[] => lab.left().filter((pid) => read(`/proc/${pid}/cmdline`).startsWith('qemu-system'));
-  if (onDeath === 'kill') {
+  if (onDeath === 'kill' && wasStarted) {
     await quietly(until('QEMU has gone with it', () => qemus().length === 0, 10_000));
     if (qemus().length > 0)
       complaints.push({ kind: 'leftover', what: 'QEMU outlived its qemu-trap with --on-death kill' });

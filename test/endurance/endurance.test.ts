@@ -9,6 +9,7 @@ import { liveMany, formatTally } from './many.js';
 import { formatPlaces, liveInPlaces } from './places.js';
 import { makePlan, type Plan } from './plan.js';
 import { formatPairs, sendPairs } from './signal-pairs.js';
+import { formatStarts, startAndStop } from './starts.js';
 import { Lab } from '../support/lab.js';
 
 const seed = 20261124;
@@ -81,6 +82,14 @@ test('some odd places: no guest lost, no hang, nothing left behind, no untrue st
   const told: string[] = [];
   const tally = await liveInPlaces(seed, 12, null, 3, powers, false, (text) => told.push(text));
   const summary = formatPlaces(seed, tally);
+  t.diagnostic(summary);
+  assert.ok(tally.count.none, `${told.join('\n')}\n${summary}`);
+});
+
+test('a start and a stop in each mode: nothing is left behind', async (t) => {
+  const told: string[] = [];
+  const tally = await startAndStop(10, 3, (text) => told.push(text));
+  const summary = formatStarts(tally);
   t.diagnostic(summary);
   assert.ok(tally.count.none, `${told.join('\n')}\n${summary}`);
 });

@@ -42,7 +42,8 @@ export async function quietly<T>(what: Promise<T>): Promise<T | null> {
 
 /** A fault of qemu-trap's. */
 export interface Complaint {
-  readonly kind: 'lost' | 'hang' | 'leftover' | 'untrue';
+  /** `qemu`: QEMU's own crash, when its guest had shut down. */
+  readonly kind: 'lost' | 'hang' | 'leftover' | 'untrue' | 'qemu';
   readonly what: string;
 }
 
@@ -82,7 +83,9 @@ export function judgeLife({ end, serial, stderr }: Life, { refusal, cutOff }: Al
   if (stderr !== null && last === undefined && hasRun) told.push({ kind: 'untrue', what: 'no last line' });
   if (stderr?.trim() === '') told.push({ kind: 'untrue', what: `status ${status} without a word` });
   if (serial.includes(guestSays.bye)) {
-    if (status !== 0 && !cutOff)
+    if (last?.['end'] === 'guest-shutdown' && ['SIGSEGV', 'SIGABRT'].includes(String(last['qemu_signal'])))
+      told.push({ kind: 'qemu', what: `QEMU crashed as it exited: ${String(last['qemu_signal'])}` });
+    else if (status !== 0 && !cutOff)
       told.push({ kind: 'untrue', what: `the guest went by itself, and the status is ${status}` });
   } else if (!hasRun) {
     if (status === 0 && last !== undefined && !['never-ran', 'clean'].includes(verdict))
@@ -137,17 +140,20 @@ export function formatComplaints(complaints: readonly Complaint[], log: string):
 
 /** How many of each complaint there were. */
 export class Count {
-  readonly of: Record<Complaint['kind'], number> = { lost: 0, hang: 0, leftover: 0, untrue: 0 };
+  readonly of: Record<Complaint['kind'], number> = { lost: 0, hang: 0, leftover: 0, untrue: 0, qemu: 0 };
 
   add(complaints: readonly Complaint[]): void {
     for (const { kind } of complaints) this.of[kind]++;
   }
 
   get none(): boolean {
-    return Object.values(this.of).every((times) => times === 0);
+    const { qemu, ...faults } = this.of;
+    return Object.values(faults).every((times) => times === 0);
   }
 
   toString(): string {
-    return `guests lost: ${this.of.lost}; hangs: ${this.of.hang}; leftovers: ${this.of.leftover}; untrue statuses or last lines: ${this.of.untrue}`;
+    const { lost, hang, leftover, untrue, qemu } = this.of;
+    const crashes = qemu === 0 ? '' : `; crashes of a QEMU that exits: ${qemu}`;
+    return `guests lost: ${lost}; hangs: ${hang}; leftovers: ${leftover}; untrue statuses or last lines: ${untrue}${crashes}`;
   }
 }

@@ -6,15 +6,16 @@ import { complaintsOf, describeLongLife, liveLong } from './long-life.js';
 import { formatTally, liveMany } from './many.js';
 import { formatPlaces, liveInPlaces } from './places.js';
 import { formatPairs, sendPairs } from './signal-pairs.js';
+import { formatStarts, startAndStop } from './starts.js';
 import { needsLinux } from '../support/linux.js';
 
 /*
  * npm run test:endurance -- [PART...] [--seed N] [--runs N] [--only NUMBER] [--phase NAME] [--lanes N] [--loud]: PART is days, calls,
- * pairs, places or resets; none: all. --runs: how many of each part (days: 1,000; else all there are). --only: one day, or one place; --phase: one phase of the pairs.
+ * pairs, places, starts or resets; none: all. --runs: how many of each part (days: 1,000; else all there are). --only: one day, or one place; --phase: one phase of the pairs.
  * --loud has every qemu-trap's stderr read on a bad day, to see why, and tells of each place.
  */
 
-const parts = ['days', 'calls', 'pairs', 'places', 'resets'] as const;
+const parts = ['days', 'calls', 'pairs', 'places', 'starts', 'resets'] as const;
 const given = minimist(process.argv.slice(2), {
   boolean: ['loud'],
   string: ['seed', 'runs', 'only', 'lanes', 'phase'],
@@ -63,6 +64,10 @@ if (wanted.includes('days')) {
   const numbers = only === null ? Array.from({ length: runs ?? 1_000 }, (_, day) => day) : [only];
   const tally = await liveMany(seed, numbers, lanes, given['loud'], tell);
   conclude(formatTally(seed, tally), tally.count.none);
+}
+if (wanted.includes('starts')) {
+  const tally = await startAndStop(runs ?? 200, lanes, tell);
+  conclude(formatStarts(tally), tally.count.none);
 }
 if (wanted.includes('resets')) {
   for (const way of ['in process', 'by hook'] as const) {
