@@ -2,7 +2,7 @@
 # box.sh INIT LOWER COMMAND...: runs COMMAND as root in a machine of its own, as far as namespaces make one: process
 # ids, mounts, control groups, host name. It sees this system with the folder LOWER laid over it, and nothing of a
 # qemu-trap that this host has; what it writes is gone with it, but for the folder $BOX_SHARED. INIT is `tini` or `systemd`, a real one. The status is
-# COMMAND's. Its control groups are those of version 2; with $BOX_CGROUP=1 those of version 1, which container engines
+# COMMAND's. With $BOX_BASE that folder is the system, and not this one. Its control groups are those of version 2; with $BOX_CGROUP=1 those of version 1, which container engines
 # need where the controllers are there.
 #
 # systemd started straight on a host would take over all its control groups, and killall5 would end everything: so
@@ -25,7 +25,7 @@ export -f mount_option
 # shellcheck disable=SC2016,SC2089 # a script for another shell
 inner='
 [ "$(readlink /proc/self/ns/cgroup)" != "$HOST_CGROUP_NS" ] || exit 99
-mount -t overlay overlay -o "lowerdir=$box/lower:/,upperdir=$box/upper,workdir=$box/work" "$box/root"
+mount -t overlay overlay -o "lowerdir=$box/lower:${BOX_BASE:-/},upperdir=$box/upper,workdir=$box/work" "$box/root"
 cd "$box/root"
 mount -t proc proc proc
 [ "$(readlink proc/self/ns/pid)" != "$HOST_PID_NS" ] || exit 99

@@ -60,13 +60,17 @@ test('shellcheck passes on every hook, on the examples, on the qmp command and o
     'test/guests/debian/make.sh',
     'test/guests/debian/root/usr/local/sbin/load',
     'packaging/standalone/build.sh',
+    'packaging/npm/build.sh',
     'packaging/release.sh',
     'packaging/epoch.sh',
     ...['postinst', 'prerm'].map((name) => `packaging/deb/dropin/${name}`),
     'test/managers/fetch.sh',
+    ...readdirSync('test/packages')
+      .filter((name) => name.endsWith('.sh'))
+      .map((name) => `test/packages/${name}`),
     'test/managers/box.sh',
     '.ci/run',
-    ...['build.sh', 'postinst', 'prerm', 'postrm'].map((name) => `packaging/deb/${name}`),
+    ...['build.sh', 'preinst', 'postinst', 'prerm', 'postrm'].map((name) => `packaging/deb/${name}`),
     ...exampleScripts,
   ];
   execFileSync('shellcheck', scripts, { stdio: 'inherit' });
