@@ -124,7 +124,7 @@ export interface State {
 export interface Limits {
   /** From the default action to SIGKILL, in milliseconds. */
   readonly killAfterMs: number;
-  /** From the signal to where also a guest that still writes is forced, in milliseconds; `null`: it gets no more time. */
+  /** From the signal to the default action for a guest that still writes, in milliseconds; `null`: it gets no more time. */
   readonly busyTimeoutMs: number | null;
   readonly pressGaps: PressGaps;
   /** The user has given the gaps: they are kept, whatever is known of the button. */

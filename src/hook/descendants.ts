@@ -165,7 +165,7 @@ async function endAll(left: Leftovers, begin: (signal: NodeJS.Signals) => void, 
       wasEmpty = isEmpty;
       const pids = look?.pids ?? left.blind();
       if (isLast) left.kill?.();
-      // Each once, for a SIGTERM handler that is at work is not to be interrupted; SIGKILL again, for who forks.
+      // Each once, because a SIGTERM handler that is at work is not to be interrupted; SIGKILL again, for who forks.
       for (const pid of pids) if (isLast || !signalled.has(pid)) sendQuietly(pid, signal);
       signalled = new Set(pids);
       if (performance.now() >= until) return false;

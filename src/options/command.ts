@@ -9,7 +9,7 @@ export interface Config {
   readonly specs: ReadonlyMap<SignalName, SignalSpec>;
   readonly timeoutMs: number;
   readonly killAfterMs: number;
-  /** From the signal to where also a guest that still writes to its disks is forced; `null`: as any other. */
+  /** From the signal to the default action for a guest that still writes to its disks; `null`: as any other. */
   readonly busyTimeoutMs: number | null;
   readonly name: string | null;
   readonly runDir: string | null;

@@ -40,7 +40,7 @@ function splitAtQemu(argv: readonly string[]): { own: string[]; qemu: string[] }
       return { own, qemu: argv.slice(i) };
     }
     const option = short[word] ?? word;
-    // Asked here, for minimist trips over names that every object has (--constructor).
+    // Asked here, because minimist trips over names that every object has (--constructor).
     const [name = ''] = option.split('=', 1);
     if (!known.has(name)) throw unknownOption(name);
     if (option !== name && flags.includes(name.slice(2)))
@@ -53,7 +53,7 @@ function splitAtQemu(argv: readonly string[]): { own: string[]; qemu: string[] }
 
 /**
  * In the form that minimist reads as it is meant: a value that begins with a dash joined to its option, and
- * `--no-shield` as the flag it is, for minimist reads every `--no-X` as "X is false", even of an X that is no option.
+ * `--no-shield` as the flag it is, because minimist reads every `--no-X` as "X is false", even of an X that is no option.
  */
 function forMinimist(own: readonly string[]): string[] {
   const words: string[] = [];

@@ -25,7 +25,7 @@ export interface AdoptedQemu extends Qemu {
 
 /** How a QMP monitor begins (docs/interop/qmp-spec of QEMU), and one that spreads its words over lines (-qmp-pretty). */
 const greetings = { greets: /^\{"QMP"/, pretty: /^\s*\{\s+"QMP"/ } as const;
-/** What may become either, for it comes in pieces. */
+/** What may become either, because it comes in pieces. */
 const beginning = /^\s*(\{\s*("(Q(MP?)?)?)?)?$/;
 const longestBeginning = 64;
 

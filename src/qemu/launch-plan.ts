@@ -83,7 +83,7 @@ export function incomingUris(path: string | null, fd: number | null): string[] {
 export function planLaunch(request: LaunchRequest): LaunchPlan {
   const { helpers, inherited, marked, withheld } = request;
   const words: string[] = [];
-  // In this order, for env(1) takes a QEMU with a = in its path for a variable.
+  // In this order, because env(1) takes a QEMU with a = in its path for a variable.
   if (request.shield && helpers.env !== null)
     words.push(helpers.env, `--block-signal=${request.terminal === 'foreground' ? shielded : shieldedInBackground}`);
   if (request.dieWithParent && helpers.setpriv !== null) words.push(helpers.setpriv, '--pdeathsig', 'KILL');

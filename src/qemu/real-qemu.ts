@@ -37,7 +37,7 @@ export function wasOurs(path: string): boolean {
 
 /**
  * Where a QEMU lies that a link to qemu-trap has taken the place of (dpkg-divert(1)). It has to be beside the folder of
- * the link, for QEMU looks for its firmware from where it lies itself (get_relocated_path of QEMU's util/cutils.c), and
+ * the link, because QEMU looks for its firmware from where it lies itself (get_relocated_path of QEMU's util/cutils.c), and
  * has to have its name, which it prints, and by which `kvm` knows that it is to use KVM.
  */
 export function divertedPath(link: string): string {

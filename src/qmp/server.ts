@@ -45,7 +45,7 @@ function tell(socket: Socket, text: string): void {
   if (socket.writableLength > mostUnread) socket.destroy();
 }
 
-/** A value in the very form that QEMU writes, spaces and all, for scripts match it by patterns. */
+/** A value in the very form that QEMU writes, spaces and all, because scripts match it by patterns. */
 function word(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(word).join(', ')}]`;
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);

@@ -128,7 +128,7 @@ export class ServiceManager {
     child.on('exit', ended);
   }
 
-  /** What could not be sent is lost; the next extension tries again, for a process table may be full only now. */
+  /** What could not be sent is lost; the next extension tries again, because a process table may be full only now. */
   #complain(error: NodeJS.ErrnoException): void {
     if (this.#failed) return;
     this.#failed = true;

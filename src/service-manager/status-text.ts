@@ -41,7 +41,7 @@ export function describeState(state: State, now: number): string {
 }
 
 /**
- * True from where a shutdown cannot be called off any more. Before that a hook may still say "not now" (status 75),
+ * True once a shutdown cannot be called off any more. Before that a hook may still say "not now" (status 75),
  * and a manager that was told STOPPING=1 would end the VM all the same.
  */
 export function isUnderWay({ shutdown, termination }: State): boolean {
