@@ -1,12 +1,18 @@
 #!/bin/sh
 # npm run deb: packages of Debian in the folder that is named, or in this one, made with dpkg-deb of what npm run build has
 # made: qemu-trap_VERSION_all.deb, and qemu-trap-dropin_VERSION_all.deb, which turns --drop-in on and off with itself.
-# QEMU_TRAP_DEB_VERSION names another version. The same sources make the same bytes.
+# QEMU_TRAP_DEB_VERSION names another version; that of a commit that is none has the commit in it. The same sources make the same bytes.
 set -eu
 cd "$(dirname "$0")/../.."
 out=$(realpath "${1:-.}")
-version=${QEMU_TRAP_DEB_VERSION:-$(node -p 'require("./package.json").version')}
+version=$(node -p 'require("./package.json").version')
 . packaging/epoch.sh
+# A commit after that version is newer: apt-get would not put it in the place of the last one otherwise.
+if [ -n "${QEMU_TRAP_DEB_VERSION-}" ]; then
+    version=$QEMU_TRAP_DEB_VERSION
+elif commit=$(git log -1 --format=%cd.%h --date=format:%Y%m%d%H%M%S 2>/dev/null) && ! git describe --tags --exact-match --match "v$version" >/dev/null 2>&1; then
+    version=$version+git$commit
+fi
 maintainer='qemu-trap developers <qemu-trap@example.org>'
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
