@@ -83,7 +83,10 @@ export function checkTrust(path: string, ours: boolean): TrustResult {
     fd = openSync(path, O_PATH);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT') return distrust(missing(path));
+    if (code === 'ENOENT')
+      return distrust(
+        ours ? { what: 'it came with qemu-trap, and is gone', fix: 'reinstall qemu-trap' } : missing(path),
+      );
     return distrust({ what: `it cannot be opened (${code})`, fix: `ls -lL ${shellQuote(path)}` });
   }
   try {

@@ -41,6 +41,8 @@ test('who may have put a hook there, and whether it can be run', (t) => {
     return trust.trusted ? 'trusted' : trust.what;
   };
   assert.match(what(), /there is no such file/);
+  const gone = checkTrust(path, true);
+  assert.ok(!gone.trusted && gone.fix === 'reinstall qemu-trap');
   writeFileSync(path, '#!/bin/sh\n', { mode: 0o755 });
   assert.equal(what(), 'trusted');
   chmodSync(path, 0o777);
