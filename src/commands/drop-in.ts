@@ -130,7 +130,7 @@ function replace(path: string, program: string, env: NodeJS.ProcessEnv): void {
 
 function turnOnByPath(program: string, env: NodeJS.ProcessEnv): string[] {
   const { ours, others } = listDiverted('divert', env);
-  // What was interrupted: QEMU has gone from its place, and nothing has taken it.
+  // What was interrupted: QEMU was moved from its place, and nothing has taken it.
   const mended = ours.filter((path) => !isThere(path) && isThere(divertedPath(path)));
   for (const path of mended) link('divert', program, path);
   const qemus = findQemus([packagedDirectory]);

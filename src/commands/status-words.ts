@@ -58,7 +58,7 @@ export function leftMs(until: number | null): number | null {
   return until === null ? null : Math.max(0, Math.round(until - monotonicMs()));
 }
 
-/** What is in progress; of a qemu-trap that was killed, or a QEMU that has gone, nothing is. */
+/** What is in progress; of a qemu-trap that was killed, or a QEMU that has exited, nothing is. */
 export function servingOf({ pid, qemuPid, status }: FoundVm): readonly Serving[] {
   return pid === null || qemuPid === null ? [] : (status?.serving ?? []);
 }

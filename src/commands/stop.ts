@@ -95,7 +95,7 @@ function choose(
 
 /** VMs that no run directory shows, as their histories have them. */
 interface Hidden {
-  /** QEMU has gone, and hooks still run. */
+  /** QEMU has exited, and hooks still run. */
   readonly ending: readonly StoppingVm[];
   readonly served: readonly { readonly name: string; readonly pid: number }[];
   readonly atRest: readonly string[];

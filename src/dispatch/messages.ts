@@ -32,7 +32,7 @@ export type Input =
   | { readonly kind: 'hook-end'; readonly signal: SignalName; readonly outcome: HookOutcome }
   /** `isPress`: of a press of the power button, and not of a command of the rule. */
   | { readonly kind: 'command-end'; readonly signal: SignalName; readonly ok: boolean; readonly isPress: boolean }
-  /** QEMU has ended: what was counted is told, and nothing is decided any more. */
+  /** QEMU has exited: what was counted is told, and nothing is decided any more. */
   | { readonly kind: 'gone' }
   | { readonly kind: 'tick' };
 
@@ -120,5 +120,5 @@ export type Effect =
   | { readonly do: 'read-disks' }
   | { readonly do: 'quit' }
   | { readonly do: 'kill' }
-  /** Not even SIGKILL ended QEMU in time: stop waiting for it. */
+  /** Not even SIGKILL killed QEMU in time: stop waiting for it. */
   | { readonly do: 'abandon' };

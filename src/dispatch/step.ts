@@ -137,7 +137,7 @@ function onQemuEvent(s: Step, event: QemuEvent): void {
   if (event.event === 'RESET' && state.shutdown === null) state.listensSince = s.now;
 }
 
-/** The guest runs again, after a reboot within the same QEMU, say; unless QEMU ends all the same. */
+/** The guest runs again, after a reboot within the same QEMU, say; unless QEMU exits all the same. */
 function onReturn(s: Step): void {
   const { state } = s;
   if (state.termination === null || isFinal(state.termination)) return;

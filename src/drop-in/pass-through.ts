@@ -10,7 +10,7 @@ const stopping = ['SIGTTIN', 'SIGTTOU'] as const;
 
 /**
  * Runs QEMU as if it had been called itself: with its descriptors, its signals, and its exit status.
- * @returns its exit status; if a signal ended it, the same one ends this process
+ * @returns its exit status; if a signal killed it, the same one ends this process
  * @throws NodeJS.ErrnoException if it cannot be started
  */
 export function passThrough(qemu: string, words: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {

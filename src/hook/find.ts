@@ -56,7 +56,7 @@ export const lifecycleTimeoutMs: Readonly<Record<LifecycleHook, number>> = {
   end: 10_000,
 };
 
-/** How long the hooks of events have in all when QEMU has gone, in milliseconds. */
+/** How long the hooks of events have in all when QEMU has exited, in milliseconds. */
 export const lastEventsMs = 10_000;
 
 /** What is there for {@link LifecycleHook} in the user's hooks directory, a file or a directory of steps; the first one counts. */

@@ -10,7 +10,7 @@ import { closePipe, readerOf, type OutputPipe } from './output-pipes.js';
 import type { HookGroups } from './hook-groups.js';
 import { startTimer } from '../system/timer.js';
 
-/** How long the last output of a hook that has ended is waited for, if something of it still holds the pipe. */
+/** How long the last output of a hook that has exited is waited for, if something of it still holds the pipe. */
 const lastOutputMs = 200;
 
 export interface HookProcess {

@@ -41,7 +41,7 @@ export function describeCause(cause: EndCause, signal: SignalName | null): strin
   return cause === 'asked' && signal !== null ? `as ${signal} asks` : endCauses[cause].words;
 }
 
-/** The guest had not gone when its time was up. */
+/** The guest had not shut down when its time was up. */
 export function isLate(cause: EndCause | null): boolean {
   return cause === 'deadline' || cause === 'busy-deadline' || cause === 'quiet-deadline';
 }

@@ -29,10 +29,10 @@ export interface Prevention {
   readonly stop: { readonly signal: NodeJS.Signals; readonly since: number } | null;
 }
 
-/** All that is known when QEMU has gone. */
+/** All that is known when QEMU has exited. */
 export interface Circumstances {
   readonly evidence: Evidence;
-  /** QEMU's exit status, or `null` if a signal ended it, or if it was no child of this qemu-trap. */
+  /** QEMU's exit status, or `null` if a signal killed it, or if it was no child of this qemu-trap. */
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
   /** The monitor came up: QEMU had started. */
@@ -48,7 +48,7 @@ export interface Circumstances {
   readonly button: ButtonState | null;
   /** The state file of this VM is complete. */
   readonly savedState: boolean;
-  /** Not even SIGKILL has ended it in time. */
+  /** Not even SIGKILL has killed it in time. */
   readonly isStillThere: boolean;
   /** The hook of the shutdown's signal, if it was stopped because its time was up. */
   readonly overdueHook: string | null;
@@ -66,7 +66,7 @@ export function isOthersChild({ code, signal }: Pick<Circumstances, 'code' | 'si
   return code === null && signal === null;
 }
 
-/** It was SIGKILL of this qemu-trap that ended QEMU. */
+/** It was SIGKILL of this qemu-trap that killed QEMU. */
 export function wasKilledHere({ action, signal, code, isStillThere }: Circumstances): boolean {
   return action === 'kill' && (isStillThere || signal === 'SIGKILL' || isOthersChild({ code, signal }));
 }
@@ -91,7 +91,7 @@ function endOf(known: Circumstances): EndKind {
   return wasKilledHere(known) ? 'kill' : 'crash';
 }
 
-/** How QEMU ended. */
+/** How QEMU exited. */
 export function endingOf(known: Circumstances): Ending {
   const end = endOf(known);
   const isCutOff = ['panic', 'watchdog', 'kill', 'crash'].includes(end) || (end === 'quit' && guestRan(known));
@@ -146,7 +146,7 @@ export function verdict(ending: Ending): Verdict {
     case 'quit':
       return evidence.shutdown?.reason === 'host-signal' ? 'host-signal' : 'by-itself';
     case 'crash':
-      // A QEMU that ends in good order says so first.
+      // A QEMU that exits in good order says so first.
       return isOthersChild(ending) ? 'unknown' : 'by-itself';
     default:
       return 'by-itself';

@@ -15,7 +15,7 @@ export const status = {
   killed: 137,
 } as const;
 
-/** The exit status that tells how QEMU ended: the first of these that is so, in the order of the contract. */
+/** The exit status that tells how QEMU exited: the first of these that is so, in the order of the contract. */
 export function exitStatus(ending: Ending): number {
   const { end, action, signal, code } = ending;
   if (ending.prevented !== null) return ending.prevented.stop ? 0 : status.failed;

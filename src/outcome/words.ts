@@ -5,7 +5,7 @@ import { explainCutOff } from './button-words.js';
 import { describeCause } from './end-cause.js';
 import { explainStandstill } from './run-state.js';
 
-/** How the process of QEMU ended. */
+/** How the process of QEMU exited. */
 function processInWords(ending: Ending): string {
   if (isOthersChild(ending)) return 'exit status unknown: not a child of this qemu-trap';
   return ending.signal === null ? `status ${ending.code}` : `killed by ${ending.signal}`;
@@ -42,7 +42,7 @@ function actionInWords(ending: Ending, signal: SignalName | null): string {
   return `${why}, ${wasKilled ? 'and' : 'so'} ${did}`;
 }
 
-/** How QEMU went when its guest was not here any more. */
+/** How QEMU exited when its guest was not here any more. */
 function exitInWords(ending: Ending, how: string): string {
   if (wasKilledHere(ending)) return `qemu-trap killed QEMU with SIGKILL (${how})`;
   return ending.action === 'quit' ? `qemu-trap told QEMU to quit (${how})` : `QEMU exited (${how})`;
@@ -79,7 +79,7 @@ export function describeEnd(ending: Ending, { signal, ms, saved, status }: LastL
   return `${signal === null ? '' : `${signal}: `}${describeEnding(ending, signal)}${resumed}; ${time} after ${signal ?? 'the start'}, exit status ${status}`;
 }
 
-/** How QEMU ended, in words: they say what {@link Ending.end} and {@link Ending.cutOff} say, and who did it. */
+/** How QEMU exited, in words: they say what {@link Ending.end} and {@link Ending.cutOff} say, and who did it. */
 function describeEnding(ending: Ending, signal: SignalName | null): string {
   const how = processInWords(ending);
   const action = actionInWords(ending, signal);

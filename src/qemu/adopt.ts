@@ -61,7 +61,7 @@ function probeGreeting(socket: Socket, ms: number): Promise<Greeting> {
   });
 }
 
-/** Watches a process that is no child of ours: its monitor closes with it, and then it is looked at until it has gone. */
+/** Watches a process that is no child of ours: its monitor closes with it, and then it is looked at until it exits. */
 function watch(
   pid: number,
   control: Socket,
@@ -116,7 +116,7 @@ async function dialFile(
  * Reaches a QEMU that runs already, by its QMP server socket.
  * @param known its pid, if that is known; else it is looked for
  * @param withinMs how long its monitor has for its greeting, in milliseconds
- * @returns `null` if no process listens there, or it hangs up before a greeting: it has gone, or is about to
+ * @returns `null` if no process listens there, or it hangs up before a greeting: it has exited, or is about to
  * @throws {UsageError} if one does, and cannot be served
  */
 export async function adoptQemu(path: string, known: number | null, withinMs: number): Promise<AdoptedQemu | null> {

@@ -5,7 +5,7 @@ import { readMessage } from '../qmp/messages.js';
 import { dialMonitor } from '../qmp/dial.js';
 import { startTimer } from '../system/timer.js';
 
-/** How long a hook that has ended has its last commands executed, in milliseconds. */
+/** How long a hook that has exited has its last commands executed, in milliseconds. */
 const drainMs = 10_000;
 
 /** Answered by QEMU in any state of a connection, be it with an error. */
@@ -116,7 +116,7 @@ export class HookConnections<For> {
   }
 
   /**
-   * Takes a connection back when its hook has ended, and keeps it until QEMU has executed what the hook wrote: QEMU
+   * Takes a connection back when its hook has exited, and keeps it until QEMU has executed what the hook wrote: QEMU
    * drops the commands of a client that hangs up.
    * @param isLast QEMU may exit at any moment: it is kept open, and nothing is said on it
    * @returns QEMU's last error in its answers that the hook has not read; `null` if there is none

@@ -16,7 +16,7 @@ export async function queryRunState(client: Monitor): Promise<string> {
  * Presses the ACPI power button, and sees to it that the guest can hear: a paused guest is resumed, because it honours
  * the press after `cont`; a suspended one is woken first, because a press is forgotten while it wakes.
  * @param runs the guest is known to run: then the press is all that is said, for QEMU may exit right after it
- * @throws {MonitorClosed} if QEMU has gone before it answered
+ * @throws {MonitorClosed} if QEMU has exited before it answered
  */
 export async function pressPowerButton(client: Monitor, runs: boolean): Promise<CommandResult> {
   return reported(async () => {
@@ -31,7 +31,7 @@ export async function pressPowerButton(client: Monitor, runs: boolean): Promise<
 
 /**
  * Lets a guest go on whose button was pressed while it stood still, or that was made to stand still since.
- * @throws {MonitorClosed} if QEMU has gone before it answered
+ * @throws {MonitorClosed} if QEMU has exited before it answered
  */
 export async function letGoOn(client: Monitor): Promise<CommandResult> {
   return reported(async () => {

@@ -134,7 +134,7 @@ class StartedQemu implements Qemu {
     return { exit: killedWrapper === null || this.#wasKilledBehind ? this.#lastExit : unknownExit, killedWrapper };
   }
 
-  /** How QEMU ended, as far as it is known: by our SIGKILL behind a wrapper, else as what was started did. */
+  /** How QEMU exited, as far as it is known: by our SIGKILL behind a wrapper, else as what was started did. */
   get #lastExit(): QemuExit {
     return this.#wasKilledBehind ? { code: null, signal: 'SIGKILL' } : (this.#exit ?? unknownExit);
   }
@@ -180,7 +180,7 @@ class StartedQemu implements Qemu {
     if (!this.#isLooking) this.#look();
   }
 
-  /** Settles when QEMU has gone; behind a wrapper, looks again. */
+  /** Settles when QEMU has exited; behind a wrapper, looks again. */
   #look(ms = firstLookMs): void {
     this.#isLooking = false;
     if (this.#hasGone || (this.#other === null && this.#exit === null)) return;

@@ -8,7 +8,7 @@ export interface QemuExit {
 /** Of a process that is no child of ours: wait(2) is for its parent. */
 export const unknownExit: QemuExit = { code: null, signal: null };
 
-/** What is left to know when QEMU has gone. */
+/** What is left to know when QEMU has exited. */
 export interface Finish {
   /** QEMU's, or its wrapper's that tells of it. */
   readonly exit: QemuExit;
@@ -24,10 +24,10 @@ export interface Qemu {
   readonly control: Socket | null;
   /** Fulfilled with that connection; pending for ever if it is never reached. */
   readonly reached: Promise<Socket>;
-  /** Settled when QEMU has gone; never rejected. */
+  /** Settled when QEMU has exited; never rejected. */
   readonly gone: Promise<QemuExit>;
   /**
-   * Waits for the wrapper in front of a QEMU that has gone, and ends it and what it has started anew.
+   * Waits for the wrapper in front of a QEMU that has exited, and ends it and what it has started anew.
    * @param withinMs how long it may take to end by itself, in milliseconds
    */
   finish(withinMs: number): Promise<Finish>;
@@ -55,7 +55,7 @@ export interface Qemu {
   wake(): boolean;
   /** SIGKILL. */
   kill(): void;
-  /** Has libuv look again which children have ended, if a flood of signals may have drowned SIGCHLD. */
+  /** Has libuv look again which children have exited, if a flood of signals may have drowned SIGCHLD. */
   reap(): void;
 }
 

@@ -68,7 +68,7 @@ export function findServer(path: string, file: SocketFile): number | null {
         if (bound !== undefined) holders.set(pid, bound);
       }
     } catch {
-      // It has gone, or belongs to another user.
+      // It has exited, or belongs to another user.
     }
   }
   const verdicts = [...holders]

@@ -25,7 +25,7 @@ async function isHumanCommand(monitor: Monitor, line: string): Promise<boolean> 
 
 /**
  * Those of `lines` that QEMU has no command for, of either monitor.
- * @throws {MonitorClosed} if QEMU has gone before it answered
+ * @throws {MonitorClosed} if QEMU has exited before it answered
  */
 export async function findUnknownCommands(monitor: Monitor, lines: readonly string[]): Promise<string[]> {
   if (lines.length === 0) return [];
@@ -40,7 +40,7 @@ export async function findUnknownCommands(monitor: Monitor, lines: readonly stri
 
 /**
  * The names of QEMU's events, by its own schema (qapi/introspect.json of QEMU).
- * @throws {MonitorClosed} if QEMU has gone before it answered
+ * @throws {MonitorClosed} if QEMU has exited before it answered
  */
 export async function queryEvents(monitor: Monitor): Promise<readonly string[]> {
   const schema = (await monitor.execute('query-qmp-schema')) as readonly {

@@ -83,7 +83,7 @@ export function shownCommand(command: string): string {
 /**
  * Runs what a user wrote as `monitorcommand=`: as a QMP command if QEMU has one for it, which says for certain how it
  * went, else as a line of the human monitor, which does not.
- * @throws {MonitorClosed} if QEMU has gone before it answered
+ * @throws {MonitorClosed} if QEMU has exited before it answered
  */
 export async function runMonitorCommand(client: QmpClient, command: string): Promise<CommandResult> {
   const line = command.trim();

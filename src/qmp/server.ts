@@ -171,7 +171,7 @@ export class QmpServer {
     for (const peer of this.#peers) peer.event(event);
   }
 
-  /** QEMU has gone, and so do its monitors. */
+  /** QEMU has exited, and its monitors go with it. */
   close(): void {
     for (const server of this.#servers) server.close();
     for (const socket of this.#sockets) socket.destroySoon();

@@ -14,7 +14,7 @@ interface StopTime {
   readonly isExtended: boolean;
 }
 
-/** What is wrong with a unit that systemd ends too soon, and how to fix it. */
+/** What is wrong with a unit that systemd kills too soon, and how to fix it. */
 interface StopTimeFault {
   readonly unit: string;
   readonly message: string;

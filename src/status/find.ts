@@ -110,7 +110,7 @@ export function findVms(asked: string | null, env: NodeJS.ProcessEnv): FoundVm[]
     try {
       if (uid !== null) real.set(realpathSync(place), uid);
     } catch {
-      // It has gone just now.
+      // It has exited just now.
     }
   }
   return [...real].flatMap(([place, uid]) => look(place, uid) ?? []);

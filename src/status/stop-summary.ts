@@ -13,7 +13,7 @@ interface Summary {
   readonly unknown: number;
   /** The slowest of the clean ones, from its signal, in milliseconds. */
   readonly slowestMs: number | null;
-  /** How often the guest had not gone by its deadline. */
+  /** How often the guest had not shut down by its deadline. */
   readonly late: number;
   /** The `--timeout` that these stops speak for, in whole seconds; `null` if they are too few, or never clean. */
   readonly suggestedTimeout: number | null;

@@ -76,7 +76,7 @@ export function exists(pid: number): boolean {
 }
 
 /**
- * @returns `null` if it has gone or is a zombie, which only waits to be reaped
+ * @returns `null` if it has exited or is a zombie, which only waits to be reaped
  * @throws NodeJS.ErrnoException for want of a descriptor
  */
 export function readProcess(pid: number): Process | null {
@@ -95,7 +95,7 @@ function statusOf(pid: number): (field: 'Uid' | 'CapPrm') => string | undefined 
   return (field) => new RegExp(`^${field}:\\s*(.*)$`, 'm').exec(text)?.[1];
 }
 
-/** The effective user of a process; `null` if it has gone, or that is not for us to know. */
+/** The effective user of a process; `null` if it has exited, or that is not for us to know. */
 export function userOf(pid: number): number | null {
   const effective = statusOf(pid)('Uid')?.split(/\s+/)[1];
   return effective === undefined ? null : Number(effective);

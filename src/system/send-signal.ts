@@ -9,12 +9,12 @@ export function wakeStopped(pid: number): boolean {
   return isStopped(pid) && sendQuietly(pid, 'SIGCONT');
 }
 
-/** @returns false if it has gone just now, or is not for us to signal */
+/** @returns false if it has exited just now, or is not for us to signal */
 export function sendQuietly(pid: number, signal: NodeJS.Signals): boolean {
   try {
     return process.kill(pid, signal);
   } catch {
-    // It has gone just now, or is another user's: then the wait for it ends as it does for one that is stuck.
+    // It has exited just now, or is another user's: then the wait for it ends as it does for one that is stuck.
     return false;
   }
 }

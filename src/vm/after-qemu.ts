@@ -4,7 +4,7 @@ import { onTrapped } from '../signals/trap.js';
 import { atTerminal } from '../system/terminal.js';
 
 /**
- * Tells of the signals that come when QEMU has gone, each once. There is no guest for them any more; those that force
+ * Tells of the signals that come when QEMU has exited, each once. There is no guest for them any more; those that force
  * end the wait for the last hooks.
  * @returns what ends that
  */

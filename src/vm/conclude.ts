@@ -17,7 +17,7 @@ export interface FinishedRun {
   readonly refusedState: boolean;
   /** Why QEMU did not let a guest run that it had loaded; its state is kept. */
   readonly resumeFailure: string | null;
-  /** Not even SIGKILL has ended QEMU: the kernel holds it. */
+  /** Not even SIGKILL has killed QEMU: the kernel holds it. */
   readonly isStillThere: boolean;
   /** When QEMU exited, on the clock of `performance.now()`. */
   readonly exitedAt: number;

@@ -49,7 +49,7 @@ export interface Observer {
   follow(state: State): void;
   /** What an administrator should look after; `null` when that is over. */
   warn?(warning: string | null): void;
-  /** QEMU has gone. */
+  /** QEMU has exited. */
   close(): void;
 }
 

@@ -105,7 +105,7 @@ export class ControlMonitor {
       this.dispatcher.feed({ kind: 'run-state', runState: await this.queryRunState() });
       this.refreshed();
     } catch {
-      // QEMU has gone.
+      // QEMU has exited.
     }
   }
 
@@ -124,7 +124,7 @@ export class ControlMonitor {
     try {
       this.dispatcher.feed({ kind: 'button-place', place: await this.#button.lookUp() });
     } catch {
-      // QEMU has gone.
+      // QEMU has exited.
     }
   }
 
@@ -136,7 +136,7 @@ export class ControlMonitor {
         typeof reading === 'string' ? { kind: 'button-place', place: reading } : { kind: 'button', reading },
       );
     } catch {
-      // QEMU has gone.
+      // QEMU has exited.
     }
   }
 
@@ -145,7 +145,7 @@ export class ControlMonitor {
     try {
       this.dispatcher.feed({ kind: 'disks', writes: await readDiskWrites(this.client) });
     } catch {
-      // QEMU has gone.
+      // QEMU has exited.
     }
   }
 
@@ -174,7 +174,7 @@ export class ControlMonitor {
     try {
       result = await run();
     } catch {
-      return; // QEMU has gone.
+      return; // QEMU has exited.
     }
     const shown = shownCommand(command);
     const output = result.output === '' ? '' : `: ${result.output}`;

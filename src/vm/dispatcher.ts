@@ -34,7 +34,7 @@ export class Dispatcher {
     return this.#state;
   }
 
-  /** QEMU has gone: no fact counts any more. */
+  /** QEMU has exited: no fact counts any more. */
   get isClosed(): boolean {
     return this.#isClosed;
   }

@@ -51,7 +51,7 @@ export class EventHooks {
   #goOn: () => void = () => undefined;
   /** QEMU exits: there is no monitor any more. */
   #isHeld = false;
-  /** QEMU has gone, and the hooks have until then, on the clock of `performance.now()`. */
+  /** QEMU has exited, and the hooks have until then, on the clock of `performance.now()`. */
   #lastDeadline: number | null = null;
 
   constructor(
@@ -103,7 +103,7 @@ export class EventHooks {
     if (isHeld) this.#connections.silence();
   }
 
-  /** Settled when QEMU has gone, and every event that came before has had its turn, or the time of all is over. */
+  /** Settled when QEMU has exited, and every event that came before has had its turn, or the time of all is over. */
   async finish(): Promise<void> {
     this.#lastDeadline = performance.now() + lastEventsMs;
     this.hold(true);
@@ -127,10 +127,10 @@ export class EventHooks {
     startTimer(deadline - performance.now(), goOn).unref();
   }
 
-  /** When the hook whose turn it is has to have ended: when QEMU has gone, those that wait share the time that is left. */
+  /** When the hook whose turn it is has to have exited: after QEMU's exit, those that wait share the time that is left. */
   #deadline(timeoutMs: number): number {
     const now = performance.now();
-    // Until QEMU has gone it has less, and it is not known when that is.
+    // Until QEMU has exited it has less, and it is not known when that is.
     if (this.#lastDeadline === null) return now + (this.#isHeld ? Math.min(timeoutMs, lastEventsMs) : timeoutMs);
     return now + Math.min(timeoutMs, (this.#lastDeadline - now) / (this.#waiting.size + 1));
   }

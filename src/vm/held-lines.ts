@@ -10,7 +10,7 @@ type Write = (text: string | Buffer, source: LogSource) => void;
 export class HeldLines {
   /** `null`: nothing is held back. */
   #held: Parameters<Write>[] | null = [];
-  /** QEMU has gone, and there was no guest. */
+  /** QEMU has exited, and there was no guest. */
   #isOver = false;
 
   constructor(private readonly out: Write) {}

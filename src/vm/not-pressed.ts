@@ -7,7 +7,7 @@ import type { ControlMonitor } from './control-monitor.js';
 import type { Dispatcher } from './dispatcher.js';
 
 /**
- * Tells of a hook that ended well, and whose guest has not been asked to go as far as QEMU says: better now than at the
+ * Tells of a hook that succeeded, and whose guest has not been asked to go as far as QEMU says: better now than at the
  * deadline.
  * @param error the last that QEMU has answered to the hook
  */

@@ -102,7 +102,7 @@ export class SavedGuest {
     return existsSync(this.#mark());
   }
 
-  /** Undoes a save that was not finished: the guest goes on. */
+  /** Undoes a save that was not finished: the guest keeps running. */
   async abandonSave(hook: string, monitor: ControlMonitor): Promise<void> {
     const { stateFile, log } = this.context;
     if (stateFile === null) return;

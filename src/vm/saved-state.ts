@@ -55,7 +55,7 @@ export interface SavedState {
   setApart(): void;
   /** Undoes that: the guest has not gone on. */
   putBack(): void;
-  /** Removes what was set apart: the guest goes on. */
+  /** Removes what was set apart: the guest keeps running. */
   discard(): void;
 }
 
@@ -137,8 +137,8 @@ const notMigratingWithinMs = 3_000;
 const pollMs = 50;
 
 /**
- * Undoes a save whose hook has gone before its end: the guest goes on, and nothing half-written is left.
- * @throws {MonitorClosed} if QEMU has gone
+ * Undoes a save whose hook has gone before its end: the guest keeps running, and nothing half-written is left.
+ * @throws {MonitorClosed} if QEMU has exited
  * @throws {QmpError} if QEMU cannot make the guest go on
  */
 export async function abandonSave(file: StateFile, client: QmpClient): Promise<void> {

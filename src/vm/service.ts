@@ -83,7 +83,7 @@ export class Service {
     this.#startedAt = vm.startedAt;
     if (isFirst) this.#surviveAll();
     const finished = await vm.untilGone();
-    // One that not even SIGKILL has ended is still there for the next start to find.
+    // One that not even SIGKILL has killed is still there for the next start to find.
     runDir.leaves = finished.isStillThere;
     this.#exitedAt = finished.exitedAt;
     return finished;

@@ -166,7 +166,7 @@ export class Vm {
       this.survival.attempt(() => locateQemu(this.context, this.running));
       await this.#serve();
     } catch (error) {
-      // If QEMU has gone, its end is handled when it is reaped.
+      // If QEMU has exited, its end is handled when it is reaped.
       if (error instanceof MonitorClosed) return;
       if (!(error instanceof QmpError)) return this.survival.survive(error);
       this.context.log({

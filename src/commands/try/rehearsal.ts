@@ -78,7 +78,7 @@ export interface Rehearsed {
   readonly isBegun: boolean;
   /** It was over while the guest ran on. */
   readonly ranOn: boolean;
-  /** How QEMU ended, in the words of the hook `end`. */
+  /** How QEMU exited, in the words of the hook `end`. */
   readonly end: string | null;
   /** Lines over the hook's file descriptor 3. */
   readonly said: { readonly hook: number; readonly QEMU: number };
