@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { isAlive, read, until } from '../support/lab.js';
 import { boxed, insideAgain, isInside, runBox, whyNoBox } from './box.js';
@@ -67,6 +67,25 @@ boxed('systemd', 'systemd', () => {
     assert.equal(property('ExecMainStatus'), '0');
     await vm.wasClean();
   };
+
+  test("systemd: the README's own unit", async () => {
+    vm.configure();
+    const options = /QEMU_OPTIONS="(.*)"/.exec(read('/etc/qemu-trap/web.conf'))?.[1] ?? '';
+    const text = /^```ini\n(\[Service\]\n[^`]*)```$/m.exec(readFileSync('README.md', 'utf8'))?.[1] ?? '';
+    assert.match(text, /-m 2G -display none \/srv\/web\.qcow2/);
+    writeFileSync(
+      '/etc/systemd/system/web.service',
+      text
+        .replace('-m 2G -display none /srv/web.qcow2', options)
+        .replace('[Service]', `[Service]\nStandardError=append:${log}`),
+    );
+    must('systemctl daemon-reload && systemctl start web');
+    await vm.says('up');
+    await until('it says how it is', () => must('systemctl show -P StatusText web').trim() === 'running');
+    must('systemctl stop web');
+    assert.equal(must('systemctl show -P Result web').trim(), 'success');
+    await vm.wasClean();
+  });
 
   test('systemd: --stop is refused where the unit would be started again, with the command that stops it', async () => {
     dropIn('always', 'Restart=always');
@@ -175,6 +194,7 @@ boxed('systemd', 'systemd', () => {
     must(`systemctl kill -s QUIT --kill-whom=main ${unit}`);
     await vm.gone();
     await until('systemd has the exit status', () => property('ExecMainStatus') === '124');
+    assert.match(property('StatusText'), /forced stop: .*exit status 124$/);
     must(`systemctl reset-failed ${unit}`);
   });
 
