@@ -1,4 +1,3 @@
-import { basename } from 'node:path';
 import { columns } from '../system/text-table.js';
 import { historyFile, lastEnd, livingTrap, recall, rememberedVms } from '../status/history.js';
 import { defaultTimeoutSeconds } from '../options/parse.js';
@@ -166,8 +165,8 @@ function isFirst(all: readonly Reported[], at: number): boolean {
 function findAll({ names, runDir, stateDir, format, isAlert }: StatusCall, env: NodeJS.ProcessEnv): Reported[] {
   if (!hasProc())
     throw new UsageError('--status: /proc is not mounted, so running VMs cannot be found: mount -t proc proc /proc');
-  const running = findVms(runDir, env).map((found): Reported => {
-    const name = found.status?.vm ?? basename(found.runDir);
+  const running = findVms(runDir, stateDir, env).map((found): Reported => {
+    const { name } = found;
     const records = hasOwnRecords(found) ? found.records : recordsOf(name);
     return { name, found, isServed: found.pid !== null, records };
   });

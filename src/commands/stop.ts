@@ -11,7 +11,7 @@ import { hasProc } from '../system/processes.js';
 import { isInBackground } from '../system/terminal.js';
 import { pause } from '../system/timer.js';
 import { UsageError } from '../system/usage-error.js';
-import { type StopOutcome, StoppingVm, nameOf } from './stopping-vm.js';
+import { type StopOutcome, StoppingVm } from './stopping-vm.js';
 
 /** How often the VMs are looked at, in milliseconds: Node cannot wait for a process that is no child. */
 const lookEveryMs = 50;
@@ -68,7 +68,7 @@ async function waitForAll(
 /** @throws {UsageError} for a VM that root sees, and that is another user's alone */
 function refuseOthers(names: readonly string[], all: readonly FoundVm[]): void {
   for (const name of names) {
-    const found = all.filter((each) => nameOf(each) === name);
+    const found = all.filter((each) => each.name === name);
     const [other] = found;
     if (other !== undefined && !found.some(({ uid }) => uid === ownUid))
       throw new UsageError(
@@ -84,13 +84,13 @@ function choose(
   isKnown: (name: string) => boolean,
 ): { readonly chosen: readonly FoundVm[]; readonly stopped: readonly string[] } {
   if (names.length === 0) return { chosen: running, stopped: [] };
-  const stopped = names.filter((name) => !running.some((found) => nameOf(found) === name));
+  const stopped = names.filter((name) => !running.some((found) => found.name === name));
   const unknown = stopped.filter((name) => !isKnown(name));
   if (unknown.length > 0)
     throw new UsageError(
       `--stop ${unknown.join(' ')}: no VM of yours has that name: qemu-trap --status lists those that run; nothing was stopped`,
     );
-  return { chosen: running.filter((found) => names.includes(nameOf(found))), stopped };
+  return { chosen: running.filter((found) => names.includes(found.name)), stopped };
 }
 
 /** VMs that no run directory shows, as their histories have them. */
@@ -128,7 +128,7 @@ export async function stop(
 ): Promise<number> {
   if (!hasProc())
     throw new UsageError('--stop: /proc is not mounted, so running VMs cannot be found: mount -t proc proc /proc');
-  const all = findVms(runDir, env);
+  const all = findVms(runDir, stateDir, env);
   const running = all.filter(({ uid }) => uid === ownUid);
   const history = (name: string): string => historyFile(stateDir, name, env) ?? '';
   const isKnown = (name: string): boolean => recall(history(name)).length > 0 || livingTrap(history(name)) !== null;
@@ -136,7 +136,7 @@ export async function stop(
   const { chosen, stopped } = choose(names, running, isKnown);
   const remembered = names.length > 0 || runDir !== null ? stopped : rememberedVms(stateDir, env);
   const { ending, served, atRest } = findHidden(
-    remembered.filter((name) => !chosen.some((found) => nameOf(found) === name)),
+    remembered.filter((name) => !chosen.some((found) => found.name === name)),
     history,
   );
   const notRunning = stopped.filter((name) => atRest.includes(name));
@@ -151,7 +151,7 @@ export async function stop(
     const obstacle = obstacles[i] ?? null;
     if (obstacle === null && found.pid !== null) return [StoppingVm.tell({ ...found, pid: found.pid }, stateDir, env)];
     refused++;
-    tell(print, nameOf(found), `not stopped: ${obstacle}`);
+    tell(print, found.name, `not stopped: ${obstacle}`);
     return [];
   });
   const counts = { clean: 0, 'not-clean': 0, 'not-stopped': refused };

@@ -1,4 +1,3 @@
-import { basename } from 'node:path';
 import { runFiles } from '../run-dir/files.js';
 import { readStatus, monotonicMs } from '../status/file.js';
 import type { FoundVm } from '../status/find.js';
@@ -12,10 +11,6 @@ const idleMs = 10_000;
 export interface StopOutcome {
   readonly kind: 'clean' | 'not-clean' | 'not-stopped';
   readonly words: string;
-}
-
-export function nameOf({ status, runDir }: FoundVm): string {
-  return status?.vm ?? basename(runDir);
 }
 
 /** What is waited for. */
@@ -37,7 +32,7 @@ export class StoppingVm {
 
   /** Tells a VM to stop. */
   static tell(found: FoundVm & { readonly pid: number }, stateDir: string | null, env: NodeJS.ProcessEnv): StoppingVm {
-    const name = nameOf(found);
+    const { name } = found;
     const { runDir } = found;
     const history = found.status?.history ?? historyFile(stateDir, name, env);
     const [trap, qemu] = [found.pid, found.qemuPid].map((pid) => (pid === null ? '' : (identify(pid) ?? '')));

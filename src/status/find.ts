@@ -1,7 +1,7 @@
 import { lstatSync, readdirSync, realpathSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
-import { recall } from './history.js';
+import { basename, dirname, join, resolve } from 'node:path';
+import { recall, vmOfQemu } from './history.js';
 import { ageMs, commandLine, listProcesses, readProcess } from '../system/processes.js';
 import { runFiles } from '../run-dir/files.js';
 import { readSmallFile } from '../system/small-file.js';
@@ -14,6 +14,8 @@ const longestIdentity = 100;
 
 /** A VM that runs, with what is known of it. */
 export interface FoundVm {
+  /** The name of its run directory, if no better one is known. */
+  readonly name: string;
   readonly runDir: string;
   /** Whose it is. */
   readonly uid: number;
@@ -76,7 +78,7 @@ function placesOfQemus(): string[] {
   });
 }
 
-function look(runDir: string, uid: number): FoundVm | null {
+function look(runDir: string, uid: number, stateDir: string | null, env: NodeJS.ProcessEnv): FoundVm | null {
   const holder = readSmallFile(join(runDir, runFiles.lock), longestIdentity) ?? '';
   const qemu =
     readSmallFile(join(runDir, runFiles.qemu), longestIdentity) ??
@@ -87,6 +89,8 @@ function look(runDir: string, uid: number): FoundVm | null {
   const process = runs ? readProcess(pidOf(qemu)) : null;
   const status = readStatus(join(runDir, runFiles.status));
   return {
+    // A qemu-trap that was killed soon after its start has not written the status yet.
+    name: status?.vm ?? (runs ? vmOfQemu(qemu, stateDir, env) : null) ?? basename(runDir),
     runDir,
     uid,
     pid: served ? pidOf(holder) : null,
@@ -101,8 +105,9 @@ function look(runDir: string, uid: number): FoundVm | null {
 /**
  * The VMs under qemu-trap on this host, by their run directories; of a normal user, their own.
  * @param asked by `--run-dir`: that one only
+ * @param stateDir by `--state-dir`
  */
-export function findVms(asked: string | null, env: NodeJS.ProcessEnv): FoundVm[] {
+export function findVms(asked: string | null, stateDir: string | null, env: NodeJS.ProcessEnv): FoundVm[] {
   const places = asked !== null ? [resolve(asked)] : [...defaultPlaces(env), ...placesOfQemus()];
   const real = new Map<string, number>();
   for (const place of places) {
@@ -113,5 +118,5 @@ export function findVms(asked: string | null, env: NodeJS.ProcessEnv): FoundVm[]
       // It has exited just now.
     }
   }
-  return [...real].flatMap(([place, uid]) => look(place, uid) ?? []);
+  return [...real].flatMap(([place, uid]) => look(place, uid, stateDir, env) ?? []);
 }

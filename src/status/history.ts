@@ -42,20 +42,31 @@ export function historyFile(asked: string | null, vm: string, env: NodeJS.Proces
   return directory === null ? null : join(directory, `${asFileName(vm)}${historySuffix}`);
 }
 
-/** The names of the VMs whose histories are in the state directory. */
-export function rememberedVms(asked: string | null, env: NodeJS.ProcessEnv): string[] {
+/** The files of the state directory. */
+function historiesIn(asked: string | null, env: NodeJS.ProcessEnv): string[] {
   const directory = stateDirectory(asked, env);
   let names: string[] = [];
   if (directory !== null) quietly(() => (names = readdirSync(directory)));
-  return names
-    .filter((name) => name.endsWith(historySuffix))
-    .flatMap(
-      (name) =>
-        readFile(join(directory ?? '', name))
-          .at(-1)
-          ?.lines.at(-1) ?? [],
-    )
+  return names.filter((name) => name.endsWith(historySuffix)).map((name) => join(directory ?? '', name));
+}
+
+/** The names of the VMs whose histories are in the state directory. */
+export function rememberedVms(asked: string | null, env: NodeJS.ProcessEnv): string[] {
+  return historiesIn(asked, env)
+    .flatMap((path) => readFile(path).at(-1)?.lines.at(-1) ?? [])
     .map((line) => ('start' in line ? line.start.vm : line.record.vm));
+}
+
+/**
+ * The VM that a QEMU runs, by the first line of its run; `null` if no history has it.
+ * @param qemu its pid and start time
+ */
+export function vmOfQemu(qemu: string, asked: string | null, env: NodeJS.ProcessEnv): string | null {
+  for (const path of historiesIn(asked, env)) {
+    const run = readFile(path).find(({ start, record }) => record === null && start?.qemu === qemu);
+    if (run?.start) return run.start.vm;
+  }
+  return null;
 }
 
 function append(path: string, line: RunStart | RunRecord): void {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, openSync, readFileSync, writeFileSync, rmSync } from 'node:fs';
 import { test } from 'node:test';
 import { identify } from '../../src/system/process-identity.js';
 import { isAlive, Lab, program, read, Trap, until } from '../support/lab.js';
@@ -142,6 +142,10 @@ test('--stop believes only a process that holds the lock of the VM, and refuses 
   const left = await call('--stop', ...vms.state, vms.name('left'));
   assert.equal(left.status, 125);
   assert.match(left.stdout, /not stopped: its qemu-trap was killed, so no signal reaches its guest/);
+  // Killed before it had written its status: its name is in the history.
+  rmSync(lab.file('run-left/status.json'));
+  const early = await call('--stop', ...vms.state, vms.name('left'));
+  assert.deepEqual([early.status, early.stdout], [125, left.stdout]);
 });
 
 test('--stop of a VM whose hook says "not now" is told, and not waited for for ever', async (t) => {
