@@ -29,10 +29,12 @@ for release in ${QEMU_TRAP_TEST_RELEASES:-trixie sid}; do
     mkdir -p ".cache/qemu-$release"
     ln -sfn "$root/usr/bin/qemu-system-x86_64" ".cache/qemu-$release/qemu-system-x86_64"
     echo "the suite with: $(".cache/qemu-$release/qemu-system-x86_64" --version | head -n 1)"
-    # A QEMU that cannot tell where it lies, without /proc say, looks for its modules in this system's folder.
+    # In the place of this system's: by whatever path a QEMU is called, it is that one, with its own modules and firmware.
     # shellcheck disable=SC2016 # a script for another shell
-    PATH=$PWD/.cache/qemu-$release:$PATH unshare --mount --propagation private sh -euc '
-        mount --bind "$1/usr/lib/x86_64-linux-gnu/qemu" /usr/lib/x86_64-linux-gnu/qemu
+    unshare --mount --propagation private sh -euc '
+        for each in bin/qemu-system-x86_64 lib/x86_64-linux-gnu/qemu share/qemu share/seabios; do
+            mount --bind "$1/usr/$each" "/usr/$each"
+        done
         exec sh test/run.sh' sh "$root" || failed=1
 done
 exit $failed
