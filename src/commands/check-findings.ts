@@ -1,7 +1,8 @@
 import { basename } from 'node:path';
 import type { Config } from '../options/command.js';
 import { findFaults } from '../rules/hook-faults.js';
-import { findEventHooks, findScript, type HookFile } from '../hook/find.js';
+import { hookPath } from '../hook/environment.js';
+import { findEventHooks, findScript, libDir, type HookFile } from '../hook/find.js';
 import { findStopTimeFault } from '../service-manager/stop-time.js';
 import { askQemu } from '../qemu/ask-qemu.js';
 import { requireQemu } from '../qemu/helpers.js';
@@ -13,7 +14,7 @@ import { type Rule, type RuleBook, scriptOf } from '../rules/rule.js';
 import { longestStopMs } from '../rules/longest-stop.js';
 import { findEventNeeds } from './event-needs.js';
 import { cautionsOf } from './qemu-warnings.js';
-import { findSyntaxErrors } from './script-syntax.js';
+import { findSyntaxHints } from './script-syntax.js';
 
 /** What an administrator should fix or know; a fault costs a clean shutdown or a hook, a note does not. */
 export interface Finding {
@@ -148,12 +149,12 @@ function hookFindings(
   }));
 }
 
-function syntaxFindings(hooks: readonly HookFile[], env: NodeJS.ProcessEnv): Finding[] {
-  return findSyntaxErrors(hooks, env).map(({ path, what, fix }) => ({
-    severity: 'fault',
+function syntaxFindings(hooks: readonly HookFile[], { dirs }: RuleBook, env: NodeJS.ProcessEnv): Finding[] {
+  return findSyntaxHints(hooks, hookPath(libDir(dirs), env), env).map(({ path, what }) => ({
+    severity: 'note',
     event: 'hook-fault',
-    message: `hook ${path}: ${what}; fix: ${fix}`,
-    fix,
+    message: `hook ${path}: ${what}; rehearse it with --try`,
+    fix: 'rehearse it with --try',
     facts: { hook: path },
   }));
 }
@@ -186,6 +187,6 @@ export async function findAll(
     ...meaningFindings(book, names),
     ...needFindings(config, book, names),
     ...hookFindings(rules, book, env, asked),
-    ...syntaxFindings(hooks, env),
+    ...syntaxFindings(hooks, book, env),
   ];
 }

@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
 import type { Config } from '../options/command.js';
+import { plainLine } from '../log/plain-text.js';
 import { columns } from '../system/text-table.js';
 import { describeHook, type Description } from '../hook/describe.js';
 import { knownEvents } from '../hook/event-names.js';
@@ -168,7 +169,7 @@ function asText(
     ]),
   ]);
   const of = (severity: Finding['severity']): string[] =>
-    findings.filter((each) => each.severity === severity).map(({ message }) => message);
+    findings.filter((each) => each.severity === severity).map(({ message }) => plainLine(message, ' '));
   const faults = of('fault');
   const parts = [
     table,

@@ -1,3 +1,4 @@
+import { isThere } from '../system/is-there.js';
 import { columns } from '../system/text-table.js';
 import { historyFile, lastEnd, livingTrap, recall, rememberedVms } from '../status/history.js';
 import { defaultTimeoutSeconds } from '../options/parse.js';
@@ -93,7 +94,7 @@ export function report(call: StatusCall, env: NodeJS.ProcessEnv): Report {
   const all = findAll(call, env);
   const alarming = all.filter(isAlarming);
   const isText = format === 'text' && isAlert;
-  const shown = format === 'json' && isAlert ? alarming : all;
+  const shown = isAlert ? alarming : all;
   const isOfHost = call.names.length === 0 && call.runDir === null;
   const hint = format === 'text' && !isAlert && isOfHost ? hintAtStopped(call, all, env) : '';
   return { text: isText ? alarms(alarming) : `${asText(format, shown)}${hint}`, isAlarming: alarming.length > 0 };
@@ -154,6 +155,13 @@ function asText(format: StatusFormat, all: readonly Reported[]): string {
   return `${table}\n${below.length > 0 ? `\n${below.join('\n')}\n` : ''}`;
 }
 
+/** Why nothing is known of a VM that does not run. */
+function whyUnknown(history: string | null): string {
+  return history !== null && isThere(history)
+    ? `its history ${history} has no line that can be read: move it away`
+    : 'no VM of that name runs, or has run, under qemu-trap here: qemu-trap --status lists the running ones';
+}
+
 function isFirst(all: readonly Reported[], at: number): boolean {
   return all.findIndex(({ name }) => name === all[at]?.name) === at;
 }
@@ -195,9 +203,7 @@ function findAll({ names, runDir, stateDir, format, isAlert }: StatusCall, env: 
           if (found.length > 0) return found;
           const vm = stopped(name);
           if (vm.records.length === 0 && !vm.isServed)
-            throw new UsageError(
-              `${name}: no VM of that name runs, or has run, under qemu-trap here: qemu-trap --status lists the running ones`,
-            );
+            throw new UsageError(`${name}: ${whyUnknown(historyFile(stateDir, name, env))}`);
           return [vm];
         });
   all.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));

@@ -14,7 +14,7 @@ export function unknownHook(option: string, asked: string): UsageError {
     return new UsageError(`${option} ${asked}: ${parsed.error}`);
   if (meant === null)
     return new UsageError(
-      `${option} ${asked}: no hook has that name: write a signal (SIGTERM), an event of QEMU's (GUEST_PANICKED), ${option === '--try' ? 'or ready' : 'start, ready or end'}`,
+      `${option} ${asked}: no hook has that name: write a signal (SIGTERM), an event of QEMU's (GUEST_PANICKED), start, ready or end`,
     );
   const { name, orElse } = meant;
   return new UsageError(

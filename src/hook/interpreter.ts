@@ -27,6 +27,17 @@ function programOfEnv(line: string): string | null {
   return null;
 }
 
+/**
+ * The program that runs a script, as its first line names it, with what env(1) would look for on `searchPath`.
+ * @returns `null` if it names none, or that cannot be told
+ */
+export function interpreterOf(path: string, searchPath: string): string | null {
+  const [, interpreter, rest = ''] = /^#![ \t]*([^ \t]+)[ \t]*(.*)$/.exec(firstLine(path)) ?? [];
+  if (interpreter === undefined || basename(interpreter) !== 'env') return interpreter ?? null;
+  const program = programOfEnv(rest);
+  return program === null || program.includes('/') ? program : findInPath(searchPath, program);
+}
+
 /** Whether the interpreter that a script's first line names is there to run it. */
 export function findInterpreterFault(path: string, searchPath: string): Fault | null {
   const line = firstLine(path);

@@ -125,17 +125,24 @@ export class ServiceManager {
       this.#complain(error);
       ended();
     });
-    child.on('exit', ended);
+    child.on('exit', (code) => {
+      if (code !== 0) this.#tellOfFailure(code === null ? 'it did not end in time' : `status ${code}`);
+      ended();
+    });
   }
 
   /** What could not be sent is lost; the next extension tries again, because a process table may be full only now. */
   #complain(error: NodeJS.ErrnoException): void {
+    this.#tellOfFailure(error.code ?? error.message);
+  }
+
+  #tellOfFailure(why: string): void {
     if (this.#failed) return;
     this.#failed = true;
     this.log({
       event: 'notify-failed',
       level: 'warning',
-      message: `cannot notify the service manager: systemd-notify(1) cannot be run (${error.code ?? error.message})`,
+      message: `cannot notify the service manager: systemd-notify(1) failed (${why})`,
     });
   }
 }

@@ -254,21 +254,25 @@ test('--check finds what will never run, with the name that was probably meant',
   assert.deepEqual(fixes('note'), [['stat', 'start']], 'it may be a helper of another script');
 });
 
-test('a shell script that its shell cannot read is a fault, and is not run for that', (t) => {
+test('what a shell says of a script is a note, and the script is not run for that', (t) => {
   const lab = new Lab(t);
   const ran = `echo ran >"${lab.file('ran')}"`;
   lab.hook('SIGTERM', `#!/bin/sh\n${ran}\nif true; then\n`);
-  lab.hook('end', `#!/usr/bin/env bash\n${ran}\n`);
-  lab.hook('ready', `#!/bin/bash\n${ran}\nlist=(a b)\n`);
+  lab.hook('end', `#!/usr/bin/env bash\n${ran}\n}\n`);
+  lab.hook('ready', `#!/bin/bash\nshopt -s extglob\n${ran}\nlist=(a b)\ncase $1 in !(x)) ;; esac\n`);
   mkdirSync(`${lab.hooks}/SIGINT.d`, { mode: 0o755 });
   lab.hook('SIGINT.d/10-a', `#!/bin/bash\n${ran}\n}\n`);
+  // A program of another place is not run, whatever it is called.
+  const other = lab.file('bash');
+  writeFileSync(other, `#!/bin/sh\n${ran}\nexit 1\n`, { mode: 0o755 });
+  lab.hook('SIGHUP', `#!${other}\n`);
   const { status, stdout } = check('--hooks', lab.hooks);
-  assert.equal(status, 125);
-  assert.match(stdout, /\/SIGTERM: its syntax is wrong \(.*[Ss]yntax error.*\); fix: \$\{EDITOR:-vi\} /);
-  assert.match(stdout, /\/SIGINT\.d\/10-a: its syntax is wrong \(/);
-  assert.equal(stdout.split('its syntax is wrong').length, 3, stdout);
+  assert.equal(status, 0, stdout);
+  assert.match(stdout, /^note: hook \S+\/SIGTERM: sh -n says: .*[Ss]yntax error.*; rehearse it with --try$/m);
+  for (const name of ['end', 'SIGINT.d/10-a']) assert.match(stdout, new RegExp(`/${name}: bash -n says: `));
+  assert.equal(stdout.split(' -n says: ').length, 4, stdout);
   assert.equal(read(lab.file('ran')), '');
-  assert.match(stdout, new RegExp(`^hooks directory: ${lab.hooks} \\(4 hooks of yours\\)$`, 'm'));
+  assert.match(stdout, new RegExp(`^hooks directory: ${lab.hooks} \\(5 hooks of yours\\)$`, 'm'));
 });
 
 test('no fix takes a file away, or puts one in the place of another', (t) => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync, type SpawnSyncReturns } from 'node:child_process';
 import { mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { execute, Lab, program, read, until } from '../support/lab.js';
@@ -106,6 +106,23 @@ test('--try start, ready and end run that hook, with a guest that comes up and s
       assert.match(stdout, isFailing ? /\nThe hook failed\./ : /\nThe hook did its job\./);
     }
   }
+});
+
+test('--try end with a QEMU whose guest comes up later, and one that stays; --try start that says "not now"', (t) => {
+  const lab = new Lab(t);
+  lab.hook('end', '#!/bin/sh\nexit 0\n');
+  const own = (temper: 'obedient' | 'slow' | 'stubborn'): SpawnSyncReturns<string> =>
+    call('--try', 'end', '--hooks', lab.hooks, '--', 'qemu-system-x86_64', ...lab.guest(temper).slice(1));
+  const slow = own('slow');
+  assert.equal(slow.status, 0, slow.stdout);
+  assert.match(slow.stdout, /The hook did its job\.\n$/);
+  const stubborn = own('stubborn');
+  assert.equal(stubborn.status, 125, stubborn.stdout);
+  assert.match(stubborn.stdout, /The hook did its job\. The guest was cut off\.\n$/);
+  lab.hook('start', '#!/bin/sh\nexit 75\n');
+  const start = call('--try', 'start', '--hooks', lab.hooks);
+  assert.equal(start.status, 125, start.stdout);
+  assert.match(start.stdout, /The hook said "not now" \(75\), so QEMU was not started\.\n$/);
 });
 
 test('--new-hook under umask 077: a service of another user can read what it makes', (t) => {

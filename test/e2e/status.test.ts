@@ -211,6 +211,11 @@ test('a name that nobody knows is one line and 125; no VM at all is said, with s
   const unknown = ask(['--run-dir', lab.file('nowhere'), '--state-dir', lab.file('state'), 'nobody']);
   assert.equal(unknown.status, 125);
   assert.match(unknown.stderr, /^qemu-trap: nobody: no VM of that name runs, or has run, under qemu-trap here: .*\n$/);
+  mkdirSync(lab.file('state'), { mode: 0o700 });
+  writeFileSync(lab.file('state/nobody.history'), 'no JSON\n');
+  const broken = ask(['--run-dir', lab.file('nowhere'), '--state-dir', lab.file('state'), 'nobody']);
+  assert.equal(broken.status, 125);
+  assert.match(broken.stderr, /^qemu-trap: nobody: its history \S+ has no line that can be read: move it away\n$/);
 });
 
 test('the suggested timeout is twice the slowest of five stops or more, more than one that was too short, and no less than the default', () => {

@@ -11,6 +11,7 @@ import { status as exitStatuses } from '../../outcome/exit-status.js';
 import { QmpClient } from '../../qmp/client.js';
 import { dialMonitor } from '../../qmp/dial.js';
 import type { RuleBook } from '../../rules/rule.js';
+import type { SignalSpec } from '../../rules/spec.js';
 import { runFiles } from '../../run-dir/files.js';
 import { UsageError } from '../../system/usage-error.js';
 import { type Logged, type Stage, rehearse } from './rehearsal.js';
@@ -36,7 +37,6 @@ const writePort = (port: string): Making['commands'][number] => [
 ];
 
 const makings: Readonly<Record<string, Making>> = {
-  end: { commands: [['system_powerdown']] },
   RESET: { commands: [['system_reset']] },
   STOP: { commands: [['stop']] },
   RESUME: { commands: [['stop'], ['cont']] },
@@ -64,6 +64,15 @@ function makingOf(name: string, isOurs: boolean): Making | null {
   const making = Object.hasOwn(makings, name) ? (makings[name] as Making) : null;
   return making !== null && (isOurs || making.more === undefined) ? making : null;
 }
+
+/** For the hook `end`: the guest is shut down, whatever hooks there are. */
+const pressing: SignalSpec = {
+  signal: 'SIGTERM',
+  script: null,
+  monitorCommand: undefined,
+  defaultAction: 'quit',
+  timeoutMs: beginsWithinMs,
+};
 
 /** By the outcome in the log. */
 const outcomeWords: Readonly<Record<string, string>> = {
@@ -126,6 +135,11 @@ export async function tryEvent(
   const begin = (on: Stage): void => {
     stage = on;
     if (asked === 'start' || asked === 'ready') return;
+    if (asked === 'end') {
+      on.tell(`kill -TERM ${process.pid}`);
+      process.kill(process.pid, 'SIGTERM');
+      return;
+    }
     if (making !== null) {
       make(making, on).catch((error: unknown) => on.tell(`it cannot be made: ${String(error)}`));
       return;
@@ -141,12 +155,12 @@ export async function tryEvent(
     // After the hook `end` nothing is left to be ended.
     if (asked !== 'end') stage?.over();
   };
-  const { isBegun, said } = await rehearse(
+  const { isBegun, said, end } = await rehearse(
     {
       name: asked,
       about: making?.more === undefined ? script.path : `${script.path}, with QEMU's ${making.more.join(' ')}`,
       more: making?.more ?? [],
-      beginsWithinMs: asked === 'start' || asked === 'ready' ? null : beginsWithinMs,
+      beginsWithinMs: isLifecycleHook(asked) ? null : beginsWithinMs,
       ender: 'SIGQUIT',
       runsHookOf: (occasion) => occasion === asked,
       monitorOf: (monitors) => monitors.events,
@@ -160,10 +174,14 @@ export async function tryEvent(
       observer: null,
     },
     config,
-    book,
+    asked === 'end' ? { ...book, specs: new Map(book.specs).set('SIGTERM', pressing) } : book,
     print,
   );
-  const words = outcomeWords[outcome ?? 'not-run'] ?? 'The hook failed.';
+  const isCutOff = asked === 'end' && end !== 'guest-shutdown' && end !== 'guest-reset';
+  const isPrevented = asked === 'start' && outcome === 'not-now';
+  const words = isPrevented
+    ? 'The hook said "not now" (75), so QEMU was not started.'
+    : `${outcomeWords[outcome ?? 'not-run'] ?? 'The hook failed.'}${isCutOff ? ' The guest was cut off.' : ''}`;
   const how = outcome === null ? '' : describeMaking(asked, making);
   const monitor =
     asked === 'start' || asked === 'end'
@@ -171,5 +189,6 @@ export async function tryEvent(
       : ` File descriptor 3 carried ${said.hook} lines to QEMU and ${said.QEMU} from it.`;
   const wasTried = isBegun || outcome !== null;
   print(`\n${wasTried ? `${words}${how}${monitor}` : 'QEMU exited before the guest was up, so nothing was tried.'}\n`);
-  return wasTried && (outcome === 'done' || outcome === 'not-now') ? 0 : exitStatuses.failed;
+  const didItsPart = outcome === 'done' || (outcome === 'not-now' && !isPrevented);
+  return wasTried && didItsPart && !isCutOff ? 0 : exitStatuses.failed;
 }
