@@ -128,6 +128,7 @@ for (const [version, node] of nodes()) {
         const { stdout } = spawnSync(
           'bash',
           [
+            '--norc',
             '-c',
             each,
             'bash',

@@ -137,7 +137,7 @@ test('a full disk: one line, and nothing is left', { skip: notRoot }, (t) => {
     '--',
     'true',
   ];
-  const { stdout, stderr } = spawnSync('unshare', ['--mount', 'bash', '-c', script, 'bash', ...words], {
+  const { stdout, stderr } = spawnSync('unshare', ['--mount', 'bash', '--norc', '-c', script, 'bash', ...words], {
     encoding: 'utf8',
     env: { ...process.env, QEMU_TRAP_HOOKS: '' },
   });

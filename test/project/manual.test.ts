@@ -74,7 +74,8 @@ test('every option, exit status, event and variable is in the manual', () => {
 /** What bash offers when Tab is pressed after `words`, the last of which is being typed. */
 function bash(cwd: string, ...words: string[]): string[] {
   const script = `source '${resolve('dist/completions/qemu-trap.bash')}'; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _qemu_trap; printf '%s\\n' "\${COMPREPLY[@]}"`;
-  const { stdout, stderr } = spawnSync('bash', ['-c', script, 'bash', 'qemu-trap', ...words], {
+  // A bash whose stdin is a socket, as Node makes one, reads ~/.bashrc (bash(1), remote shell daemon).
+  const { stdout, stderr } = spawnSync('bash', ['--norc', '-c', script, 'bash', 'qemu-trap', ...words], {
     encoding: 'utf8',
     cwd,
   });
@@ -105,13 +106,13 @@ test("another user's VM with a command for a name is not completed, and runs not
   );
   writeFileSync(lab.file('qemu-trap'), `#!/bin/sh\nexec '${process.execPath}' '${program}' "$@"\n`, { mode: 0o755 });
   const script = `PATH='${lab.dir}':$PATH; source '${resolve('dist/completions/qemu-trap.bash')}'; COMP_WORDS=(qemu-trap --status ''); COMP_CWORD=2; _qemu_trap; printf '%s\\n' "\${COMPREPLY[@]}"`;
-  const { stdout, stderr } = spawnSync('bash', ['-c', script], { encoding: 'utf8' });
+  const { stdout, stderr } = spawnSync('bash', ['--norc', '-c', script], { encoding: 'utf8' });
   assert.equal(stderr, '');
   assert.doesNotMatch(stdout, /touch/);
   assert.ok(!existsSync(lab.file('run')));
   // The negative control: it is there to be completed.
   writeFileSync(`${bait}/status.json`, JSON.stringify({ vm: 'baited', guest: 'running', serving: [], history: null }));
-  assert.match(spawnSync('bash', ['-c', script], { encoding: 'utf8' }).stdout, /^baited$/m);
+  assert.match(spawnSync('bash', ['--norc', '-c', script], { encoding: 'utf8' }).stdout, /^baited$/m);
 });
 
 test('fish completes options, their values, and QEMU', () => {
