@@ -1,5 +1,5 @@
-import { lastEnd } from '../status/history.js';
 import type { RunRecord } from '../status/run-record.js';
+import { lastEnd } from '../status/stop-summary.js';
 
 /*
  * The metrics of VMs, in the text format of Prometheus (version 0.0.4).

@@ -1,6 +1,6 @@
 import { isThere } from '../system/is-there.js';
 import { columns } from '../system/text-table.js';
-import { historyFile, lastEnd, livingTrap, recall, rememberedVms } from '../status/history.js';
+import { historyFile, livingTrap, recall, rememberedVms } from '../status/history.js';
 import { defaultTimeoutSeconds } from '../options/parse.js';
 import type { StatusFormat } from '../options/command.js';
 import { isDefaultName } from '../qemu/argv.js';
@@ -10,7 +10,7 @@ import { checkStateDirectory } from '../system/state-directory.js';
 import { UsageError } from '../system/usage-error.js';
 import { findVms, ownUid, type FoundVm } from '../status/find.js';
 import type { RunRecord } from '../status/run-record.js';
-import { summarize } from '../status/stop-summary.js';
+import { lastEnd, summarize } from '../status/stop-summary.js';
 import {
   type Reported,
   advice,
@@ -91,22 +91,21 @@ interface Report {
 export function report(call: StatusCall, env: NodeJS.ProcessEnv): Report {
   const { format, isAlert } = call;
   requireHistory(call, env);
-  const all = findAll(call, env);
+  const { all, unlisted } = findAll(call, env);
   const alarming = all.filter(isAlarming);
   const isText = format === 'text' && isAlert;
   const shown = isAlert ? alarming : all;
-  const isOfHost = call.names.length === 0 && call.runDir === null;
-  const hint = format === 'text' && !isAlert && isOfHost ? hintAtStopped(call, all, env) : '';
-  return { text: isText ? alarms(alarming) : `${asText(format, shown)}${hint}`, isAlarming: alarming.length > 0 };
+  const text = isText ? alarms(alarming) : `${asText(format, shown)}${hintAt(unlisted.filter(isAlarming))}`;
+  return { text, isAlarming: alarming.length > 0 };
 }
 
 /** Those that do not run are in no list, and may be what is looked for. */
-function hintAtStopped(call: StatusCall, running: readonly Reported[], env: NodeJS.ProcessEnv): string {
-  const alarming = findAll({ ...call, isAlert: true }, env).filter(
-    (vm) => isAlarming(vm) && !running.some(({ name }) => name === vm.name),
-  );
+function hintAt(alarming: readonly Reported[]): string {
   if (alarming.length === 0) return '';
-  const names = alarming.map(({ name }) => plain(name)).join(', ');
+  const names = alarming
+    .map(({ name }) => plain(name))
+    .sort()
+    .join(', ');
   return `\nnot running, and cut off at the last end (or that is unknown): ${names}; see qemu-trap --status --alert\n`;
 }
 
@@ -166,11 +165,16 @@ function isFirst(all: readonly Reported[], at: number): boolean {
   return all.findIndex(({ name }) => name === all[at]?.name) === at;
 }
 
-/**
- * The VMs that are asked for: those of the names, or all that run, and, for a program that watches a host, those that have run.
- * @throws {UsageError} for one that neither runs nor has run
- */
-function findAll({ names, runDir, stateDir, format, isAlert }: StatusCall, env: NodeJS.ProcessEnv): Reported[] {
+/** The VMs that are asked for. */
+interface Asked {
+  /** Those of the names, or all that run, and, for a program that watches a host, those that have run. */
+  readonly all: readonly Reported[];
+  /** For people who ask about a host: those that have run, and do not. */
+  readonly unlisted: readonly Reported[];
+}
+
+/** @throws {UsageError} for one that neither runs nor has run */
+function findAll({ names, runDir, stateDir, format, isAlert }: StatusCall, env: NodeJS.ProcessEnv): Asked {
   if (!hasProc())
     throw new UsageError('--status: /proc is not mounted, so running VMs cannot be found: mount -t proc proc /proc');
   const running = findVms(runDir, stateDir, env).map((found): Reported => {
@@ -192,12 +196,13 @@ function findAll({ names, runDir, stateDir, format, isAlert }: StatusCall, env: 
     };
   };
   const isWatched = format === 'prometheus' || isAlert;
+  const isOfHost = names.length === 0 && (isWatched || (format === 'text' && runDir === null));
   // One that was named by default has another name with the next change of its command line.
-  const remembered = isWatched ? rememberedVms(stateDir, env).filter((name) => !isDefaultName(name)) : [];
+  const remembered = isOfHost ? rememberedVms(stateDir, env).filter((name) => !isDefaultName(name)) : [];
   const rest = remembered.filter((name) => !running.some((each) => each.name === name)).map(stopped);
   const all =
     names.length === 0
-      ? [...running, ...rest]
+      ? [...running, ...(isWatched ? rest : [])]
       : names.flatMap((name) => {
           const found = running.filter((each) => each.name === name);
           if (found.length > 0) return found;
@@ -207,5 +212,5 @@ function findAll({ names, runDir, stateDir, format, isAlert }: StatusCall, env: 
           return [vm];
         });
   all.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
-  return all;
+  return { all, unlisted: isWatched ? [] : rest };
 }

@@ -115,7 +115,7 @@ export function findVms(asked: string | null, stateDir: string | null, env: Node
     try {
       if (uid !== null) real.set(realpathSync(place), uid);
     } catch {
-      // It has exited just now.
+      // It was removed just now.
     }
   }
   return [...real].flatMap(([place, uid]) => look(place, uid, stateDir, env) ?? []);

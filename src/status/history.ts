@@ -264,11 +264,6 @@ export function recordOf(path: string, trap: string, since: number): RunRecord |
   return last !== null && last.run === undefined && Date.parse(last.time) >= since ? last : null;
 }
 
-/** How the last run of a guest ended: a QEMU that did not start had none. */
-export function lastEnd(records: readonly RunRecord[]): RunRecord | null {
-  return records.filter(({ end }) => end !== 'start-failed').at(-1) ?? null;
-}
-
 /**
  * How the runs in a history file ended, the last one last; none if there is no such file, or not for this user. A run
  * that no living qemu-trap serves, and whose end was not written, ended in a way that is not known.

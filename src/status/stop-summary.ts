@@ -19,6 +19,11 @@ interface Summary {
   readonly suggestedTimeout: number | null;
 }
 
+/** How the last run of a guest ended: a QEMU that did not start had none. */
+export function lastEnd(records: readonly RunRecord[]): RunRecord | null {
+  return records.filter(({ end }) => end !== 'start-failed').at(-1) ?? null;
+}
+
 /** Fewer stops than this say nothing of the next one. */
 const leastStops = 5;
 
