@@ -27,22 +27,35 @@ function programOfEnv(line: string): string | null {
   return null;
 }
 
+/** What the first line of a script names. */
+interface FirstLine {
+  /** What the kernel executes; `null`: it is no script. */
+  readonly interpreter: string | null;
+  /** What that is to run, if it is env(1), and it can be told. */
+  readonly program: string | null;
+}
+
+function readFirstLine(line: string): FirstLine {
+  const [, interpreter = null, rest = ''] = /^#![ \t]*([^ \t]+)[ \t]*(.*)$/.exec(line) ?? [];
+  const isEnv = interpreter !== null && basename(interpreter) === 'env';
+  return { interpreter, program: isEnv ? programOfEnv(rest) : null };
+}
+
 /**
  * The program that runs a script, as its first line names it, with what env(1) would look for on `searchPath`.
  * @returns `null` if it names none, or that cannot be told
  */
 export function interpreterOf(path: string, searchPath: string): string | null {
-  const [, interpreter, rest = ''] = /^#![ \t]*([^ \t]+)[ \t]*(.*)$/.exec(firstLine(path)) ?? [];
-  if (interpreter === undefined || basename(interpreter) !== 'env') return interpreter ?? null;
-  const program = programOfEnv(rest);
+  const { interpreter, program } = readFirstLine(firstLine(path));
+  if (interpreter === null || basename(interpreter) !== 'env') return interpreter;
   return program === null || program.includes('/') ? program : findInPath(searchPath, program);
 }
 
 /** Whether the interpreter that a script's first line names is there to run it. */
 export function findInterpreterFault(path: string, searchPath: string): Fault | null {
   const line = firstLine(path);
-  const [, interpreter, rest = ''] = /^#![ \t]*([^ \t]+)[ \t]*(.*)$/.exec(line) ?? [];
-  if (interpreter === undefined) return null;
+  const { interpreter, program } = readFirstLine(line);
+  if (interpreter === null) return null;
   if (line.endsWith('\r')) {
     return {
       what: 'its first line ends in a carriage return, which the kernel takes as part of the interpreter',
@@ -60,7 +73,6 @@ export function findInterpreterFault(path: string, searchPath: string): Fault | 
     };
   };
   if (!isExecutable(interpreter)) return missing(interpreter);
-  const program = basename(interpreter) === 'env' ? programOfEnv(rest) : null;
   if (program === null) return null;
   const isThere = program.includes('/') ? isExecutable(program) : findInPath(searchPath, program) !== null;
   return isThere ? null : missing(program);
