@@ -49,6 +49,10 @@ export function findForSignal(signal: SignalName, dirs: HookDirs): HookFile[] {
 export const lifecycleHooks = ['start', 'ready', 'end'] as const;
 export type LifecycleHook = (typeof lifecycleHooks)[number];
 
+export function isLifecycleHook(name: string): name is LifecycleHook {
+  return (lifecycleHooks as readonly string[]).includes(name);
+}
+
 /** How long such a hook has, in milliseconds, all its steps together; what it leaves has its grace period besides. */
 export const lifecycleTimeoutMs: Readonly<Record<LifecycleHook, number>> = {
   start: 30_000,

@@ -1,6 +1,6 @@
 import { hookNames, parseSignal } from '../signals/names.js';
 import { isEventName, knownEvents } from '../hook/event-names.js';
-import { lifecycleHooks } from '../hook/find.js';
+import { isLifecycleHook } from '../hook/find.js';
 import { meantHook } from '../hook/meant-name.js';
 
 /** A name in the hooks directory that nothing runs. */
@@ -24,7 +24,7 @@ export function isRunByName(name: string, events: readonly string[] | null): boo
   const parsed = parseSignal(stem);
   return (
     (events ?? knownEvents).includes(stem) ||
-    (lifecycleHooks as readonly string[]).includes(stem) ||
+    isLifecycleHook(stem) ||
     ('signal' in parsed && hookNames(parsed.signal).includes(stem))
   );
 }

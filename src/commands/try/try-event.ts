@@ -1,11 +1,5 @@
 import { join } from 'node:path';
-import {
-  type HookFile,
-  type LifecycleHook,
-  findEventHook,
-  findLifecycleHook,
-  lifecycleHooks,
-} from '../../hook/find.js';
+import { type HookFile, findEventHook, findLifecycleHook, isLifecycleHook } from '../../hook/find.js';
 import type { Config } from '../../options/command.js';
 import { status as exitStatuses } from '../../outcome/exit-status.js';
 import { QmpClient } from '../../qmp/client.js';
@@ -81,9 +75,6 @@ const outcomeWords: Readonly<Record<string, string>> = {
   // It asks for nothing to be called off here.
   'not-now': 'The hook said "not now" (75), which changes nothing here.',
 };
-
-const isLifecycleHook = (asked: string): asked is LifecycleHook =>
-  (lifecycleHooks as readonly string[]).includes(asked);
 
 /** What is to be known of how it came about. */
 function describeMaking(asked: string, making: Making | null): string {

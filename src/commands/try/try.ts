@@ -1,5 +1,5 @@
 import { knownEvents } from '../../hook/event-names.js';
-import { findEventHook, lifecycleHooks } from '../../hook/find.js';
+import { findEventHook, isLifecycleHook } from '../../hook/find.js';
 import type { Config } from '../../options/command.js';
 import { type EndCause, isLate } from '../../outcome/end-cause.js';
 import { status as exitStatuses } from '../../outcome/exit-status.js';
@@ -55,11 +55,7 @@ export async function tryOut(
   book: RuleBook,
   print: (text: string) => void,
 ): Promise<number> {
-  if (
-    (lifecycleHooks as readonly string[]).includes(asked) ||
-    knownEvents.includes(asked) ||
-    isOfNewerQemu(asked, book)
-  )
+  if (isLifecycleHook(asked) || knownEvents.includes(asked) || isOfNewerQemu(asked, book))
     return tryEvent(asked, config, book, print);
   const rule = tried(asked, book);
   const { signal } = rule;
