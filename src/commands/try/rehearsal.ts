@@ -78,8 +78,8 @@ export interface Rehearsed {
   readonly isBegun: boolean;
   /** It was over while the guest ran on. */
   readonly ranOn: boolean;
-  /** How QEMU exited, in the words of the hook `end`. */
-  readonly end: string | null;
+  /** The guest has shut down, or reset itself under -no-reboot. */
+  readonly wentByItself: boolean;
   /** Lines over the hook's file descriptor 3. */
   readonly said: { readonly hook: number; readonly QEMU: number };
 }
@@ -118,7 +118,7 @@ export async function rehearse(
   let isBegun = false;
   let isEnding = false;
   let ranOn = false;
-  let end: string | null = null;
+  let wentByItself = false;
   let said = { hook: 0, QEMU: 0 };
   // The guest may say that it is up before its VM is served.
   const early: QmpEvent[] = [];
@@ -170,7 +170,7 @@ export async function rehearse(
     const { event, message, time } = logged;
     if (event === 'hook-start' && logged['occasion'] === subject.name) impatience?.cancel();
     subject.onLog(logged, isEnding);
-    if (event === 'exit') end = String(logged['end'] ?? '') || null;
+    if (event === 'exit') wentByItself = ['guest-shutdown', 'guest-reset'].includes(String(logged['end']));
     timeline.tell(event === 'hook-output' ? 'hook' : 'qemu-trap', message, Date.parse(time));
     if (event !== 'ready' || isOurs) return;
     if (atTerminal) timeline.tell('qemu-trap', `press Enter when the guest is up: that begins ${subject.name}`);
@@ -239,7 +239,7 @@ export async function rehearse(
     });
     log.flush();
     timeline.flush();
-    return { isBegun, ranOn, end, said };
+    return { isBegun, ranOn, wentByItself, said };
   } finally {
     patience.cancel();
     impatience?.cancel();

@@ -146,7 +146,7 @@ export async function tryEvent(
     // After the hook `end` nothing is left to be ended.
     if (asked !== 'end') stage?.over();
   };
-  const { isBegun, said, end } = await rehearse(
+  const { isBegun, said, wentByItself } = await rehearse(
     {
       name: asked,
       about: making?.more === undefined ? script.path : `${script.path}, with QEMU's ${making.more.join(' ')}`,
@@ -168,7 +168,7 @@ export async function tryEvent(
     asked === 'end' ? { ...book, specs: new Map(book.specs).set('SIGTERM', pressing) } : book,
     print,
   );
-  const isCutOff = asked === 'end' && end !== 'guest-shutdown' && end !== 'guest-reset';
+  const isCutOff = asked === 'end' && !wentByItself;
   const isPrevented = asked === 'start' && outcome === 'not-now';
   const words = isPrevented
     ? 'The hook said "not now" (75), so QEMU was not started.'

@@ -38,7 +38,7 @@ function describeRule(rule: Rule): string {
 }
 
 /** How the guest ended, or did not. */
-function guestWords({ ranOn }: Rehearsed, wentByItself: boolean): string {
+function guestWords({ ranOn, wentByItself }: Rehearsed): string {
   if (wentByItself) return 'The guest shut itself down.';
   return ranOn ? 'The guest kept running.' : 'The guest was cut off.';
 }
@@ -93,13 +93,12 @@ export async function tryOut(
     book,
     print,
   );
-  const { isBegun, ranOn, end, said } = rehearsed;
-  const wentByItself = end === 'guest-shutdown' || end === 'guest-reset';
+  const { isBegun, ranOn, wentByItself, said } = rehearsed;
   // It means: now, and never mind the guest.
   const isToCutOff = builtinRule(signal).monitorCommand === null && rule.defaultAction !== 'none';
   const didItsPart = !isMissed && (scriptOf(rule) === null || ['done', 'ended', 'not-now'].includes(hookEnd ?? ''));
   print(
-    `\n${isBegun ? `${hookWords(rule, didItsPart, hookEnd)}${guestWords(rehearsed, wentByItself)}${isMissed && hasNotPressed ? ' The hook exited without a press of the power button.' : ''} File descriptor 3 carried ${said.hook} lines to QEMU and ${said.QEMU} from it.` : 'QEMU exited before the signal was sent, so nothing was tried.'}\n`,
+    `\n${isBegun ? `${hookWords(rule, didItsPart, hookEnd)}${guestWords(rehearsed)}${isMissed && hasNotPressed ? ' The hook exited without a press of the power button.' : ''} File descriptor 3 carried ${said.hook} lines to QEMU and ${said.QEMU} from it.` : 'QEMU exited before the signal was sent, so nothing was tried.'}\n`,
   );
   return isBegun && didItsPart && (wentByItself || ranOn || isToCutOff) ? 0 : exitStatuses.failed;
 }
