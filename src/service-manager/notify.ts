@@ -3,6 +3,7 @@ import type { Log } from '../log/log.js';
 import { spawn } from '../system/spawn.js';
 import { isUnderWay, describeState } from './status-text.js';
 import type { State } from '../dispatch/state.js';
+import { codeOf } from '../system/usage-error.js';
 import { startRepeating, startTimer, type Timer, within } from '../system/timer.js';
 
 /** By how much the service manager's clock is extended, each time (EXTEND_TIMEOUT_USEC of sd_notify(3)). */
@@ -76,7 +77,9 @@ export class ServiceManager {
 
   #close(): void {
     this.#pending.clear();
-    this.#child?.kill('SIGKILL');
+    const child = this.#child;
+    this.#child = null;
+    child?.kill('SIGKILL');
   }
 
   #extend(): void {
@@ -110,33 +113,27 @@ export class ServiceManager {
     try {
       child = spawn('systemd-notify', words, { env: this.env, stdio: ['ignore', 'ignore', 'ignore'] });
     } catch (error) {
-      this.#complain(error as NodeJS.ErrnoException);
+      this.#complain(codeOf(error));
       return this.#onIdle();
     }
     this.#child = child;
     const timer = startTimer(notifyWithinMs, () => child.kill('SIGKILL'));
-    const ended = (): void => {
+    const ended = (failure: string | null): void => {
       timer.cancel();
       if (this.#child !== child) return;
+      if (failure !== null) this.#complain(failure);
       this.#child = null;
       this.#flush();
     };
-    child.on('error', (error: NodeJS.ErrnoException) => {
-      this.#complain(error);
-      ended();
-    });
+    child.on('error', (error) => ended(codeOf(error)));
     child.on('exit', (code) => {
-      if (code !== 0) this.#tellOfFailure(code === null ? 'it did not end in time' : `status ${code}`);
-      ended();
+      if (code === 0) ended(null);
+      else ended(code === null ? 'it did not end in time' : `status ${code}`);
     });
   }
 
   /** What could not be sent is lost; the next extension tries again, because a process table may be full only now. */
-  #complain(error: NodeJS.ErrnoException): void {
-    this.#tellOfFailure(error.code ?? error.message);
-  }
-
-  #tellOfFailure(why: string): void {
+  #complain(why: string): void {
     if (this.#failed) return;
     this.#failed = true;
     this.log({

@@ -37,8 +37,13 @@ export function isSystemError(error: unknown): error is NodeJS.ErrnoException {
  * @param otherwise what to do about it if its code says nothing better
  */
 export function refusedBySystem(what: string, error: unknown, otherwise: string): UsageError {
-  const code = (error as NodeJS.ErrnoException).code ?? errorText(error);
+  const code = codeOf(error);
   return new UsageError(`${what} (${code}): ${advice[code] ?? otherwise}`);
+}
+
+/** The code of an error of the system; of any other what it says of itself. */
+export function codeOf(error: unknown): string {
+  return (error as NodeJS.ErrnoException).code ?? errorText(error);
 }
 
 /** What an error says of itself, whatever was thrown. */
