@@ -1,5 +1,5 @@
 import treeKill from 'tree-kill';
-import { allProcessesIn, ownControlGroups, processesIn } from '../system/control-group.js';
+import { allProcessesIn, ownControlGroups } from '../system/control-group.js';
 import { runIdVariable } from '../system/own-environment.js';
 import {
   type Process,
@@ -68,7 +68,9 @@ function inGroup(group: HookGroup, hookPid: number, running: () => boolean): Lef
 /** Where to look: in our control group and below it, which is a few in a unit or a container; else among all. */
 function candidates(): number[] {
   const [own] = ownControlGroups();
-  return own && processesIn(own) !== null ? allProcessesIn(own) : listProcesses();
+  const inOwn = own === undefined ? [] : allProcessesIn(own);
+  // This process at least is in there: nothing means that it cannot be read.
+  return inOwn.length > 0 ? inOwn : listProcesses();
 }
 
 /** A kernel thread has no environment, ever (kthreadd is 2). */

@@ -85,7 +85,7 @@ function describeEnding(ending: Ending, signal: SignalName | null): string {
   const action = actionInWords(ending, signal);
   const standstill = explainStandstill(ending.evidence.runState);
   const hung = ending.overdueHook === null ? '' : `; its hook ${ending.overdueHook} did not exit in its time`;
-  const button = `${ending.button === null ? '' : ` (${standstill ?? explainCutOff(ending.button)})`}${hung}`;
+  const because = `${ending.button === null ? '' : ` (${standstill ?? explainCutOff(ending.button)})`}${hung}`;
   const then = action === '' ? `QEMU exited (${how})` : `${action} (${how})`;
   switch (ending.end) {
     case 'start-failed':
@@ -108,15 +108,15 @@ function describeEnding(ending: Ending, signal: SignalName | null): string {
       return `clean stop: the guest was migrated (its memory was sent elsewhere), and ${exitInWords(ending, how)}`;
     case 'quit': {
       if (action !== '')
-        return ending.cutOff ? `forced stop: ${action}; ${cutOff}${button}` : `clean stop: ${action} (${how})`;
+        return ending.cutOff ? `forced stop: ${action}; ${cutOff}${because}` : `clean stop: ${action} (${how})`;
       const reason = ending.evidence.shutdown?.reason ?? '';
       const who = quitters[reason] ?? `QEMU exited: ${reason}`;
       return `${who} (${how})${ending.cutOff ? `; ${cutOff}` : ''}`;
     }
     case 'kill':
-      return `forced stop: ${action}; ${cutOff}${button}`;
+      return `forced stop: ${action}; ${cutOff}${because}`;
     case 'crash':
-      if (action !== '') return `forced stop: ${action} (${how}); ${cutOff}${button}`;
+      if (action !== '') return `forced stop: ${action} (${how}); ${cutOff}${because}`;
       if (isOthersChild(ending))
         return `QEMU exited without giving a reason; its exit status is unknown because it is not a child of this qemu-trap; ${cutOff}`;
       return `${ending.signal === 'SIGKILL' ? 'QEMU was killed by SIGKILL from elsewhere (out of memory?)' : `QEMU exited without giving a reason (${how})`}; ${cutOff}`;
