@@ -15,7 +15,7 @@ import { isDirectoryOfSteps, stepsIn } from '../hook/steps.js';
 import { checkTrust, findDirectoryFault } from '../hook/trust.js';
 import { isThere } from '../system/is-there.js';
 import { shellQuote } from '../system/permissions.js';
-import { findNameFault, isRunByName } from './hook-name-fault.js';
+import { findNameFault, isForReading, isRunByName } from './hook-name-fault.js';
 import { type Rule, type RuleBook, scriptOf } from './rule.js';
 
 /** Something about a hook that an administrator should fix; the guest gets its button all the same. */
@@ -99,7 +99,7 @@ function checkNames(
   const others: string[] = [];
   for (const name of names) {
     const path = join(directory, name);
-    if (isAsked(path) || isRunByName(name, events) || name === 'README') continue;
+    if (isAsked(path) || isRunByName(name, events) || isForReading(name)) continue;
     const fault = findNameFault(name, events, () => canBeExecuted(path));
     if (fault === null) others.push(name);
     else faults.add(path, fault.what, faults.rename(path, fault.better), fault.isFault);

@@ -16,6 +16,12 @@ export interface NameFault {
 const putAway = /(^\.|~$|\.(bak|old|orig|save|saved|off|disabled|swp|new|rej|dpkg-[a-z]+|rpm[a-z]+|[0-9]+)$)/;
 /** RESUME is near to the first. */
 const papers = /^(README|LICENSE|COPYING|NOTES?|TODO)$/i;
+
+/** Whether a name is that of a text for people. */
+export function isForReading(name: string): boolean {
+  return papers.test(name);
+}
+
 const scriptSuffix = /\.(?:sh|bash|py|pl|rb|js|mjs|lua|php)$/;
 
 /** Whether a signal, an event, or a moment of the VM's life runs what has that name. */
@@ -45,7 +51,7 @@ export function findNameFault(
   const stem = isDirectory ? name.slice(0, -'.d'.length) : name;
   const word = stem.replace(scriptSuffix, '');
   const parsed = parseSignal(word);
-  if (papers.test(word) || !/^[\w-]+$/.test(word)) return null;
+  if (isForReading(word) || !/^[\w-]+$/.test(word)) return null;
 
   const meant = meantHook(word, events ?? knownEvents);
   if ('error' in parsed && parsed.isSignal && meant?.isSame !== true)
