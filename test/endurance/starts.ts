@@ -1,5 +1,5 @@
 import { readdirSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { numberedGroups } from '../../src/system/control-group.js';
 import { execute, type Lab, read, type Trap, until, withLab } from '../support/lab.js';
 import { type Complaint, Count, formatComplaints, inLanes, judgeLife, leftovers, watchEnd, within } from './life.js';
 
@@ -16,6 +16,14 @@ async function up(lab: Lab, more: More = {}): Promise<Trap> {
   const trap = lab.start({ ...more, options: ['--hooks', lab.hooks, ...times, ...(more.options ?? [])] });
   await trap.ready();
   await lab.guestSaid('up');
+  return trap;
+}
+
+/** The next qemu-trap has the guest of the one before, as `event` says. */
+async function goOn(lab: Lab, options: readonly string[], event: string): Promise<Trap> {
+  const trap = lab.start({ options: [...times, ...options] });
+  await trap.event(event);
+  await trap.ready();
   return trap;
 }
 
@@ -44,19 +52,13 @@ const modes: Readonly<Record<string, (lab: Lab) => Promise<{ readonly trap: Trap
       const first = await up(lab, { options });
       first.kill('SIGUSR2');
       await first.status();
-      const trap = lab.start({ options: [...times, ...options] });
-      await trap.event('resumed');
-      await trap.ready();
-      return { trap, signal: 'SIGTERM' };
+      return { trap: await goOn(lab, options, 'resumed'), signal: 'SIGTERM' };
     },
     'killed, and taken over': async (lab) => {
       const options = ['--on-death', 'keep'];
       const first = await up(lab, { options });
       await first.die();
-      const trap = lab.start({ options: [...times, ...options] });
-      await trap.event('takeover');
-      await trap.ready();
-      return { trap, signal: 'SIGTERM' };
+      return { trap: await goOn(lab, options, 'takeover'), signal: 'SIGTERM' };
     },
     'killed with its QEMU, and started anew': async (lab) => {
       const first = await up(lab);
@@ -101,12 +103,9 @@ async function live(mode: string): Promise<{ complaints: Complaint[]; stderr: st
 
 /** Control groups of hooks that are there, of a qemu-trap that has written down where it makes its own. */
 function groupsOf(note: string): string[] {
-  const beginning = / (.*)\n$/.exec(note)?.[1];
-  if (beginning === undefined) return [];
-  const [folder, name] = [dirname(beginning), basename(beginning)];
-  return readdirSync(folder)
-    .filter((each) => each.startsWith(name))
-    .map((each) => join(folder, each));
+  const [, version, path] = /^([12]) (.*)\n$/.exec(note) ?? [];
+  if (path === undefined) return [];
+  return numberedGroups({ path, version: version === '1' ? 1 : 2 }).map((group) => group.path);
 }
 
 export interface StartsTally {
