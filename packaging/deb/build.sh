@@ -1,7 +1,8 @@
 #!/bin/sh
 # npm run deb: packages of Debian in the folder that is named, or in this one, made with dpkg-deb of what npm run build has
 # made: qemu-trap_VERSION_all.deb, and qemu-trap-dropin_VERSION_all.deb, which turns --drop-in on and off with itself.
-# QEMU_TRAP_DEB_VERSION names another version; that of a commit that is none has the commit in it. The same sources make the same bytes.
+# QEMU_TRAP_DEB_VERSION names another version; that of a commit that is none has the commit in it. The same sources
+# make the same bytes.
 set -eu
 cd "$(dirname "$0")/../.."
 out=$(realpath "${1:-.}")
