@@ -89,6 +89,9 @@ if leader == 0:
 for fd in given:
     if fd is not None: os.close(fd)
 if terminal is not None: os.close(terminal)
-for fd, told in drained: threading.Thread(target=drain, args=(fd, told), daemon=True).start()
+drains = [threading.Thread(target=drain, args=each, daemon=True) for each in drained]
+for each in drains: each.start()
 code = status_of(leader)
+# What was said last may still be on its way; what a process that stays holds open has no end.
+for each in drains: each.join(2)
 become(code)
