@@ -1,7 +1,7 @@
 #!/bin/sh
 # npm run test:packages: each package as it is published, on a Debian 12 that has QEMU and systemd and nothing of ours:
-# installed, used, upgraded and removed, with what is left. As root on Debian; it takes some ten minutes. With words only
-# those: standalone, deb, npm.
+# installed, used, upgraded and removed, with what is left. The tarball for another processor is only run. As root on
+# Debian; it takes some ten minutes. With words only those: standalone, arm64, deb, npm.
 set -eu
 cd "$(dirname "$0")/../.."
 sh test/setup.sh test
@@ -14,11 +14,18 @@ mkdir -p build/packages/old build/packages/new build/packages/empty
 node_modules/.bin/esbuild test/packages/guest.ts --bundle --platform=node --format=esm --log-level=warning --outfile=build/packages/guest.mjs
 node build/packages/guest.mjs build/packages/guest.img
 
-packages=${*:-standalone deb npm}
+packages=${*:-standalone arm64 deb npm}
 for package in $packages; do
     case $package in
         standalone)
             QEMU_TRAP_STANDALONE_ARCH=$(node -p process.arch) sh packaging/standalone/build.sh build/packages/new
+            ;;
+        arm64)
+            mkdir build/packages/arm64
+            QEMU_TRAP_STANDALONE_ARCH=arm64 sh packaging/standalone/build.sh build/packages/arm64
+            sh test/packages/arm64.sh "$PWD/.cache/arm64" build/packages/arm64
+            echo "arm64: a VM was run, and shut down"
+            continue
             ;;
         deb)
             # 0.1.0, as the last commit before 0.2.0 made it.
