@@ -4,7 +4,8 @@ import { test } from 'node:test';
 import { noStrace } from '../support/strace.js';
 import { failCalls, formatCalls } from './calls.js';
 import { complaintsOf, liveLong, describeLongLife } from './long-life.js';
-import { findPowers, live } from './day.js';
+import { findPowers } from './day.js';
+import { live } from './live.js';
 import { liveMany, formatTally } from './many.js';
 import { formatPlaces, liveInPlaces } from './places.js';
 import { makePlan, type Plan } from './plan.js';
@@ -50,7 +51,7 @@ test('negative control: a wrapper that passes the signal on is found out on a da
   const { complaints } = await live(plain, findPowers(), 0, lab.file('naive.cjs'));
   assert.deepEqual(
     complaints.map(({ what }) => what),
-    ['status 0, and the guest never said goodbye ()'],
+    ['status 0 (no cause), and the guest never said goodbye'],
   );
   assert.deepEqual((await live(plain, findPowers(), 0)).complaints, []);
 });

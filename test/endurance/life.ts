@@ -76,7 +76,7 @@ export function judgeLife({ end, serial, stderr }: Life, { refusal, cutOff }: Al
       : parseLog(stderr)
           .filter(({ event }) => event === 'exit')
           .at(-1);
-  const [status, verdict] = [end.code ?? NaN, String(last?.['cause'] ?? last?.['verdict'] ?? '')];
+  const [status, verdict] = [end.code ?? NaN, String(last?.['cause'] ?? last?.['verdict'] ?? 'no cause')];
   const told: Complaint[] = [];
   if (last !== undefined && last['status'] !== status)
     told.push({ kind: 'untrue', what: `status ${status}, and the last line says ${String(last['status'])}` });

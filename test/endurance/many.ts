@@ -1,4 +1,5 @@
-import { findPowers, live, type Judgement } from './day.js';
+import { findPowers } from './day.js';
+import { live, type Judgement } from './live.js';
 import { Count, formatComplaints, inLanes } from './life.js';
 import { faultKinds, makePlan, formatPlan, type FaultKind, type Plan } from './plan.js';
 
