@@ -10,9 +10,10 @@ import { formatStarts, startAndStop } from './starts.js';
 import { needsLinux } from '../support/linux.js';
 
 /*
- * npm run test:endurance -- [PART...] [--seed N] [--runs N] [--only NUMBER] [--phase NAME] [--lanes N] [--loud]: PART is days, calls,
- * pairs, places, starts or resets; none: all. --runs: how many of each part (days: 1,000; else all there are). --only: one day, or one place; --phase: one phase of the pairs.
- * --loud has every qemu-trap's stderr read on a bad day, to see why, and tells of each place.
+ * npm run test:endurance -- [PART...] [--seed N] [--runs N] [--only NUMBER] [--phase NAME] [--lanes N] [--loud]
+ * PART is days, calls, pairs, places, starts or resets; none: all. --runs: how many of each part (days: 1,000; else all
+ * there are). --only: one day, or one place; --phase: one phase of the pairs. --loud has every qemu-trap's stderr read on
+ * a bad day, to see why, and tells of each place.
  */
 
 const parts = ['days', 'calls', 'pairs', 'places', 'starts', 'resets'] as const;

@@ -1,6 +1,6 @@
 #!/bin/sh
-# npm run test:endurance -- [--runs N] [--seed N] [--only NUMBER] [--lanes N] [--loud 1]: a thousand bad days of a VM,
-# some ten minutes on two processors. As root, or the faults that need it are left out.
+# npm run test:endurance -- [PART...] [OPTION...]: all parts, or those that are named, for hours; main.ts says which there
+# are. As root, or what needs it is left out.
 set -eu
 cd "$(dirname "$0")/../.."
 sh test/setup.sh test
