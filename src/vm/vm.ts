@@ -2,9 +2,6 @@ import type { Effect } from '../dispatch/messages.js';
 import { type State, chainOf } from '../dispatch/state.js';
 import { FreezeGuard } from '../guest-agent/freeze-guard.js';
 import type { HookRunner } from '../hook/runner.js';
-import { isUp } from '../outcome/run-state.js';
-import { queryRunState } from '../qemu/power-button.js';
-import { MonitorClosed, QmpError } from '../qmp/messages.js';
 import { ruleFor } from '../rules/resolve.js';
 import type { Rule } from '../rules/rule.js';
 import { runFiles } from '../run-dir/files.js';
@@ -12,24 +9,21 @@ import type { SignalName } from '../signals/names.js';
 import { onTrapped } from '../signals/trap.js';
 import { readRest } from '../system/node-internals.js';
 import { atTerminal } from '../system/terminal.js';
-import { tellAdoption, undoLeftovers } from './adoption.js';
+import { BringUp } from './bring-up.js';
 import { type FinishedRun, concludeRun } from './conclude.js';
 import type { RunContext, RunningQemu, ShutdownRequest } from './context.js';
 import { ControlMonitor } from './control-monitor.js';
 import { Dispatcher } from './dispatcher.js';
 import { EventHooks } from './event-hooks.js';
 import { SavedGuest } from './saved-guest.js';
-import { locateQemu } from './locate-qemu.js';
 import { describeNotice } from './log-lines.js';
 import { SignalHooks } from './signal-hooks.js';
 import { Survival } from './survival.js';
 import { Waker } from './waker.js';
 import { warmUp } from './warm-up.js';
-import { tellReady } from './tell-ready.js';
-import { monitorWithinMs, warnOfNoMonitor, warnOfUnknownCommands, warnOfWrapperThatStays } from './warnings.js';
+import { warnOfWrapperThatStays } from './warnings.js';
 import type { QemuExit } from '../qemu/qemu.js';
 import { keepSpareDescriptor } from '../system/spare-descriptor.js';
-import { startTimer, type Timer } from '../system/timer.js';
 
 /** One run of QEMU: wires the parts together. */
 export class Vm {
@@ -46,12 +40,9 @@ export class Vm {
   readonly #eventHooks: EventHooks;
   readonly #freezeGuard: FreezeGuard;
   readonly #untrap: () => void;
-  /** How long the monitor has to come up, before a line says that it has not. */
-  readonly #patience: Timer;
+  readonly #bringUp: BringUp;
   /** Looks for a QEMU that was stopped, as long as it is to exit. */
   readonly #waker: Waker;
-  #started: boolean;
-  #isReady = false;
   #hasAbandoned = false;
   #abandon!: (exit: QemuExit) => void;
   readonly #abandoned = new Promise<QemuExit>((resolve) => (this.#abandon = resolve));
@@ -86,7 +77,7 @@ export class Vm {
       running,
       this.#dispatcher,
       (runState) => this.#savedGuest.read(runState),
-      () => this.#tellReady(),
+      () => this.#bringUp.tellIfReady(),
       (event) => this.survival.attempt(() => this.#eventHooks.onEvent(event)),
     );
     this.#eventHooks = new EventHooks(context, running, {
@@ -104,10 +95,17 @@ export class Vm {
     keepSpareDescriptor();
     runner.groups.qemu = () => running.qemu.pid;
     this.startedAt = performance.now() - (running.adoption?.ageMs ?? 0);
-    // It has run before, whatever it says now.
-    this.#started = running.adoption !== null;
-    this.#patience = startTimer(monitorWithinMs, () => this.#warnObservers(warnOfNoMonitor(context)));
-    void this.#connect();
+    this.#bringUp = new BringUp(context, running, {
+      startedAt: this.startedAt,
+      dispatcher: this.#dispatcher,
+      monitor: this.#monitor,
+      savedGuest: this.#savedGuest,
+      hooks: this.#hooks,
+      eventHooks: this.#eventHooks,
+      freezeGuard: this.#freezeGuard,
+      survival: this.survival,
+      whenReady: () => this.#makeReadyForSignals(),
+    });
     this.#untrap = onTrapped(({ signal, at, times }) => {
       this.#dispatcher.feed({ kind: 'signal', rule: this.#ruleOf(signal), times, atTerminal }, at);
     });
@@ -128,7 +126,7 @@ export class Vm {
     this.#untrap();
     this.#freezeGuard.close();
     for (const observer of observers) this.survival.attempt(() => observer.close());
-    this.#patience.cancel();
+    this.#bringUp.stop();
     this.#waker.stop();
     await Promise.all([this.#hooks.close(), this.#eventHooks.finish()]);
     await this.runner.release();
@@ -137,7 +135,7 @@ export class Vm {
     const exit = isStillThere ? atFirst : await this.#finish();
     return concludeRun(this.context, this.running, this.#dispatcher.state, {
       exit,
-      started: this.#started,
+      started: this.#bringUp.hasStarted,
       savedGuest: this.#savedGuest,
       isStillThere,
       overdueHook: this.shutdown === null ? null : this.#hooks.overdueHook(this.shutdown.signal),
@@ -155,52 +153,6 @@ export class Vm {
   /** The rule as it is now: a hook may have come or gone since the start. What is being served keeps its rule. */
   #ruleOf(signal: SignalName): Rule {
     return chainOf(this.#dispatcher.state, signal)?.rule ?? ruleFor(signal, this.context.book);
-  }
-
-  async #connect(): Promise<void> {
-    try {
-      await this.#monitor.client.ready;
-      this.#patience.cancel();
-      this.#warnObservers(null);
-      this.#started = true;
-      this.survival.attempt(() => locateQemu(this.context, this.running));
-      await this.#serve();
-    } catch (error) {
-      // If QEMU has exited, its end is handled when it is reaped.
-      if (error instanceof MonitorClosed) return;
-      if (!(error instanceof QmpError)) return this.survival.survive(error);
-      this.context.log({
-        event: 'monitor-refused',
-        level: 'error',
-        message: `QEMU does not accept commands on its control monitor (${error.desc}); the next shutdown can only kill it (SIGKILL)`,
-      });
-    }
-  }
-
-  /** From the first answer of the monitor on. */
-  async #serve(): Promise<void> {
-    const { context, running } = this;
-    const { adoption } = running;
-    const [monitor, savedGuest] = [this.#monitor, this.#savedGuest];
-    if (adoption !== null && savedGuest.isResuming) savedGuest.wasFoundIn(await queryRunState(monitor.client));
-    if (adoption?.sharesMonitor) await monitor.share();
-    const monitors = context.tap === null ? running.monitors : await context.tap(running.monitors);
-    this.#hooks.prepare(monitors);
-    if (context.tap !== null) this.#eventHooks.use(monitors);
-    await monitor.enableMigrationEvents();
-    const runState = await monitor.queryRunState();
-    if (adoption !== null) tellAdoption(context, running, adoption, runState);
-    this.#dispatcher.feed({ kind: 'monitor-up', runState, ageMs: performance.now() - this.startedAt });
-    this.#tellReady();
-    context.makesUp?.((event) => this.#eventHooks.onEvent(event));
-    const survive = (error: unknown): unknown => error instanceof MonitorClosed || this.survival.survive(error);
-    warnOfUnknownCommands(context, monitor).catch(survive);
-    if (adoption !== null) {
-      const isUntouched = (): boolean => !this.#dispatcher.isClosed && this.#hooks.isUntouched;
-      const heir = { context, monitor, savedGuest, freezeGuard: this.#freezeGuard, isUntouched };
-      undoLeftovers(adoption, runState, heir).catch(survive);
-    }
-    if (savedGuest.isResuming) await savedGuest.resume(monitor, () => this.#dispatcher.state.termination === null);
   }
 
   #perform(effect: Effect): void {
@@ -258,19 +210,9 @@ export class Vm {
     manager.follow(state, state.shutdown !== null || this.#savedGuest.isResuming);
   }
 
-  #warnObservers(warning: string | null): void {
-    for (const observer of this.context.observers) this.survival.attempt(() => observer.warn?.(warning));
-  }
-
-  #tellReady(): void {
-    if (this.#isReady || !isUp(this.#dispatcher.state.evidence.runState)) return;
-    this.#isReady = true;
-    this.#eventHooks.ready(() => tellReady(this.context));
-    const { limits } = this.#dispatcher.state;
-    setImmediate(() => {
-      this.survival.attempt(() => warmUp(this.context.book, limits));
-      this.#waitForHooks();
-    });
+  #makeReadyForSignals(): void {
+    this.survival.attempt(() => warmUp(this.context.book, this.#dispatcher.state.limits));
+    this.#waitForHooks();
   }
 
   /** While nothing else is to be done: it takes longer than a signal may. */
