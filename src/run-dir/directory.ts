@@ -1,4 +1,4 @@
-import { chmodSync, lstatSync, mkdirSync, mkdtempSync } from 'node:fs';
+import { chmodSync, lstatSync, mkdirSync, mkdtempSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { createParents } from '../system/make-directories.js';
@@ -6,6 +6,7 @@ import { type Fault, findWayFault, openToOthers } from '../system/permissions.js
 import { longestSocketPath } from '../system/socket-path.js';
 import { stateDirectory } from '../system/state-directory.js';
 import { UsageError, refusedBySystem } from '../system/usage-error.js';
+import { isLockingFile, isRunFile, runFiles } from './files.js';
 import { asFileName } from './name.js';
 
 /** Where the run directory is to be. */
@@ -98,6 +99,26 @@ export function makeWay(path: string, made: (directory: string) => void): void {
   } catch (error) {
     throw refusedToCreate(path, error);
   }
+}
+
+/**
+ * A directory with files of others must not be closed to them.
+ * @throws {UsageError} for one that is open to other users, and holds files, none of which is a qemu-trap's
+ */
+export function refuseShared(path: string): void {
+  let names: string[];
+  try {
+    if ((lstatSync(path).mode & 0o777) === 0o700) return;
+    names = readdirSync(path);
+  } catch {
+    // There is none, or its owner cannot even read it.
+    return;
+  }
+  const isOurs = names.some((name) => isRunFile(name) || isLockingFile(name) || name === runFiles.lock);
+  if (names.length > 0 && !isOurs)
+    throw new UsageError(
+      `run directory ${path}: it holds other files, and qemu-trap would close it to other users: name a new directory with --run-dir`,
+    );
 }
 
 /**

@@ -5,7 +5,7 @@ import { findWayFault } from '../system/permissions.js';
 import { identify, isIdentityAlive, pidOf, readIdentity } from '../system/process-identity.js';
 import { quietly } from '../system/quietly.js';
 import { UsageError } from '../system/usage-error.js';
-import { type Place, check, makeTemporary, makeWay, open } from './directory.js';
+import { type Place, check, makeTemporary, makeWay, open, refuseShared } from './directory.js';
 import { runFiles } from './files.js';
 import { type KernelLock, takeKernelLock } from './kernel-lock.js';
 import { takeLinkedLock } from './linked-lock.js';
@@ -17,7 +17,7 @@ export class ServedAlready extends UsageError {}
 function servedBy(what: string, holder: string): ServedAlready {
   const who = isIdentityAlive(holder) ? ` (pid ${pidOf(holder)})` : '';
   return new ServedAlready(
-    `${what}: another qemu-trap${who} is serving it already: stop that one, or name another run directory with --run-dir or --name`,
+    `${what}: another qemu-trap${who} is serving it already: stop that one first; another VM needs a --name or --run-dir of its own`,
   );
 }
 
@@ -72,7 +72,10 @@ export interface Opened {
 function openAndLockOnce(place: Place, vm: string, names: readonly string[], made: string[]): Opened {
   const note = (directory: string): void => void made.push(directory);
   if (place.path === null) makeLockDirectories(place.lockFiles);
-  else makeWay(place.path, note);
+  else {
+    makeWay(place.path, note);
+    refuseShared(place.path);
+  }
   const trusted =
     place.path === null
       ? place.lockFiles.filter((file) => isDirectory(dirname(file)) && findWayFault(dirname(file)) === null)
