@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, realpathSync } from 'node:fs';
+import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { endLeftBy } from '../hook/descendants.js';
 import { LeftGroups } from '../hook/hook-groups.js';
@@ -146,6 +146,9 @@ export async function connectToQemu(socket: string): Promise<AdoptedQemu> {
     throw error instanceof UsageError ? new UsageError(`--attach ${error.message}`) : error;
   }
   if (adopted === null) {
+    // QEMU removes what is in the place of its socket, so this must not be answered with a QEMU to start.
+    if (statSync(socket, { throwIfNoEntry: false })?.isSocket() === false)
+      throw new UsageError(`--attach ${socket}: it is not a socket: name the socket of QEMU's QMP monitor`);
     throw new UsageError(
       `--attach ${socket}: nothing is listening on it: start QEMU with -qmp unix:${socket},server=on,wait=off`,
     );
