@@ -4,6 +4,20 @@ import { isEventName } from './event-names.js';
 import { isThere } from '../system/is-there.js';
 import { hookNames, type SignalName } from '../signals/names.js';
 
+/** The hooks that come with qemu-trap. */
+export const bundledHooks: readonly string[] = [
+  'powerdown',
+  'reset',
+  'reboot',
+  'save',
+  'guest-shutdown',
+  'freeze',
+  'thaw',
+  'pause',
+  'resume',
+  'dump',
+];
+
 /** Where hooks are looked up. */
 export interface HookDirs {
   /** The user's, or `null` if there is none. */

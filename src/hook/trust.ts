@@ -10,7 +10,9 @@ import {
   statSync,
   type Stats,
 } from 'node:fs';
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
+import { nearest } from '../system/near-miss.js';
+import { bundledHooks } from './find.js';
 import { findWayFault, openToOthers, openToReplacing, shellQuote, type Fault } from '../system/permissions.js';
 
 type TrustResult = { readonly trusted: true } | ({ readonly trusted: false } & Fault);
@@ -31,6 +33,15 @@ function missing(path: string): Fault {
     // Not even a link.
   }
   return { what: 'there is no such file', fix: `cp HOOK ${shellQuote(path)}` };
+}
+
+function missingOfOurs(name: string): Fault {
+  if (bundledHooks.includes(name)) return { what: 'it came with qemu-trap, and is gone', fix: 'reinstall qemu-trap' };
+  const meant = nearest(name, bundledHooks);
+  return {
+    what: `no hook is called ${name}${meant === null ? '' : `; ${meant} is probably meant`}`,
+    fix: meant === null ? `write a path, or one of ${bundledHooks.join(', ')}` : `script=${meant}`,
+  };
 }
 
 /**
@@ -83,10 +94,7 @@ export function checkTrust(path: string, ours: boolean): TrustResult {
     fd = openSync(path, O_PATH);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT')
-      return distrust(
-        ours ? { what: 'it came with qemu-trap, and is gone', fix: 'reinstall qemu-trap' } : missing(path),
-      );
+    if (code === 'ENOENT') return distrust(ours ? missingOfOurs(basename(path)) : missing(path));
     return distrust({ what: `it cannot be opened (${code})`, fix: `ls -lL ${shellQuote(path)}` });
   }
   try {

@@ -60,7 +60,8 @@ export function findNameFault(
   const { name: better, orElse, isSame, isToBeRenamed } = meant;
   // A helper of another script may well be called `watchdog`, or `stat`, but not so.
   const isMarked = /[A-Z_-]/.test(word) || word !== stem || (isSame && better !== word.toUpperCase());
-  if (!(isSame && isMarked) && !isExecutable()) return null;
+  const isHookForSure = (isSame && isMarked) || /^SIG/.test(word);
+  if (!isHookForSure && !isExecutable()) return null;
   const meantWords = `${better}${orElse === null ? '' : `, or ${orElse}`}`;
   const what = isMarked
     ? `nothing runs it; ${meantWords} is probably meant`

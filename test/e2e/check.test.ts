@@ -229,11 +229,13 @@ test('--check finds what will never run, with the name that was probably meant',
     'WATCHDOG_.d': 'WATCHDOG',
     guest_panicked: 'GUEST_PANICKED',
     SIGTREM: 'SIGTERM',
+    SIGHPU: 'SIGHUP',
   };
   // One that is out of the way, one that a rule names, one for a rule to name, helpers, and what cannot be run.
   const silent = ['end.bak', 'WATCHDOG~', 'RESUME.d.old', 'reload', 'powerdown', 'lib.sh', 'notify', 'SIGHUP'];
   for (const name of [...Object.keys(meant), ...silent]) lab.hook(name, '#!/bin/sh\n');
   lab.hook('RESUMED', 'what RESUME is for\n', 0o644);
+  lab.hook('SIGHPU', '#!/bin/sh\n', 0o644);
   lab.hook('stat', '#!/bin/sh\n');
   const found = check('--hooks', lab.hooks, '--signal', 'USR1,script=reload', '--log', 'json')
     .objects()

@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, wr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
+import { bundledHooks } from '../../../src/hook/find.js';
 import { findInterpreterFault } from '../../../src/hook/interpreter.js';
 import { checkTrust, findDirectoryFault, notExecutable } from '../../../src/hook/trust.js';
 
@@ -41,8 +42,13 @@ test('who may have put a hook there, and whether it can be run', (t) => {
     return trust.trusted ? 'trusted' : trust.what;
   };
   assert.match(what(), /there is no such file/);
-  const gone = checkTrust(path, true);
-  assert.ok(!gone.trusted && gone.fix === 'reinstall qemu-trap');
+  const oursIsGone = (name: string): string => {
+    const trust = checkTrust(join(at, name), true);
+    return trust.trusted ? '' : `${trust.what}: ${trust.fix}`;
+  };
+  assert.equal(oursIsGone('reset'), 'it came with qemu-trap, and is gone: reinstall qemu-trap');
+  assert.equal(oursIsGone('powerdwon'), 'no hook is called powerdwon; powerdown is probably meant: script=powerdown');
+  assert.match(oursIsGone('notify'), /^no hook is called notify: write a path, or one of powerdown, reset, /);
   writeFileSync(path, '#!/bin/sh\n', { mode: 0o755 });
   assert.equal(what(), 'trusted');
   chmodSync(path, 0o777);
@@ -106,4 +112,9 @@ test('whether the steps in a directory may run: it, what it lies in, and what a 
   assert.match(findDirectoryFault(steps)?.what ?? '', /the directory \S+ is writable by everyone/);
   chmodSync(at, 0o700);
   assert.match(findDirectoryFault(join(at, 'nowhere'))?.what ?? '', /it cannot be checked \(ENOENT\)/);
+});
+
+test('the names of the bundled hooks are those of the files', () => {
+  const files = readdirSync('hooks').filter((name) => name !== 'lib');
+  assert.deepEqual([...bundledHooks].sort(), files.sort());
 });
