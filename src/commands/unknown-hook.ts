@@ -17,6 +17,10 @@ export function unknownHook(option: string, asked: string): UsageError {
       `${option} ${asked}: no hook has that name: write a signal (SIGTERM), an event of QEMU's (GUEST_PANICKED), start, ready or end`,
     );
   const { name, orElse } = meant;
+  if (asked === name)
+    return new UsageError(
+      `${option} ${asked}: only a rule that names it runs it: write --try SIGHUP --signal SIGHUP,script=${asked}${orElse === null ? '' : `, or ${option} ${orElse}`}`,
+    );
   return new UsageError(
     `${option} ${asked}: no hook has that name: write ${name}${orElse === null ? '' : `, or ${orElse}`}`,
   );

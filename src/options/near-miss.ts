@@ -22,8 +22,20 @@ export function unknownOption(option: string): UsageError {
   );
 }
 
-/** @throws {UsageError} for a word that is no program, but one of our options without its dashes */
+/** Subcommands of other tools, and what qemu-trap has in their place. */
+const subcommands: Readonly<Record<string, string>> = {
+  start: '-- qemu-system-x86_64 ...',
+  run: '-- qemu-system-x86_64 ...',
+  list: '--status',
+  ps: '--status',
+};
+
+/** @throws {UsageError} for a word that is no program, but one of our options without its dashes, or a subcommand */
 export function refuseSubcommand(word: string): void {
+  if (Object.hasOwn(subcommands, word))
+    throw new UsageError(
+      `${word}: qemu-trap has no subcommands: write qemu-trap ${subcommands[word]} (or -- ${word} to run that program)`,
+    );
   if (!names.includes(word)) return;
   throw new UsageError(`${word}: qemu-trap has no subcommands: write --${word} (or -- ${word} to run that program)`);
 }

@@ -144,6 +144,13 @@ function takesNames(mode: Mode): boolean {
   return mode === 'status' || mode === 'stop';
 }
 
+function statusFormat(text: string, mode: Mode): StatusFormat {
+  if (mode === 'status') return oneOf('log', text, ['text', 'json', 'prometheus']);
+  if (text === 'prometheus')
+    throw new UsageError('--log prometheus works only with --status: write --log text or --log json');
+  return oneOf('log', text, ['text', 'json']);
+}
+
 /** The log of a VM has no other. */
 function logFormat(format: StatusFormat): Config['log'] {
   return format === 'prometheus' ? 'text' : format;
@@ -165,7 +172,7 @@ function checkPartners(
     ['force', 'drop-in'],
   ] as const)
     if (parsed[option] === true && mode !== its)
-      throw new UsageError(`--${option}: it is for --${its}: write --${its}, too, or leave it out`);
+      throw new UsageError(`--${option} works only with --${its}: add --${its}, or leave --${option} out`);
   if (mode !== 'stop') return;
   const other = own.find((word) => word.startsWith('--') && !forStop.includes(word.split('=', 1)[0] ?? ''));
   if (other !== undefined)
@@ -215,13 +222,12 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Comm
   const last = (option: string): string | undefined => all(option).at(-1);
 
   const mode = modeOf(parsed);
+  if (mode === 'help' || mode === 'version') return { mode };
   // After --status they are names of VMs.
   const { qemu, specs: signals } = takesNames(mode) ? { qemu: words, specs: [] } : takeSignalsOut(words);
   const specs = specsOf(all('signal'), signals);
   const timeoutMs = parseTime(last('timeout') ?? String(defaultTimeoutSeconds), '--timeout', null);
-  const format = oneOf('log', last('log') ?? 'text', ['text', 'json', 'prometheus']);
-  if (format === 'prometheus' && mode !== 'status')
-    throw new UsageError('--log prometheus: it is for --status: write --log text or --log json');
+  const format = statusFormat(last('log') ?? 'text', mode);
   const config: Config = {
     hooksDir: last('hooks') ?? (env['QEMU_TRAP_HOOKS'] || null),
     specs,
@@ -265,9 +271,6 @@ export function parseArgs(argv: readonly string[], env: NodeJS.ProcessEnv): Comm
           '--on-death kill: not possible with --attach, because QEMU is not a child of qemu-trap: leave it out',
         );
       return { mode, socket: config.attach ?? '', config };
-    case 'help':
-    case 'version':
-      return { mode };
     default:
       return { mode, config };
   }

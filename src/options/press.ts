@@ -11,7 +11,10 @@ const shortestGapMs = 50;
  */
 export function parsePress(text: string): PressGaps {
   if (text === 'once') return [];
-  return text.split(',').map((gap) => {
+  const gaps = text.split(',');
+  if (gaps.includes('once'))
+    throw new UsageError(`--press ${text}: once stands alone: write --press once, or times such as --press 0.5,10`);
+  return gaps.map((gap) => {
     const ms = parseTime(gap, '--press', 'write once for one press only');
     if (ms < shortestGapMs) throw new UsageError(`--press: ${gap} is too short a gap: write 0.05 or more, or once`);
     return ms;

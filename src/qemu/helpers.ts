@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { isExecutable } from '../system/search-path.js';
 import { UsageError } from '../system/usage-error.js';
@@ -39,11 +39,22 @@ export function requireQemu(command: string, env: NodeJS.ProcessEnv): void {
   const located = locate(command, env);
   if (located.path !== null) return;
   throw located.because === 'not-found'
-    ? new UsageError(`${command}: not found: install QEMU, or write its full path`, status.notFound)
-    : new UsageError(
-        `${command}: cannot be executed: it must be a program file that is executable (chmod +x)`,
-        status.notExecutable,
-      );
+    ? new UsageError(`${command}: not found: ${notFoundFix(command)}`, status.notFound)
+    : new UsageError(`${command}: cannot be executed: ${notExecutableFix(command)}`, status.notExecutable);
+}
+
+/** A user may have left the name of QEMU out. */
+function notFoundFix(command: string): string {
+  return existsSync(command) || /\.(qcow2|img|raw|iso|vmdk|vdi)$/i.test(command)
+    ? `write the name of QEMU before its options: qemu-trap -- qemu-system-x86_64 ${command}`
+    : 'install QEMU, or write its full path';
+}
+
+function notExecutableFix(command: string): string {
+  const isDirectory = statSync(command, { throwIfNoEntry: false })?.isDirectory() === true;
+  return isDirectory
+    ? 'it is a directory: write the path of a QEMU'
+    : 'it must be a program file that is executable (chmod +x)';
 }
 
 /** The path of a program as a shell finds it, or `null`. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -45,6 +45,11 @@ const rows: readonly [what: string, words: readonly string[], says: RegExp, stat
   ['upper case', ['--RUN-DIR=/x', ...qemu], /unknown option '--RUN-DIR': write --run-dir /],
   ["an option of QEMU's before --", ['-m', '512', ...qemu], /unknown option '-m': .*QEMU's own go after --/],
   ['a subcommand', ['status'], /^qemu-trap: status: qemu-trap has no subcommands: write --status /],
+  [
+    "a subcommand of other tools'",
+    ['start', 'web'],
+    /: start: .* no subcommands: write qemu-trap -- qemu-system-x86_64 /,
+  ],
   ['a subcommand with its argument', ['try', 'TERM'], /: write --try /],
   [
     "an option among QEMU's",
@@ -104,6 +109,8 @@ const rows: readonly [what: string, words: readonly string[], says: RegExp, stat
   ['a bad --press', ['--press', 'twice', ...qemu], /--press: 'twice' is not a time/],
   ['presses without a gap', ['--press', '0', ...qemu], /--press: 0 is too short/],
   ['a bad --log', ['--log', 'xml', ...qemu], /--log xml: write --log text or --log json/],
+  ['metrics of a VM', ['--log', 'prometheus', ...qemu], /--log prometheus works only with --status/],
+  ['once among gaps', ['--press', 'once,10', ...qemu], /--press once,10: once stands alone: write --press once/],
   ['a bad --on-death', ['--on-death', 'sleep', ...qemu], /--on-death sleep: write/],
   ['--attach with a command', ['--attach', '/tmp/qmp', ...qemu], /--attach: QEMU is running already: leave out 'sh'/],
   [
@@ -116,6 +123,7 @@ const rows: readonly [what: string, words: readonly string[], says: RegExp, stat
     ['--attach', '/nowhere/qmp'],
     /--attach \/nowhere\/qmp: nothing is listening on it: start QEMU with -qmp/,
   ],
+  ['--attach to a file', ['--attach', '/etc/passwd'], /--attach \/etc\/passwd: it is not a socket: name the socket/],
   [
     'an --attach that is too long',
     ['--attach', `/tmp/${'x'.repeat(110)}`],
@@ -160,7 +168,13 @@ const rows: readonly [what: string, words: readonly string[], says: RegExp, stat
   ],
   ['a QEMU that is not there', ['--', 'qemu-system-nowhere'], /qemu-system-nowhere: not found/, 127],
   ['a QEMU that is not there, by its path', ['--', '/nowhere/qemu'], /not found/, 127],
-  ['a QEMU that is a directory', ['--', '/tmp'], /\/tmp: cannot be executed/, 126],
+  ['a QEMU that is a directory', ['--', '/tmp'], /\/tmp: cannot be executed: it is a directory/, 126],
+  [
+    'a disk without a QEMU',
+    ['web.qcow2'],
+    /not found: write the name of QEMU .*: qemu-trap -- qemu-system-x86_64 web/,
+    127,
+  ],
 ];
 
 for (const [what, words, says, status = 125] of rows) {
@@ -260,6 +274,18 @@ test("a run directory of one's own that others could enter is closed to them", (
   assert.equal(result.stdout, '700\n');
 });
 
+test('a run directory with files of others is not closed to them, but refused', (t) => {
+  const lab = new Lab(t);
+  chmodSync(lab.dir, 0o755);
+  writeFileSync(lab.file('notes'), '');
+  const result = call('--run-dir', lab.dir, '--', 'sh', '-c', 'echo started');
+  assert.equal(result.status, 125);
+  assert.match(result.stderr, /^qemu-trap: run directory \S+: it holds other files, [^\n]+ a new directory [^\n]+\n$/);
+  assert.equal(result.stdout, '');
+  assert.equal(statSync(lab.dir).mode & 0o777, 0o755);
+  assert.ok(!existsSync(`${lab.dir}.lock`), 'not even its lock is left');
+});
+
 test('--help prints exactly this', () => {
   const result = call('--help');
   assert.equal(result.status, 0);
@@ -267,6 +293,7 @@ test('--help prints exactly this', () => {
   assert.equal(result.stderr, '');
   for (const line of usage.split('\n')) assert.ok(line.length <= 80, line);
   assert.equal(call('-h').stdout, usage);
+  assert.equal(call('--stop', '--all', '--help').stdout, usage);
 });
 
 test('--version prints the version of package.json', async () => {
