@@ -140,7 +140,7 @@ export async function stop(
     history,
   );
   const notRunning = stopped.filter((name) => atRest.includes(name));
-  for (const name of notRunning) tell(print, name, 'does not run');
+  for (const name of notRunning) tell(print, name, 'not running');
   for (const { name, pid } of served) {
     const where = 'in a run directory that cannot be found: name that with --run-dir';
     tell(print, name, `not stopped: qemu-trap (pid ${pid}) serves it ${where}`);
@@ -161,10 +161,15 @@ export async function stop(
   });
   const asked = chosen.length + notRunning.length + served.length + ending.length;
   if (asked === 0) print('no VM of yours runs under qemu-trap here\n');
-  if (asked > 1)
-    print(
-      `${counts.clean} shut down cleanly, ${counts['not-clean']} cut off or unknown, ${notRunning.length} did not run, ${counts['not-stopped']} not stopped\n`,
-    );
+  if (asked > 1) {
+    const sums: [number, string][] = [
+      [counts.clean, 'shut down cleanly'],
+      [counts['not-clean'], 'cut off or unknown'],
+      [notRunning.length, 'not running'],
+      [counts['not-stopped'], 'not stopped'],
+    ];
+    print(`${sums.flatMap(([count, words]) => (count === 0 ? [] : [`${count} ${words}`])).join(', ')}\n`);
+  }
   if (counts['not-stopped'] > 0) return exitStatuses.failed;
   return counts['not-clean'] > 0 ? exitStatuses.forced : 0;
 }
