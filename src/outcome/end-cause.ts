@@ -25,7 +25,7 @@ export const endCauses: Readonly<Record<EndCause, { readonly forced: boolean; re
     forced: true,
     words: 'the deadline had passed, and the guest had written nothing for 15 s',
   },
-  cut: { forced: true, words: 'the wait was cut short by a second signal' },
+  cut: { forced: true, words: 'the wait was cut short by SIGQUIT or a second Ctrl-C' },
   asked: { forced: true, words: 'as the signal asks' },
   panicked: { forced: true, words: 'the guest had panicked' },
   'internal-error': { forced: true, words: "the guest's processor had stopped on an internal error" },

@@ -75,6 +75,7 @@ export function describeEnd(ending: Ending, { signal, ms, saved, status }: LastL
   const time = formatSeconds(ms);
   if (signal === null && hasFailedToStart(ending))
     return `QEMU failed at startup after ${time} (${processInWords(ending)}); exit status ${status}`;
+  if (signal === null && ending.prevented !== null) return `${describeEnding(ending, null)}; exit status ${status}`;
   const resumed = saved === null ? '' : `; the guest is saved in ${saved}, and the next start resumes it`;
   return `${signal === null ? '' : `${signal}: `}${describeEnding(ending, signal)}${resumed}; ${time} after ${signal ?? 'the start'}, exit status ${status}`;
 }

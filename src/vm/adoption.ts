@@ -18,7 +18,7 @@ export function tellAdoption(
     event: 'takeover',
     level: 'info',
     facts: { pid, guest, age_ms: Math.round(ageMs), other_command: isOther },
-    message: `took over QEMU (pid ${pid}, up for ${formatSeconds(ageMs)}; the guest is ${guest})${isOther ? '; its command line differs from the one given now, which takes effect at the next start of QEMU' : ''}`,
+    message: `${context.config.attach === null ? 'took over' : 'attached to'} QEMU (pid ${pid}, up for ${formatSeconds(ageMs)}; the guest is ${guest})${isOther ? '; its command line differs from the one given now, which takes effect at the next start of QEMU' : ''}`,
   });
 }
 

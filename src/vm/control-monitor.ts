@@ -29,6 +29,12 @@ const buttonEvents: readonly string[] = ['POWERDOWN', 'RESET', 'WAKEUP'];
 /** What the core is to know of a run state that QEMU says. */
 type RunStateReading = (runState: string) => string;
 
+function describeResult(command: string, { ok, isGuess }: CommandResult): string {
+  // It is the button that was pressed: nothing has been powered down yet.
+  if (ok && command === 'system_powerdown') return `QEMU executed ${command}`;
+  return `${command} ${ok ? 'succeeded' : 'failed'}${isGuess ? ' (judging by what the human monitor printed)' : ''}`;
+}
+
 /** The monitor that qemu-trap itself speaks on. What QEMU says there becomes facts for the core here, and nowhere else. */
 export class ControlMonitor {
   readonly client: QmpClient;
@@ -182,7 +188,7 @@ export class ControlMonitor {
       this.context.log({
         event: 'command',
         level: result.ok ? 'info' : 'warning',
-        message: `${signal}: ${shown} ${result.ok ? 'succeeded' : 'failed'}${result.isGuess ? ' (judging by what the human monitor printed)' : ''}${output}`,
+        message: `${signal}: ${describeResult(shown, result)}${output}`,
         facts: { signal, command: shown, ok: result.ok, output: result.output },
       });
     this.dispatcher.feed({ kind: 'command-end', signal, ok: result.ok, isPress });

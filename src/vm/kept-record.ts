@@ -39,7 +39,7 @@ export class KeptRecord {
       this.log({
         event: 'end-unknown',
         level: 'warning',
-        message: `how the last run (from ${endless.time} on) ended is unknown: its qemu-trap was killed, or this host lost power; the guest may have been cut off`,
+        message: `it is unknown how the last run (started ${endless.time}) ended: its qemu-trap was killed, or this host lost power; the guest may have been cut off`,
         facts: { started: endless.time },
       });
     });
@@ -65,7 +65,7 @@ export class KeptRecord {
       this.log({
         event: 'history-failed',
         level: 'warning',
-        message: `${path}: the history of this run cannot be written (${errorText(error)}); qemu-trap --status will not show it`,
+        message: `${path}: the history of this run cannot be written (${errorText(error)}), so qemu-trap --status will not show it; name another directory with --state-dir`,
         facts: { path },
       });
     }

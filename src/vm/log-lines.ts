@@ -70,7 +70,7 @@ export function describeNotice(notice: Notice): LogEvent {
         event,
         level: 'info',
         facts: { signal: notice.signal, times: notice.times },
-        message: `${notice.signal} ignored${notice.times > 1 ? ` ${notice.times} more times` : ''}: no hook or command is for it`,
+        message: `${notice.signal} ignored${notice.times > 1 ? ` ${notice.times} more times` : ''}: it has no hook and no command`,
       };
     case 'coalesced':
       return {
@@ -144,7 +144,7 @@ export function describeNotice(notice: Notice): LogEvent {
         event,
         level: 'warning',
         facts: { signal: notice.signal },
-        message: `${notice.signal}: failed, with nothing left to try; the guest keeps running`,
+        message: `${notice.signal}: the hook or command failed, and nothing else is configured; the guest keeps running`,
       };
     case 'command-timeout':
       return {
@@ -173,7 +173,7 @@ export function describeNotice(notice: Notice): LogEvent {
       return {
         event,
         level: 'error',
-        message: 'QEMU is still there after SIGKILL (the kernel is holding it); giving up on it',
+        message: 'QEMU is still there after SIGKILL (the kernel is holding it); qemu-trap stops waiting for it',
       };
   }
 }

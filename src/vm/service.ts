@@ -107,7 +107,7 @@ export class Service {
     await this.#pass({ time, vm, ...how, ...timeoutFacts(stop?.timeoutMs ?? null), message }, startedNoGuest);
     log({
       event: 'exit',
-      level: cutOff || end === 'start-failed' || code !== 0 ? 'warning' : 'info',
+      level: cutOff || code !== 0 || (end === 'start-failed' && stop === null) ? 'warning' : 'info',
       message,
       facts: {
         ...how,
