@@ -34,7 +34,7 @@ export const options: readonly Option[] = [
     name: 'timeout',
     value: 'free',
     argument: 'TIME|infinity',
-    help: 'time from the signal to the default action; infinity: the guest is never forced, but by SIGQUIT (default: 60)',
+    help: 'time from the signal to the default action; infinity: only SIGQUIT forces the guest (default: 60)',
   },
   {
     name: 'kill-after',
@@ -58,7 +58,7 @@ export const options: readonly Option[] = [
     name: 'run-dir',
     value: 'directory',
     argument: 'DIR',
-    help: "the VM's own directory for sockets and state (default: /run/qemu-trap/NAME for root, else $XDG_RUNTIME_DIR/qemu-trap/NAME, else a new one)",
+    help: 'a directory for this VM alone, for sockets and state (default: /run/qemu-trap/NAME for root, else $XDG_RUNTIME_DIR/qemu-trap/NAME, else a new one)',
   },
   {
     name: 'ready-fd',
@@ -76,7 +76,7 @@ export const options: readonly Option[] = [
     name: 'press',
     value: ['10', '0.5,10', 'once'],
     argument: 'TIME[,TIME...]|once',
-    help: 'gaps between presses of the power button, the last one repeated (default: 10)',
+    help: 'gaps between presses of the power button, the last one repeated (default: as the guest needs; else 10)',
   },
   {
     name: 'on-death',
@@ -116,14 +116,14 @@ export const options: readonly Option[] = [
   {
     name: 'alert',
     value: null,
-    help: 'with --status: print the VMs whose guest was cut off at their last end, or may have been; status 1 if there is any',
+    help: 'with --status: print the VMs whose guest was cut off in their last run, or may have been; status 1 if any',
   },
   {
     name: 'stop',
     value: null,
     help: 'shut down the VMs named after it, as SIGTERM to their qemu-trap does, and wait until they have ended',
   },
-  { name: 'all', value: null, help: 'with --stop: every VM of yours' },
+  { name: 'all', value: null, help: 'with --stop: every running VM of the user who calls it' },
   {
     name: 'new-hook',
     value: 'hook name',
@@ -140,9 +140,9 @@ export const options: readonly Option[] = [
     name: 'drop-in',
     value: ['on', 'divert', 'off'],
     argument: 'on|divert|off',
-    help: 'run all QEMUs of this host under qemu-trap: on, by links in /usr/local/bin; divert, also those called by their path in /usr/bin; off, none',
+    help: 'run all QEMUs of this host under qemu-trap: on, by links in /usr/local/bin; divert, also those called by their path in /usr/bin; off undoes both',
   },
-  { name: 'force', value: null, help: 'with --drop-in: on a host with libvirt or Proxmox, too' },
+  { name: 'force', value: null, help: 'with --drop-in: also on a host with libvirt or Proxmox' },
   { name: 'version', short: 'V', value: null, help: 'print the version' },
   { name: 'help', short: 'h', value: null, help: 'print this help' },
 ];
