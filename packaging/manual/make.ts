@@ -12,7 +12,8 @@ import { block, paragraph, sectionsOf, type Section } from './roff.js';
  * the table of options, into DIR.
  *
  * The front matter of a page in docs/ says where it belongs: `man`, the manual page; `order`, its place there; `title`, the
- * section it is; or `split`, that each of its sections is one of the manual's. Pages of one title become subsections.
+ * section it is; or `split`, that each of its sections is one of the manual's; `only`, the one section of the page that is taken. Pages of
+ * one title become subsections.
  */
 
 const [directory = 'dist'] = process.argv.slice(2);
@@ -21,7 +22,9 @@ interface Manual {
   readonly name: string;
   readonly number: number;
   readonly about: string;
-  /** The sections in their order; others follow, and NOTES come last. */
+  /** What comes before the page's own sections. */
+  readonly synopsis?: readonly string[];
+  /** The sections in their order; others follow, and {@link lastSections}. */
   readonly order: readonly string[];
   readonly seeAlso: readonly string[];
 }
@@ -40,7 +43,7 @@ const manuals: readonly Manual[] = [
       'ENVIRONMENT',
       'FILES',
       'EXIT STATUS',
-      'EXAMPLES',
+      'STATUS AND LOG',
     ],
     seeAlso: [
       'qemu-trap-hooks(7)',
@@ -55,11 +58,14 @@ const manuals: readonly Manual[] = [
   {
     name: 'qemu-trap-hooks',
     number: 7,
-    about: 'what qemu-trap runs on a signal, and when',
-    order: ['DESCRIPTION', 'INTERFACE', 'COMMANDS', 'BUNDLED HOOKS', 'DETAILED OPERATION'],
-    seeAlso: ['qemu-trap(1)', 'run-parts(8)', 'sysexits(3)'],
+    about: 'programs that qemu-trap runs on signals and events',
+    synopsis: ['SIGNAL', 'SIGNAL.d/*', 'start', 'ready', 'EVENT', 'end'].map((name) => `/etc/qemu-trap/hooks/${name}`),
+    order: ['SYNOPSIS', 'DESCRIPTION', 'INTERFACE', 'EXIT STATUS', 'ENVIRONMENT', 'COMMANDS', 'BUNDLED HOOKS'],
+    seeAlso: ['qemu-trap(1)', 'run-parts(8)'],
   },
 ];
+
+const lastSections = ['EXAMPLES', 'NOTES'];
 
 const nameOf = ({ name, number }: Manual): string => `${name}(${number})`;
 
@@ -112,14 +118,15 @@ function see(names: readonly string[]): string {
 
 function render(manual: Manual): string {
   const { name, number, about, order, seeAlso } = manual;
-  // A page of the same manual by its heading, one of the other by that manual's name.
+  // A page of the same manual by its section, one of the other by that manual's name, one of none by its file.
   const wordOfLink = (href: string): string | null => {
     const page = docs.find(({ file }) => href === file);
     if (page === undefined) return null;
     const of = page.facts['man'];
-    return of === undefined || of === nameOf(manual)
-      ? `\\fI${page.heading}\\fR`
-      : `\\fB${of.replaceAll('-', '\\-')}\\fR`;
+    if (of === undefined || page.facts['only'] !== undefined) return `\\fIdocs/${href.replaceAll('-', '\\-')}\\fR`;
+    if (of !== nameOf(manual)) return `\\fB${of.replaceAll('-', '\\-')}\\fR`;
+    const title = page.facts['title'] ?? page.heading.toUpperCase();
+    return title === 'NOTES' ? `NOTES, ${page.heading}` : title;
   };
   const words = (tokens: readonly Token[], depth: number): string =>
     tokens
@@ -130,6 +137,8 @@ function render(manual: Manual): string {
   const add = (title: string, text: string): void => {
     if (text !== '') sections.set(title, [...(sections.get(title) ?? []), text]);
   };
+  if (manual.synopsis)
+    add('SYNOPSIS', manual.synopsis.map((line) => `.B ${line.replaceAll('-', '\\-')}`).join('\n.br\n'));
   const own = docs.filter(({ facts }) => facts['man'] === nameOf(manual));
   for (const { heading, facts, sections: parts } of own) {
     if (facts['split'] === 'yes') {
@@ -142,9 +151,11 @@ function render(manual: Manual): string {
     }
     const title = String(facts['title']);
     const isOneOfSeveral = own.filter(({ facts: each }) => each['title'] === title).length > 1;
-    const bodies = parts.map(({ title: part, blocks }) => {
-      const head = part === '' ? '' : isOneOfSeveral ? `.PP\n.B ${part}` : `.SS ${part}`;
-      return [head, words(blocks, 0)].filter((text) => text !== '').join('\n');
+    const taken = facts['only'] === undefined ? parts : parts.filter(({ title: part }) => part === facts['only']);
+    const bodies = taken.map(({ title: part, blocks }) => {
+      const isPlain = ['', 'Interface', 'Detailed operation'].includes(part);
+      const head = isPlain ? '' : isOneOfSeveral ? `.PP\n.B ${part}` : `.SS ${part}`;
+      return [head, words(blocks, isOneOfSeveral ? 0 : 3)].filter((text) => text !== '').join('\n');
     });
     add(title, [...(isOneOfSeveral ? [`.SS ${heading}`] : []), ...bodies].join('\n'));
   }
@@ -152,25 +163,28 @@ function render(manual: Manual): string {
   const hooks = docs.find(({ file }) => file === 'hooks.md');
   if (number === 1 && hooks) {
     add('HOOKS', words(hooks.sections[0]?.blocks ?? [], 0));
-    add('HOOKS', '.PP\n.BR qemu\\-trap\\-hooks (7)\nhas the whole contract.');
   }
   if (number === 1) {
-    const elsewhere = docs.filter(({ facts }) => facts['man'] === undefined).map(({ heading }) => heading);
-    add(
-      'NOTES',
-      `.SS More pages\n${paragraph(`/usr/share/doc/qemu-trap/docs of the Debian package, docs of the others: ${elsewhere.join(', ')}.`)}`,
-    );
+    const elsewhere = docs
+      .filter(({ facts }) => facts['man'] === undefined || facts['only'] !== undefined)
+      .map(({ file, heading }) => `docs/${file} (${heading})`);
+    const where = 'The Debian package has docs and examples in /usr/share/doc/qemu-trap.';
+    add('NOTES', `.SS More pages\n${paragraph(`${where} What is not in this page: ${elsewhere.join(', ')}.`)}`);
   }
   const titles = [...sections.keys()];
   const sorted = [
     ...order.filter((title) => titles.includes(title)),
-    ...titles.filter((title) => !order.includes(title) && title !== 'NOTES'),
-    ...titles.filter((title) => title === 'NOTES'),
+    ...titles.filter((title) => !order.includes(title) && !lastSections.includes(title)),
+    ...lastSections.filter((title) => titles.includes(title)),
   ];
   const escaped = name.replaceAll('-', '\\-');
   const lines = [
     '.\\" Made of docs/.',
     `.TH ${escaped.toUpperCase()} ${number} ${date()} "qemu-trap ${version}"`,
+    // Words to copy are not to be broken, nor stretched.
+    '.nr HY 0',
+    '.nh',
+    '.ad l',
     '.SH NAME',
     `${escaped} \\- ${about}`,
     ...sorted.flatMap((title) => [`.SH ${title}`, ...(sections.get(title) ?? [])]),

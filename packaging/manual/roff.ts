@@ -84,6 +84,13 @@ function tag(label: string): string {
   return `.TP\n${guard(label)}`;
 }
 
+/** What stands for itself: an entry of these needs no heading before it. */
+const ownWords = ['signal', 'status', 'exit status', 'guest', 'machine', 'word', 'what a hook gets'];
+
+function capital(text: string): string {
+  return `${text[0]?.toUpperCase()}${text.slice(1)}`;
+}
+
 /** A table as a list: the first cell, and what the others say of it, each under its heading if there are several. */
 function table({ header, rows }: Tokens.Table, style: Style): string {
   const headings = header.map(({ text }) => escapeText(text));
@@ -95,13 +102,13 @@ function table({ header, rows }: Tokens.Table, style: Style): string {
       if (text === '') return [];
       const heading = headings[i + 1] ?? '';
       const labelled = heading !== '' && !(isPlain && i === 0);
-      return labelled
-        ? `${heading[0]?.toUpperCase()}${heading.slice(1)}: ${text}.`
-        : /[.:]$/.test(text)
-          ? text
-          : `${text}.`;
+      return labelled ? `${capital(heading)}: ${text}.` : /[.:]$/.test(text) ? text : `${text}.`;
     });
-    return `${tag(inline(first?.tokens ?? [], style))}\n${cells.length > 0 ? fill(cells.join(' ')) : '\\&'}`;
+    const tokens = first?.tokens ?? [];
+    const isOfPhrases =
+      headings[0] !== '' && !ownWords.includes(headings[0] ?? '') && tokens.every(({ type }) => type === 'text');
+    const label = `${isOfPhrases ? `${capital(headings[0] ?? '')}: ` : ''}${inline(tokens, style)}`;
+    return `${tag(label)}\n${cells.length > 0 ? fill(cells.join(' ')) : '\\&'}`;
   });
   return entries.join('\n');
 }
@@ -111,14 +118,15 @@ function code({ text }: Tokens.Code): string {
   return ['.PP', '.in +4n', '.EX', ...lines, '.EE', '.in'].join('\n');
 }
 
-function list({ items }: Tokens.List, style: Style): string {
+function list({ items, ordered }: Tokens.List, style: Style): string {
   return items
-    .map(({ tokens }) => {
+    .map(({ tokens }, i) => {
+      const [mark, indent] = ordered ? [`${i + 1}.`, 4] : ['\\(bu', 2];
       const [first, ...rest] = tokens;
       const inlines = first !== undefined && 'tokens' in first && first.tokens ? first.tokens : [];
       return [
-        `.IP \\(bu 2\n${fill(inline(inlines, style))}`,
-        ...rest.filter(({ type }) => type !== 'space').map((each) => `.RS 2\n${block(each, style)}\n.RE`),
+        `.IP ${mark} ${indent}\n${fill(inline(inlines, style))}`,
+        ...rest.filter(({ type }) => type !== 'space').map((each) => `.RS ${indent}\n${block(each, style)}\n.RE`),
       ].join('\n');
     })
     .join('\n');

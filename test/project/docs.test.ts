@@ -73,7 +73,7 @@ test('the exit statuses', () => {
 
 test('the table of what a signal does', () => {
   const words = {
-    begin: /begins a shutdown|quits at once/,
+    begin: /begins a shutdown|the default action now/,
     run: /runs its chain/,
     coalesce: /coalesced/,
     'keep-first': /logged/,
