@@ -107,6 +107,47 @@ boxed('systemd', 'systemd', () => {
     await stopsCleanly();
   });
 
+  test("systemd: a hook of the gallery does in the unit's sandbox what it is for, with what the gallery says", async () => {
+    const table = readFileSync('examples/hooks/README.md', 'utf8');
+    const needs = (hook: string): string =>
+      new RegExp(`^\\| \\[${hook}\\].*\\| \`([^\`]*)\` \\|$`, 'm').exec(table)?.[1] ?? '';
+    const does: Readonly<Record<string, string>> = {
+      ssh: 'cat /root/.ssh/id',
+      metrics: 'touch /var/lib/prometheus/node-exporter/qemu-trap.prom',
+      panic: `qmp dump-guest-memory '{"paging":false,"protocol":"file:/var/crash/web.dump"}'`,
+      bridge: 'ip link set dev lo up',
+    };
+    must(
+      'mkdir -p /root/.ssh /var/lib/prometheus/node-exporter /var/crash /etc/qemu-trap/hooks && touch /root/.ssh/id',
+    );
+    const attempts = Object.entries(does).map(
+      ([name, command]) => `${command} && echo "${name}: done" || echo "${name}: no"`,
+    );
+    writeFileSync('/etc/qemu-trap/hooks/SIGUSR1', `#!/bin/sh\n${attempts.join('\n')}\n`, { mode: 0o755 });
+    const said = async (): Promise<Record<string, string | undefined>> => {
+      const before = read(log).length;
+      must(`systemctl kill --kill-whom=main -s USR1 ${unit}`);
+      await until('the hook has exited', () => /SIGUSR1: hook .* after/.test(read(log).slice(before)));
+      const answers = [
+        ...read(log)
+          .slice(before)
+          .matchAll(/(\w+): (done|no)$/gm),
+      ];
+      return Object.fromEntries(answers.map(([, name, how]) => [name, how]));
+    };
+    const all = (how: string): Record<string, string> =>
+      Object.fromEntries(Object.keys(does).map((name) => [name, how]));
+    await start('obedient', '--signal USR1,script=SIGUSR1,monitorcommand=none,default=none');
+    assert.deepEqual(await said(), all('no'), 'without, as the negative control');
+    await stopsCleanly();
+    dropIn('gallery', ...Object.keys(does).map(needs));
+    await start('obedient', '--signal USR1,script=SIGUSR1,monitorcommand=none,default=none');
+    assert.deepEqual(await said(), all('done'));
+    await stopsCleanly();
+    undo('gallery');
+    rmSync('/etc/qemu-trap/hooks/SIGUSR1');
+  });
+
   test('systemd: --check knows a TimeoutStopSec that is too short, where no notification extends it', () => {
     const report = (name: string, ...properties: string[]): string => {
       const out = `/tmp/qemu-trap-check-${name}`;
