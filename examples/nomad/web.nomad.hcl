@@ -1,6 +1,6 @@
 # nomad job run web.nomad.hcl; nomad job stop web
 #
-# The client must allow the time that the guest is to have, for its own limit is 30 seconds, and raw_exec:
+# The client must allow that time, because its own limit is 30 seconds, and raw_exec:
 #
 #   client { max_kill_timeout = "90s" }
 #   plugin "raw_exec" { config { enabled = true } }

@@ -72,7 +72,7 @@ const meanings: Readonly<Record<string, string>> = {
   RESET: 'it runs after any reset of the guest; the hook reset makes one',
   STOP: "it runs when the guest's processors have been stopped (paused, or after a panic); what runs after QEMU is the hook end, and SIGSTOP cannot be trapped",
   reset:
-    'a rule runs it that names it (script=reset), in the place of the bundled hook; what runs after a reset is RESET',
+    'only a rule that names it runs it (script=reset), instead of the bundled hook; what runs after a reset is RESET',
 };
 
 function meaningFindings({ dirs }: RuleBook, events: readonly string[]): Finding[] {

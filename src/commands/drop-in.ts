@@ -32,7 +32,7 @@ function refuseManagers(change: DropInChange, env: NodeJS.ProcessEnv): void {
   const found = Object.keys(managers).find((name) => findProgram(name, { PATH: searchPath }) !== null);
   if (found !== undefined)
     throw new UsageError(
-      `--drop-in ${change}: this host has ${managers[found]} (${found}), which runs and stops its QEMUs itself: leave it so, or add --force`,
+      `--drop-in ${change}: this host has ${managers[found]} (${found}), which runs and stops its QEMUs itself: do not use --drop-in here, or add --force`,
     );
 }
 
@@ -74,7 +74,7 @@ function divert(change: DropInChange, env: NodeJS.ProcessEnv, ...words: readonly
   const program = findProgram('dpkg-divert', env);
   if (program === null)
     throw new UsageError(
-      `--drop-in ${change}: there is no dpkg-divert(1) here: write --drop-in on, or put links of your own in the place of QEMU`,
+      `--drop-in ${change}: there is no dpkg-divert(1) here: write --drop-in on, or create the links yourself`,
     );
   // In a group of its own: Ctrl-C must not end it between its database and its file.
   const call = { stdio: ['ignore', 'pipe', 'pipe'], detached: true } as const;
@@ -106,7 +106,7 @@ function turnOn(program: string, env: NodeJS.ProcessEnv): string[] {
   return names.map((name) => {
     const path = join(linkDirectory, name);
     if (isOurs(path)) return `${path} leads to qemu-trap already`;
-    if (isThere(path) && !wasOurs(path)) return `${path} is there already, and is left as it is`;
+    if (isThere(path) && !wasOurs(path)) return `${path} exists already, and was not changed`;
     quietly(() => unlinkSync(path));
     link('on', program, path);
     const first = findProgram(name, env);
@@ -140,7 +140,7 @@ function turnOnByPath(program: string, env: NodeJS.ProcessEnv): string[] {
     if (ours.includes(path))
       return 'it is diverted for qemu-trap, and no link to it: --drop-in off, and move it by hand';
     if (others.includes(path)) return 'it is diverted already (dpkg-divert --list)';
-    return isThere(divertedPath(path)) ? `${divertedPath(path)} is there already` : null;
+    return isThere(divertedPath(path)) ? `${divertedPath(path)} exists already` : null;
   };
   const done = new Set([...ours.filter(isOurs), ...mended]);
   const said = [...done].map((path) => `${path} leads to ${program}`);
@@ -151,7 +151,7 @@ function turnOnByPath(program: string, env: NodeJS.ProcessEnv): string[] {
     const isAlone = target !== null && !done.has(target);
     const obstacle = obstacleOf(path) ?? (isAlone ? `${target} is not diverted` : null);
     if (obstacle !== null) {
-      said.push(`${path} is left as it is: ${obstacle}`);
+      said.push(`${path} was not changed: ${obstacle}`);
       continue;
     }
     replace(path, program, env);
@@ -194,11 +194,11 @@ function turnOff(env: NodeJS.ProcessEnv): string[] {
   });
   for (const path of listDiverted('off', env).ours) {
     if (isThere(path) && !wasOurs(path)) {
-      done.push(`${path} is left as it is: it does not lead to qemu-trap`);
+      done.push(`${path} was not changed: it does not lead to qemu-trap`);
       continue;
     }
     if (!isThere(divertedPath(path))) {
-      done.push(`${path} is left as it is: ${divertedPath(path)} has gone, reinstall QEMU's package`);
+      done.push(`${path} was not changed: ${divertedPath(path)} is missing, reinstall QEMU's package`);
       continue;
     }
     remove(path);

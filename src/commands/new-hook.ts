@@ -106,11 +106,11 @@ const eventExamples: Readonly<Record<string, { readonly about: string; readonly 
     lines: `# logger -p daemon.err "$QEMU_TRAP_VM: the guest panicked"
 
 # QEMU knows of it by -device pvpanic. By default it exits, and there is no monitor. With -action panic=pause the guest
-# stands still, and can be looked at and started anew:
+# stands still: you can look at it, and restart it:
 # [ -n "\${QMP_FD-}" ] || exit 0
 # while state=$(qmp query-status); do case $state in *guest-panicked*) break ;; esac; sleep 0.1; done
 # qmp dump-guest-memory "{\\"paging\\":false,\\"detach\\":true,\\"protocol\\":\\"file:/var/tmp/$QEMU_TRAP_VM.$(date +%s)\\"}"
-# A dump takes its time: the hook DUMP_COMPLETED (qemu-trap --new-hook DUMP_COMPLETED) can start the guest anew after it.`,
+# A dump takes its time: the hook DUMP_COMPLETED (qemu-trap --new-hook DUMP_COMPLETED) can restart the guest after it.`,
   },
   DUMP_COMPLETED: {
     about: "runs when a dump of the guest's memory is done",
@@ -118,8 +118,8 @@ const eventExamples: Readonly<Record<string, { readonly about: string; readonly 
   },
   BLOCK_IO_ERROR: {
     about: 'runs when QEMU could not read or write a disk',
-    lines: `# On a full disk QEMU stops the guest (werror=enospc, its default, or werror=stop). It stands still until it is let
-# go on. While the disk is full it stops again at its next write, and this runs again, once a second at most:
+    lines: `# On a full disk QEMU stops the guest (werror=enospc, its default, or werror=stop). It stays stopped until qmp cont.
+# While the disk is full it stops again at its next write, and this runs again, once a second at most:
 # [ -n "\${QMP_FD-}" ] || exit 0
 # sleep 10
 # case $(qmp query-status) in *io-error*) qmp cont ;; esac`,
@@ -128,8 +128,8 @@ const eventExamples: Readonly<Record<string, { readonly about: string; readonly 
     about: "runs when the guest's watchdog has expired",
     lines: '# logger -p daemon.err "$QEMU_TRAP_VM: the watchdog has expired"',
   },
-  RESET: { about: 'runs after any reset of the guest; three times for one reset' },
-  STOP: { about: "runs when the guest's processors have been stopped: it is paused, say" },
+  RESET: { about: 'runs after any reset of the guest; up to three times for one reset' },
+  STOP: { about: "runs when the guest's processors have been stopped, for example by a pause" },
   RESUME: { about: "runs when the guest's processors run again" },
   SHUTDOWN: { about: 'runs when the guest has powered off, or QEMU was told to quit' },
 };
@@ -144,8 +144,8 @@ function eventStarter(name: string): string {
 ${contract}
 #
 # It has 30 seconds, or 10 if QEMU exits. Its stdin is the event, one line of JSON. Hooks of events run one at a time: if
-# the event came more than once meanwhile, this is the last one, and QEMU_TRAP_COUNT says how often it came. When QEMU
-# exits or has gone, there is no file descriptor 3, and QMP_FD is not set. If it fails, that is a warning.
+# the event came several times in the meantime, this is the latest one, and QEMU_TRAP_COUNT says how often it came. If
+# QEMU has exited, there is no file descriptor 3, and QMP_FD is not set. A failure is only logged.
 
 read -r event
 echo "$QEMU_TRAP_VM: $1, $QEMU_TRAP_COUNT times: $event"

@@ -120,7 +120,7 @@ function wrapperCautions(qemu: readonly string[]): Caution[] {
     return [
       {
         words: 'timeout',
-        what: 'its signals are blocked, as those of QEMU are, so it never stops QEMU when its time is up',
+        what: 'qemu-trap blocks signals for it too, so it cannot stop QEMU when its time is up',
         fix: 'leave it out, and send qemu-trap the signal: timeout TIME qemu-trap -- QEMU...',
         isFault: true,
       },
@@ -130,7 +130,7 @@ function wrapperCautions(qemu: readonly string[]): Caution[] {
   return [
     {
       words: command,
-      what: 'its name is not that of a QEMU; if it is a script, it must pass on all of its arguments ("$@"), because qemu-trap adds some at the end',
+      what: 'it does not look like a QEMU; if it is a script, it must pass on all of its arguments ("$@"), because qemu-trap adds some at the end',
       fix: 'end it with exec QEMU ... "$@", so that QEMU takes its place',
       isFault: false,
     },

@@ -399,9 +399,9 @@ $trap --drop-in divert | grep -e "/usr/bin/${name} " -e /kvm; $trap --drop-in di
 /usr/bin/kvm -version | head -n 1`,
   );
   assert.match(said, new RegExp(`^/usr/bin/${name} leads to ${program}\nQEMU emulator version`));
-  assert.match(said, new RegExp(`/usr/bin/${name} is left as it is: /usr/libexec/${name} is there already`));
-  assert.match(said, new RegExp(`/usr/bin/kvm is left as it is: /usr/bin/${name} is not diverted\nkvm: -foo: invalid`));
-  assert.match(said, new RegExp(`/usr/bin/${name} is left as it is: it is diverted already`));
+  assert.match(said, new RegExp(`/usr/bin/${name} was not changed: /usr/libexec/${name} exists already`));
+  assert.match(said, new RegExp(`/usr/bin/kvm was not changed: /usr/bin/${name} is not diverted\nkvm: -foo: invalid`));
+  assert.match(said, new RegExp(`/usr/bin/${name} was not changed: it is diverted already`));
   assert.match(said, /status 0\nQEMU emulator version.*\n$/);
 });
 

@@ -358,18 +358,18 @@ test('--check: a command that is no QEMU, one that changes the user, and timeout
   for (const [words, says, status] of [
     [
       ['sh', '-c', 'exec "$@"', 'sh'],
-      /note: QEMU's sh: its name is not that of a QEMU; if it is a script, it must pass on all of its arguments/,
+      /note: QEMU's sh: it does not look like a QEMU; if it is a script, it must pass on all of its arguments/,
       0,
     ],
-    [['timeout', '2'], /QEMU's timeout: its signals are blocked, as those of QEMU are/, 125],
+    [['timeout', '2'], /QEMU's timeout: qemu-trap blocks signals for it too/, 125],
     [
       ['runuser', '-u', 'nobody', '--'],
       /QEMU's runuser: it makes QEMU run as a user who cannot read the run directory/,
       125,
     ],
     [['ip', 'netns', 'exec', 'x', 'setpriv', '--reuid', 'kvm'], /QEMU's setpriv/, 125],
-    [['setpriv', '--no-new-privs'], /note: QEMU's setpriv: its name is not that of a QEMU/, 0],
-    [[], /^(?![\s\S]*its name is not that of a QEMU)/, 0],
+    [['setpriv', '--no-new-privs'], /note: QEMU's setpriv: it does not look like a QEMU/, 0],
+    [[], /^(?![\s\S]*it does not look like a QEMU)/, 0],
   ] as const) {
     const { stdout, status: got } = spawnSync(
       process.execPath,

@@ -213,7 +213,7 @@ export async function rehearse(
       );
     }
     print(
-      `${subject.name}: ${subject.about}, ${isOurs ? 'with a throw-away guest that hears only its power button' : 'with your QEMU and -snapshot'}\n\n`,
+      `${subject.name}: ${subject.about}, ${isOurs ? 'with a throw-away guest that reacts only to its power button' : 'with your QEMU and -snapshot'}\n\n`,
     );
     await supervise({
       config: {
