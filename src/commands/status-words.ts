@@ -156,8 +156,11 @@ export function advice({ name, found, records }: Reported): string[] {
         ? `, never by the guest itself${last.button ? '' : ': does the guest react to its power button (acpid, logind)?'}`
         : ''
       : `, ${clean} by the guest itself, the slowest in ${formatSeconds(slowestMs)}${suggestedTimeout === null ? '' : `; suggested --timeout: ${suggestedTimeout}`}`;
-  lines.push(
-    `${name}: ${count} ${count === 1 ? 'stop' : 'stops'} on a signal${how}; ${cutOff === 0 ? (unknown === 0 ? 'never cut off' : 'not known to be cut off') : `cut off ${times(cutOff)}`}${unknown === 0 ? '' : `; outcome unknown ${times(unknown)}`}`,
-  );
+  const stops = count === 0 ? 'no stop on a signal' : `${count} ${count === 1 ? 'stop' : 'stops'} on a signal${how}`;
+  const outcomes = [
+    ...(cutOff > 0 ? [`cut off ${times(cutOff)}`] : []),
+    ...(unknown > 0 ? [`${unknown} ${unknown === 1 ? 'run' : 'runs'} with unknown outcome`] : []),
+  ];
+  lines.push(`${name}: ${[stops, ...(outcomes.length > 0 ? outcomes : ['never cut off'])].join('; ')}`);
   return lines.map(plain);
 }

@@ -46,7 +46,7 @@ class QemuRuns {
     this.context.log({
       event: 'wrapper',
       level: 'warning',
-      message: `${wrapper} closes the descriptors that QEMU should inherit; started QEMU once more, with a named socket for the control monitor`,
+      message: `${wrapper} closes the descriptors that QEMU should inherit; qemu-trap started QEMU again, with a named socket for the control monitor`,
       facts: { wrapper },
     });
   }

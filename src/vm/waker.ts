@@ -32,7 +32,7 @@ export class Waker {
     this.log({
       event: 'woken',
       level: 'warning',
-      message: `QEMU was stopped (SIGSTOP); sent it SIGCONT so that it can shut down (pid ${qemu.pid})`,
+      message: `QEMU was stopped by SIGSTOP; qemu-trap sent it SIGCONT so that it can shut down (pid ${qemu.pid})`,
       facts: { pid: qemu.pid },
     });
   }
