@@ -1,3 +1,4 @@
+import { buttonStateOf } from '../outcome/button-evidence.js';
 import type { HookOutcome } from '../outcome/hook-outcome.js';
 import { isRunning } from '../outcome/run-state.js';
 import type { MonitorStage, Rule, Stage } from '../rules/rule.js';
@@ -194,8 +195,9 @@ export function startReserve(s: Step, shutdown: Shutdown): void {
   shutdown.reserveCame = true;
   // The hook that pressed it may still be at work, until the deadline.
   if (shutdown.isPressed) {
-    // Without a deadline there is no last chance.
-    if (shutdown.deadline !== Infinity) press(s, shutdown);
+    // Without a deadline there is no last chance, and a guest that has taken the press has no need of another.
+    const isTaken = buttonStateOf(s.state.button.evidence) === 'taken';
+    if (shutdown.deadline !== Infinity && !isTaken) press(s, shutdown);
     return;
   }
   if (!isButtonAhead(shutdown)) return;

@@ -63,7 +63,8 @@ export type Notice =
   | { readonly event: 'ignored'; readonly signal: SignalName; readonly times: number }
   | { readonly event: 'coalesced'; readonly signal: SignalName; readonly times: number }
   | { readonly event: 'again-to-force' }
-  | { readonly event: 'lost-time'; readonly signal: SignalName; readonly ms: number }
+  /** The deadline moves by `ms`. */
+  | { readonly event: 'lost-time'; readonly signal: SignalName; readonly ms: number; readonly suspendedMs: number }
   /** The deadline has passed, and the guest still writes: it has until so long after the signal, if it goes on. */
   | {
       readonly event: 'more-time';

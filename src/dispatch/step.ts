@@ -148,24 +148,30 @@ function onReturn(s: Step): void {
   else if (shutdown !== null) startNextStage(s, shutdown, 'guest-reset');
 }
 
-/** Time in which nothing of this process ran is not the guest's: the deadline moves by it, and the reserve with it. */
+/**
+ * Time in which nothing of this process ran is not the guest's: the deadline moves by it, and the reserve with it. It moves
+ * by the rule's timeout at most in all, but the last stage always has what it had left of its reserve.
+ */
 function regainLostTime(s: Step, shutdown: Shutdown): void {
   const { now } = s;
-  const gap = now - shutdown.seenAt;
+  const { seenAt, reserveAt, deadline } = shutdown;
+  const gap = now - seenAt;
   shutdown.seenAt = now;
   // A QEMU that exits is waited for without a heartbeat.
   if (gap <= longestGapMs || s.state.termination !== null) return;
-  const ms = Math.min(gap, shutdown.rule.timeoutMs - shutdown.lostMs);
+  const capped = Math.max(0, Math.min(gap, shutdown.rule.timeoutMs - shutdown.lostMs));
+  const reserveLeft = Math.min(deadline - reserveAt, deadline - seenAt);
+  const ms = deadline === Infinity ? capped : Math.max(capped, now + reserveLeft - deadline);
   if (ms <= 0) return;
   shutdown.reserveAt += ms;
-  if (shutdown.deadline === Infinity) return;
+  if (deadline === Infinity) return;
   // What was due meanwhile is due now.
   if (shutdown.disksReadAt > now) shutdown.disksReadAt += ms;
   shutdown.disks = withLostTime(shutdown.disks, ms);
-  if (shutdown.busyUntil !== null) shutdown.busyUntil += ms;
   shutdown.lostMs += ms;
   shutdown.deadline += ms;
-  notice(s, { event: 'lost-time', signal: shutdown.rule.signal, ms });
+  if (shutdown.busyUntil !== null) shutdown.busyUntil = Math.max(shutdown.busyUntil + capped, shutdown.deadline);
+  notice(s, { event: 'lost-time', signal: shutdown.rule.signal, ms, suspendedMs: gap });
 }
 
 function onTick(s: Step): void {

@@ -90,8 +90,12 @@ export function describeNotice(notice: Notice): LogEvent {
       return {
         event,
         level: 'warning',
-        facts: { signal: notice.signal, ms: Math.round(notice.ms) },
-        message: `${notice.signal}: qemu-trap was suspended for ${formatSeconds(notice.ms)}; the deadline is extended by as much`,
+        facts: {
+          signal: notice.signal,
+          ms: Math.round(notice.ms),
+          suspended_ms: Math.round(notice.suspendedMs),
+        },
+        message: `${notice.signal}: qemu-trap was suspended for ${formatSeconds(notice.suspendedMs)}; the deadline is extended by ${notice.ms === notice.suspendedMs ? 'as much' : formatSeconds(notice.ms)}`,
       };
     case 'more-time':
       return {

@@ -1011,21 +1011,23 @@ function standsStill(times: readonly number[]): string[] {
   ).lines.slice(2);
 }
 
-test('two seconds without a tick are a busy host, more is lost time: at most the timeout in all', () => {
+test('two seconds without a tick are a busy host, more is lost time: at most the timeout in all, and what is left of the last quarter', () => {
   assert.deepEqual(standsStill([2]), []);
-  assert.deepEqual(standsStill([2.001]), ['2.001 - lost-time SIGTERM 2001']);
+  assert.deepEqual(standsStill([2.001]), ['2.001 - lost-time SIGTERM 2001 2001']);
   assert.deepEqual(standsStill([5, 10, 15]), [
-    '5 - lost-time SIGTERM 5000',
+    '5 - lost-time SIGTERM 5000 5000',
     '10 press SIGTERM true',
-    '10 - lost-time SIGTERM 3000',
+    '10 - lost-time SIGTERM 3000 5000',
+    '15 - lost-time SIGTERM 1000 5000',
   ]);
-  assert.deepEqual(standsStill([7.999, 12.999, 17.999]), [
-    '7.999 - lost-time SIGTERM 7999',
+  assert.deepEqual(standsStill([7.999, 12.999, 17.999, 18.999, 19.998, 19.999]), [
+    '7.999 - lost-time SIGTERM 7999 7999',
     '12.999 press SIGTERM true',
-    '12.999 - lost-time SIGTERM 1',
-    '17.999 silence-hooks',
-    '17.999 quit',
-    '17.999 - default-action SIGTERM quit deadline',
+    '12.999 - lost-time SIGTERM 1 5000',
+    '17.999 - lost-time SIGTERM 3999 5000',
+    '19.999 silence-hooks',
+    '19.999 quit',
+    '19.999 - default-action SIGTERM quit deadline',
   ]);
 });
 
@@ -1138,14 +1140,13 @@ decides(
   `,
 );
 decides(
-  'a guest that has taken its press is pressed again in the last quarter: its services may have come up since',
+  'a guest that is known to have taken its press is not pressed again for the last quarter',
   [...begun(kills), [0, powerdown], [0.51, found('placed')], [0.63, shows('pending')], [1.7, shows('clear')]],
   { untilS: 8 },
   `
     0 press SIGTERM true
     0 - shutdown SIGTERM 8000 kill false
     1.7 - button SIGTERM taken
-    6 press SIGTERM true
     8 silence-hooks
     8 kill
     8 - default-action SIGTERM kill deadline
@@ -1662,7 +1663,23 @@ decides(
   `,
 );
 decides(
-  "busy: time in which nothing of this process ran is not the guest's",
+  'a hook that hangs while this process stands still for longer than its timeout: the button has its whole last quarter',
+  [...begun(ruleOf('SIGTERM', ['hook', 'power-button'], 4)), [1, tick], [10, tick], [10.9, tick], [11, tick]],
+  { isFrozen: true },
+  `
+    0 run-hook SIGTERM /hook 4000
+    0 - shutdown SIGTERM 4000 quit false
+    10 stop-hook SIGTERM timeout
+    10 press SIGTERM true
+    10 - lost-time SIGTERM 7000 9000
+    10 - next-link SIGTERM power-button hook-timeout
+    11 silence-hooks
+    11 quit
+    11 - default-action SIGTERM quit deadline
+  `,
+);
+decides(
+  "busy: time in which nothing of this process ran is not the guest's, nor of its last quarter",
   [
     ...begun(ruleOf('SIGTERM', ['power-button'], 4)),
     [0.001, wrote(1)],
@@ -1677,11 +1694,10 @@ decides(
   `
     0 press SIGTERM true
     0 - shutdown SIGTERM 4000 quit false 6000
-    9 - lost-time SIGTERM 4000
-    9 - more-time SIGTERM 0 3999 10000
+    9 - lost-time SIGTERM 6000 6000
     10 silence-hooks
     10 quit
-    10 - default-action SIGTERM quit busy-deadline
+    10 - default-action SIGTERM quit deadline
   `,
 );
 test('busy: after lost time the disks are asked about 15 s before the deadline as it is now, or at once if that was begun', () => {
