@@ -25,10 +25,10 @@ function tell(print: Print, name: string, what: string): void {
 }
 
 /** Why a VM cannot be stopped here, and what to do instead; `null`: it can. */
-async function findObstacle({ pid, runDir }: FoundVm, env: NodeJS.ProcessEnv): Promise<string | null> {
+async function findObstacle({ pid, runDir, qemuPid }: FoundVm, env: NodeJS.ProcessEnv): Promise<string | null> {
   if (pid === null)
     return `its qemu-trap was killed, so no signal reaches its guest: the next start in ${runDir} takes it over`;
-  if (!holdsLock(pid, runDir))
+  if (!holdsLock(pid, runDir, qemuPid))
     return `process ${pid} is named as its qemu-trap, and does not hold its lock: it gets no signal`;
   const restarter = await restarterOf(pid, env);
   return restarter === null ? null : `${restarter.name} would start it again: write ${restarter.command}`;

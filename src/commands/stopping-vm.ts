@@ -7,6 +7,9 @@ import { identify, isIdentityAlive } from '../system/process-identity.js';
 /** How long a QEMU that runs may be left alone by its qemu-trap before that has done all it does on SIGTERM, in milliseconds. */
 const idleMs = 10_000;
 
+/** How long a QEMU may take to die of its qemu-trap's death, in milliseconds. */
+const dyingMs = 5_000;
+
 /** How a VM that was told to stop has taken it. */
 export interface StopOutcome {
   readonly kind: 'clean' | 'not-clean' | 'not-stopped';
@@ -27,6 +30,7 @@ interface Stopping {
 export class StoppingVm {
   readonly #since = Date.now();
   #idleSince: number | null = null;
+  #trapDiedAt: number | null = null;
 
   constructor(private readonly vm: Stopping) {}
 
@@ -70,11 +74,15 @@ export class StoppingVm {
     return runDir === null ? [] : (readStatus(`${runDir}/${runFiles.status}`)?.serving ?? []);
   }
 
-  #end(): StopOutcome {
+  /** @returns `null` if its QEMU may be killed with a qemu-trap that was killed, and still has to die */
+  #end(): StopOutcome | null {
     const record = this.vm.history === null ? null : recordOf(this.vm.history, this.vm.trap, this.#since);
     if (record !== null) return { kind: record.cut_off === false ? 'clean' : 'not-clean', words: record.message };
-    if (isIdentityAlive(this.vm.qemu))
+    if (isIdentityAlive(this.vm.qemu)) {
+      this.#trapDiedAt ??= performance.now();
+      if (performance.now() - this.#trapDiedAt < dyingMs) return null;
       return { kind: 'not-stopped', words: 'not stopped: its qemu-trap was killed meanwhile, and the guest runs on' };
+    }
     return { kind: 'not-clean', words: 'it has ended, and how is not recorded' };
   }
 }

@@ -1,10 +1,14 @@
 import { readFileSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { lockFileOf } from '../run-dir/directory.js';
+import { runFiles } from '../run-dir/files.js';
 import { longestNote } from '../run-dir/kernel-lock.js';
+import { isIdentityAlive, pidOf, readIdentity } from '../system/process-identity.js';
+import { isDescendant } from '../system/processes.js';
 import { readHead } from '../system/small-file.js';
 
 /*
- * Who holds the lock of a VM, as the kernel says it.
+ * Who holds the lock of a VM.
  */
 
 /** True for a descriptor with a lock of flock(2) on it (proc(5), fdinfo). */
@@ -22,10 +26,24 @@ function isSameFile(one: string, other: string): boolean {
 }
 
 /**
+ * The lock of version 0.1.0, and of a system without flock(1): the file names its holder, by pid and start time. Anything
+ * can be written there, so the holder has to be above the QEMU of that run directory, too.
+ */
+function holdsLinkedLock(pid: number, runDir: string, qemuPid: number): boolean {
+  const holder = readIdentity(join(runDir, runFiles.lock));
+  return pidOf(holder) === pid && isIdentityAlive(holder) && isDescendant(qemuPid, pid);
+}
+
+/** @param qemuPid the QEMU of the run directory, if it is started */
+export function holdsLock(pid: number, runDir: string, qemuPid: number | null): boolean {
+  return holdsKernelLock(pid, runDir) || (qemuPid !== null && holdsLinkedLock(pid, runDir, qemuPid));
+}
+
+/**
  * Whether a process holds the lock of a run directory: that of a file beside it, of the directory itself, or of a file
  * elsewhere that names it (a run directory that is a new one each time).
  */
-export function holdsLock(pid: number, runDir: string): boolean {
+function holdsKernelLock(pid: number, runDir: string): boolean {
   let fds: string[];
   try {
     fds = readdirSync(`/proc/${pid}/fd`);

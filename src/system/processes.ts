@@ -104,12 +104,12 @@ export function userOf(pid: number): number | null {
 /** As many generations as anybody would put between qemu-trap and its QEMU. */
 const mostGenerations = 32;
 
-/** Whether a process comes from this one. */
-export function isDescendant(pid: number): boolean {
+/** Whether a process comes from `ancestor`: by itself, from this one. */
+export function isDescendant(pid: number, ancestor: number = process.pid): boolean {
   let at = pid;
   for (let i = 0; i < mostGenerations && at > 1; i++) {
     at = readProcess(at)?.parent ?? 0;
-    if (at === process.pid) return true;
+    if (at === ancestor) return true;
   }
   return false;
 }

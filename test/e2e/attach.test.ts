@@ -176,7 +176,7 @@ test('a socket that cannot be served: one line, 125', async (t) => {
   };
   await refused(/nothing is listening on it: start QEMU with -qmp unix:/);
   spawnSync('touch', [lab.file('qmp')]);
-  await refused(/nothing is listening on it/);
+  await refused(/it is not a socket: name the socket of QEMU's QMP monitor/);
   spawnSync('rm', [lab.file('qmp')]);
 
   await bareQemu(lab);

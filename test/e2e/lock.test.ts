@@ -14,7 +14,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
-import { isAlive, kill, Lab, read, until } from '../support/lab.js';
+import { holdsLock } from '../../src/status/lock-holder.js';
+import { isAlive, kill, Lab, program, read, until } from '../support/lab.js';
 
 /*
  * One qemu-trap at a time serves a VM, whatever namespace the next one is started in, and whoever was killed.
@@ -77,6 +78,8 @@ test(
     // In one namespace it holds as before.
     const other = new Lab(t);
     const third = await other.startGuest({ env });
+    assert.ok(holdsLock(third.pid, other.runDir, third.qemuPid), '--stop believes it');
+    assert.ok(!holdsLock(third.pid, other.runDir, process.pid), 'but not above another QEMU');
     const fourth = other.start({ env, log: 'text' });
     assert.equal(await fourth.status(), 125);
     assert.match(fourth.stderr, busy);
@@ -285,11 +288,21 @@ test(
   hasOld,
   async (t) => {
     const lab = new Lab(t);
-    const old = await lab.startGuest({ program: buildOld(t), options: ['--on-death', 'keep'] });
+    const built = buildOld(t);
+    const old = await lab.startGuest({ program: built, options: ['--on-death', 'keep'] });
     const early = lab.start({ log: 'text' });
     assert.equal(await early.status(), 125);
     assert.match(early.stderr, new RegExp(`another qemu-trap \\(pid ${old.pid}\\) is serving it already`));
     assert.equal(lab.said('up'), 1);
+    // Its lock is an old one, and it can be stopped all the same.
+    const another = new Lab(t);
+    const stoppable = await another.startGuest({ program: built });
+    const stop = spawnSync(process.execPath, [program, '--stop', '--all', '--run-dir', another.runDir], {
+      encoding: 'utf8',
+    });
+    assert.equal(stop.status, 0, stop.stdout + stop.stderr);
+    assert.equal(await stoppable.status(), 0);
+    assert.equal(another.said('bye'), 1);
     const { qemuPid } = old;
     await old.die();
     const next = lab.start();

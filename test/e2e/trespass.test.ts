@@ -187,7 +187,7 @@ test(
       });
       await until(
         'it serves',
-        () => /takeover|took over/.test(trap.stderr) && readdirSync(lab.runDir).includes('qmp.sock'),
+        () => /takeover|attached to/.test(trap.stderr) && readdirSync(lab.runDir).includes('qmp.sock'),
       );
       trap.kill('SIGTERM');
       await trap.status();
@@ -267,7 +267,7 @@ test(
         options: ['--attach', `${directory}/victim.sock`, '--timeout', '1', '--kill-after', '1'],
         log: 'text',
       });
-      await until('it is refused, or serves', () => trap.child.exitCode !== null || /took over/.test(trap.stderr));
+      await until('it is refused, or serves', () => trap.child.exitCode !== null || /attached to QEMU/.test(trap.stderr));
       if (trap.child.exitCode === null) trap.kill('SIGTERM');
       await trap.status();
       assert.doesNotMatch(trap.stderr, new RegExp(`pid ${victim.pid}\\b`), how);

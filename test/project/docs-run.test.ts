@@ -43,6 +43,7 @@ const notRun: readonly [RegExp, string][] = [
     'the project itself: .ci/run and test/managers/deb.test.ts',
   ],
   [/^(systemctl|journalctl|apt-get|(echo ')?QEMU_OPTIONS)/, 'systemd: test/managers/deb.test.ts'],
+  [/^(tar -xJf|rm -r \/opt)/, 'a system without Node: test/packages/standalone.sh'],
   [/--drop-in/, 'the whole host: test/e2e/drop-in.test.ts'],
   [/^(kill -QUIT PID|editor |install -m)/, 'an example of what to type'],
   [/^(ln -s|mkdir -p ~\/bin|PATH=~|QEMU_TRAP_OPTIONS=)/, 'a drop-in: test/e2e/drop-in.test.ts'],
