@@ -121,9 +121,9 @@ async function commandFindings({ qemu: [qemu] }: Config, rules: readonly Rule[])
   const commands = userCommands(rules);
   if (qemu === undefined || commands.size === 0) return [];
   const unknown = (await askQemu(qemu, (client) => findUnknownCommands(client, [...commands.keys()]))) ?? [];
-  return unknown.map((command) => {
+  return unknown.map(({ line: command, meant }) => {
     const signal = commands.get(command) as Rule['signal'];
-    const { message, fix } = describeUnknownCommand(signal, shownCommand(command));
+    const { message, fix } = describeUnknownCommand(signal, shownCommand(command), meant);
     return {
       severity: 'fault',
       event: 'unknown-command',

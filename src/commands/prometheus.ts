@@ -29,7 +29,8 @@ function family(name: string, type: 'gauge' | 'counter', help: string, samples: 
 
 function endsOf({ name, records }: MeasuredVm): Sample[] {
   const counts = new Map<string, number>();
-  for (const { end } of records) counts.set(end, (counts.get(end) ?? 0) + 1);
+  // A run of which nobody saw the end is no stop.
+  for (const { end } of records) if (end !== 'unknown') counts.set(end, (counts.get(end) ?? 0) + 1);
   return [...counts].sort().map(([end, count]) => [{ vm: name, end }, count]);
 }
 

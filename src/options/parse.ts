@@ -6,6 +6,7 @@ import { parsePress } from './press.js';
 import { formatSeconds, parseTime } from '../system/duration.js';
 import { parseSignalSpec, type SignalSpec } from '../rules/spec.js';
 import type { SignalName } from '../signals/names.js';
+import { nearest } from '../system/near-miss.js';
 import { longestSocketPath } from '../system/socket-path.js';
 import { UsageError } from '../system/usage-error.js';
 import type { Command, Config, StatusFormat } from './command.js';
@@ -72,7 +73,8 @@ function argumentOf(option: string): string {
 
 function oneOf<T extends string>(option: string, text: string, choices: readonly T[]): T {
   if ((choices as readonly string[]).includes(text)) return text as T;
-  throw new UsageError(`--${option} ${text}: write --${option} ${choices.join(` or --${option} `)}`);
+  const meant = nearest(text, choices);
+  throw new UsageError(`--${option} ${text}: write --${option} ${meant ?? choices.join(` or --${option} `)}`);
 }
 
 function socketPath(option: string, path: string | null): string | null {

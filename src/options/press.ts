@@ -1,5 +1,6 @@
 import type { PressGaps } from '../dispatch/press-gaps.js';
 import { parseTime } from '../system/duration.js';
+import { nearest } from '../system/near-miss.js';
 import { UsageError } from '../system/usage-error.js';
 
 /** Shorter gaps would only keep the monitor busy. */
@@ -11,6 +12,7 @@ const shortestGapMs = 50;
  */
 export function parsePress(text: string): PressGaps {
   if (text === 'once') return [];
+  if (nearest(text, ['once']) !== null) throw new UsageError(`--press ${text}: write --press once`);
   const gaps = text.split(',');
   if (gaps.includes('once'))
     throw new UsageError(`--press ${text}: once stands alone: write --press once, or times such as --press 0.5,10`);

@@ -1,3 +1,4 @@
+import { nearest } from '../system/near-miss.js';
 import type { QmpClient } from './client.js';
 import { qmpCommandFor } from './monitor-command.js';
 import { QmpError } from './messages.js';
@@ -23,17 +24,25 @@ async function isHumanCommand(monitor: Monitor, line: string): Promise<boolean> 
   }
 }
 
+/** A command that QEMU does not know. */
+export interface UnknownCommand {
+  /** As it was written. */
+  readonly line: string;
+  /** The QMP command that was probably meant. */
+  readonly meant: string | null;
+}
+
 /**
  * Those of `lines` that QEMU has no command for, of either monitor.
  * @throws {MonitorClosed} if QEMU has exited before it answered
  */
-export async function findUnknownCommands(monitor: Monitor, lines: readonly string[]): Promise<string[]> {
+export async function findUnknownCommands(monitor: Monitor, lines: readonly string[]): Promise<UnknownCommand[]> {
   if (lines.length === 0) return [];
   const known = await qmpCommands(monitor);
-  const unknown: string[] = [];
+  const unknown: UnknownCommand[] = [];
   for (const line of lines) {
-    if (!known.has(qmpCommandFor(line.trim())?.name ?? '') && !(await isHumanCommand(monitor, line)))
-      unknown.push(line);
+    if (known.has(qmpCommandFor(line.trim())?.name ?? '') || (await isHumanCommand(monitor, line))) continue;
+    unknown.push({ line, meant: nearest(line.trim().split(/\s/)[0] ?? '', [...known]) });
   }
   return unknown;
 }

@@ -80,12 +80,19 @@ export function userCommands(rules: readonly Rule[]): Map<string, SignalName> {
   return commands;
 }
 
-/** What is wrong with a command that QEMU does not know. */
+/**
+ * What is wrong with a command that QEMU does not know.
+ * @param meant the one that was probably meant
+ */
 export function describeUnknownCommand(
   signal: SignalName,
   command: string,
+  meant: string | null,
 ): { readonly message: string; readonly fix: string } {
-  const fix = 'write a QMP command (query-commands lists them) or a command of the human monitor (help lists them)';
+  const fix =
+    meant === null
+      ? 'write a QMP command (query-commands lists them) or a command of the human monitor (help lists them)'
+      : `write ${meant}`;
   return { fix, message: `--signal ${signal}: QEMU has no monitor command '${command}': ${fix}` };
 }
 

@@ -1,6 +1,7 @@
 import { readOpts } from '../qemu/option-syntax.js';
 import { parseTime } from '../system/duration.js';
 import { type SignalName, parseSignal } from '../signals/names.js';
+import { nearest } from '../system/near-miss.js';
 import { UsageError } from '../system/usage-error.js';
 import type { DefaultAction } from './builtin.js';
 
@@ -38,6 +39,8 @@ export function parseSignalSpec(text: string, option = '--signal'): SignalSpec {
   const values = new Map<Key, string>();
   for (const { key, value } of pairs) {
     if (key === null || !isKey(key)) {
+      const meant = key === null ? null : nearest(key, keys);
+      if (meant !== null) throw wrong(`unknown key '${key}': write ${meant}=VALUE`);
       throw wrong(`unknown key '${key}': the keys are ${keys.join(', ')} (a comma within a value is written ,,)`);
     }
     if (value === undefined || value === '') throw wrong(`${key} has no value: write ${key}=VALUE`);
@@ -49,7 +52,10 @@ export function parseSignalSpec(text: string, option = '--signal'): SignalSpec {
   const timeout = values.get('timeout');
   const action = values.get('default');
   if (action !== undefined && action !== 'quit' && action !== 'kill' && action !== 'none') {
-    throw wrong(`default=${action}: write default=quit, default=kill or default=none`);
+    const meant = nearest(action, ['quit', 'kill', 'none']);
+    throw wrong(
+      `default=${action}: write ${meant === null ? 'default=quit, default=kill or default=none' : `default=${meant}`}`,
+    );
   }
   return {
     signal: parsed.signal,

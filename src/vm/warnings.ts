@@ -79,10 +79,10 @@ export function warnOfRules(book: RuleBook, env: NodeJS.ProcessEnv, log: Log): v
 /** A rule with a command that QEMU does not know does nothing of its own: better said now than at the signal. */
 export async function warnOfUnknownCommands({ book, log }: RunContext, { client }: ControlMonitor): Promise<void> {
   const commands = userCommands(allRules(book));
-  for (const command of await findUnknownCommands(client, [...commands.keys()])) {
+  for (const { line: command, meant } of await findUnknownCommands(client, [...commands.keys()])) {
     const signal = commands.get(command) as SignalName;
     const shown = shownCommand(command);
-    const { message, fix } = describeUnknownCommand(signal, shown);
+    const { message, fix } = describeUnknownCommand(signal, shown, meant);
     log({ event: 'unknown-command', level: 'warning', message, facts: { signal, command: shown, fix } });
   }
 }

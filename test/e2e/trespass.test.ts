@@ -267,7 +267,10 @@ test(
         options: ['--attach', `${directory}/victim.sock`, '--timeout', '1', '--kill-after', '1'],
         log: 'text',
       });
-      await until('it is refused, or serves', () => trap.child.exitCode !== null || /attached to QEMU/.test(trap.stderr));
+      await until(
+        'it is refused, or serves',
+        () => trap.child.exitCode !== null || /attached to QEMU/.test(trap.stderr),
+      );
       if (trap.child.exitCode === null) trap.kill('SIGTERM');
       await trap.status();
       assert.doesNotMatch(trap.stderr, new RegExp(`pid ${victim.pid}\\b`), how);
