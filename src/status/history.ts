@@ -114,7 +114,6 @@ function readLine(text: string): Line | null {
 /** What the file says of one run. */
 interface Run {
   readonly lines: Line[];
-  /** The last one that says so: a qemu-trap that took the QEMU over. */
   start: RunStart | null;
   record: RunRecord | null;
 }
@@ -141,19 +140,24 @@ function readRuns(text: string): Run[] {
   return [...runs];
 }
 
-/** Writes the file anew with some of its runs, if not all are kept: aside and renamed, so that it is whole whatever comes. */
+/** Writes the file anew: aside and renamed, so that it is whole whatever comes. */
+function write(path: string, lines: readonly string[]): void {
+  const part = `${path}.part`;
+  rmSync(part, { force: true });
+  if (lines.length === 0) return rmSync(path);
+  writeFileSync(part, lines.map((line) => `${line}\n`).join(''), { mode: 0o600, flag: 'wx' });
+  renameSync(part, path);
+}
+
+/** Writes the file anew with some of its runs, if not all are kept. */
 function rewrite(path: string, keep: (runs: readonly Run[]) => readonly Run[]): void {
   const all = readRuns(readFileSync(path, 'utf8'));
   const runs = keep(all);
   if (runs.length === all.length) return;
-  const part = `${path}.part`;
-  rmSync(part, { force: true });
-  if (runs.length === 0) return rmSync(path);
-  writeFileSync(part, runs.flatMap(({ lines }) => lines.map(({ text }) => `${text}\n`)).join(''), {
-    mode: 0o600,
-    flag: 'wx',
-  });
-  renameSync(part, path);
+  write(
+    path,
+    runs.flatMap(({ lines }) => lines.map(({ text }) => text)),
+  );
 }
 
 /** The last `most` runs, without those whose QEMU did not start, but for the last few. */
@@ -188,16 +192,18 @@ export class OpenRecord {
     const left = qemu === '' ? undefined : runs.find(({ start, record }) => record === null && start?.qemu === qemu);
     const before = runs.at(-1);
     const isEndless = before?.record === null && before !== left && !isIdentityAlive(before.start?.trap ?? '');
-    const record = left?.start ? new OpenRecord(this.path, this.vm, this.isUnnamed, left.start.run) : this;
-    append(this.path, {
-      v: 1,
-      run: record.run,
-      time: new Date().toISOString(),
-      vm: this.vm,
-      trap: identify(process.pid) ?? '',
-      qemu,
-    });
-    return { record, endless: isEndless ? before.start : null };
+    const endless = isEndless ? before.start : null;
+    const trap = identify(process.pid) ?? '';
+    if (left?.start) {
+      const own = left.lines.map(({ text }) => text);
+      const others = readFileSync(this.path, 'utf8')
+        .split('\n')
+        .filter((line) => line !== '' && !own.includes(line));
+      write(this.path, [...others, JSON.stringify({ ...left.start, trap })]);
+      return { record: new OpenRecord(this.path, this.vm, this.isUnnamed, left.start.run), endless };
+    }
+    append(this.path, { v: 1, run: this.run, time: new Date().toISOString(), vm: this.vm, trap, qemu });
+    return { record: this, endless };
   }
 
   /**

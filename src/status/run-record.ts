@@ -3,7 +3,7 @@ import type { EndCause } from '../outcome/end-cause.js';
 import type { EndKind, Verdict } from '../outcome/ending.js';
 import type { SignalName } from '../signals/names.js';
 
-/** The first line of a run. A qemu-trap that takes the QEMU over writes it once more. */
+/** The first line of a run. A qemu-trap that takes the QEMU over puts its own identity there. */
 export interface RunStart {
   readonly v: 1;
   readonly run: string;
