@@ -32,7 +32,7 @@ export function parseSpan(text: string): number | null {
   for (part.lastIndex = 0; part.lastIndex < words.length; ) {
     const [, number, unit = ''] = part.exec(words) ?? [];
     const factor = Object.hasOwn(units, unit) ? units[unit] : undefined;
-    if (number === undefined || factor === undefined) return null;
+    if (number === undefined || factor === undefined || (unit !== '' && number.endsWith('.'))) return null;
     ms += Number(number) * factor;
   }
   return ms;

@@ -37,7 +37,24 @@ test('a span of time as systemd.time(7) writes it', () => {
 
 test('what is none', () => {
   for (const text of [
-    ...['', ' ', 'x', 's', '-1', '+1', '1e3', '1.5.5', '1,5', '1:30', '0x10', '1 min 30 x', '1S', '1MIN', '1minute30x'],
+    ...[
+      '',
+      ' ',
+      'x',
+      's',
+      '-1',
+      '+1',
+      '1e3',
+      '1.5.5',
+      '1,5',
+      '1:30',
+      '0x10',
+      '1 min 30 x',
+      '1S',
+      '1MIN',
+      '1minute30x',
+      '5.s',
+    ],
     ...['1constructor', 'Infinity', 'infinity s', '1 infinity', 'never', 'NaN', '１'],
   ])
     assert.equal(parseSpan(text), null, text);
