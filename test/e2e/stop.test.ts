@@ -143,7 +143,7 @@ test('--stop believes only a process that holds the lock of the VM, and refuses 
   assert.equal(left.status, 125);
   assert.match(left.stdout, /not stopped: its qemu-trap was killed, so no signal reaches its guest/);
   // Killed before it had written its status: its name is in the history.
-  rmSync(lab.file('run-left/status.json'));
+  rmSync(lab.file('run-left/status.json'), { force: true });
   const early = await call('--stop', ...vms.state, vms.name('left'));
   assert.deepEqual([early.status, early.stdout], [125, left.stdout]);
 });
