@@ -82,6 +82,7 @@ function newShutdown(rule: Rule, now: number, busyMs: number | null, waiting: Ma
     reserveCame: false,
     seenAt: now,
     lostMs: 0,
+    hasReserveAgain: false,
     busyUntil: busyMs !== null && busyMs > timeoutMs ? now + busyMs : null,
     disks: noDiskActivity,
     disksReadAt: now + Math.max(0, timeoutMs - busyForMs),

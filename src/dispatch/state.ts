@@ -39,6 +39,8 @@ export interface Shutdown extends Chain {
   seenAt: number;
   /** By how much the deadline was moved for that, in milliseconds. */
   lostMs: number;
+  /** What lost time had left of the reserve was given back to the last stage. */
+  hasReserveAgain: boolean;
   /** Until then a guest whose disks are still written gets more time; `null`: none is given. */
   busyUntil: number | null;
   disks: DiskActivity;

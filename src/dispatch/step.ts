@@ -150,7 +150,8 @@ function onReturn(s: Step): void {
 
 /**
  * Time in which nothing of this process ran is not the guest's: the deadline moves by it, and the reserve with it. It moves
- * by the rule's timeout at most in all, but the last stage always has what it had left of its reserve.
+ * by the rule's timeout at most in all. If that would leave the last stage less of its reserve than it had, it has that
+ * again, once: a process that stands still again and again ends, too.
  */
 function regainLostTime(s: Step, shutdown: Shutdown): void {
   const { now } = s;
@@ -161,8 +162,10 @@ function regainLostTime(s: Step, shutdown: Shutdown): void {
   if (gap <= longestGapMs || s.state.termination !== null) return;
   const capped = Math.max(0, Math.min(gap, shutdown.rule.timeoutMs - shutdown.lostMs));
   const reserveLeft = Math.min(deadline - reserveAt, deadline - seenAt);
-  const ms = deadline === Infinity ? capped : Math.max(capped, now + reserveLeft - deadline);
+  const hasTooLittle = deadline !== Infinity && !shutdown.hasReserveAgain && now + reserveLeft > deadline + capped;
+  const ms = hasTooLittle ? now + reserveLeft - deadline : capped;
   if (ms <= 0) return;
+  shutdown.hasReserveAgain = hasTooLittle || shutdown.hasReserveAgain;
   shutdown.reserveAt += ms;
   if (deadline === Infinity) return;
   // What was due meanwhile is due now.

@@ -1029,6 +1029,12 @@ test('two seconds without a tick are a busy host, more is lost time: at most the
     '19.999 quit',
     '19.999 - default-action SIGTERM quit deadline',
   ]);
+  assert.deepEqual(standsStill([7.999, 12.999, 17.999, 22.999]).slice(-4), [
+    '17.999 - lost-time SIGTERM 3999 5000',
+    '22.999 silence-hooks',
+    '22.999 quit',
+    '22.999 - default-action SIGTERM quit deadline',
+  ]);
 });
 
 test('a shutdown is looked at every second', () => {

@@ -372,6 +372,7 @@ function shutdownKey(s: Shutdown, { state: { termination }, now }: World): strin
     since(s.seenAt, now),
     s.busyUntil === null ? 'b' : busyKey(s, now),
     s.lostMs,
+    s.hasReserveAgain,
     s.isPressed,
     Math.min(s.presses, 3),
     s.isPressing,
