@@ -216,8 +216,10 @@ export function newHook(asked: string, directory: string): string {
     }
   } catch (error) {
     if (error instanceof UsageError) throw error;
+    const { code = '' } = error as NodeJS.ErrnoException;
+    const asRoot = ['EACCES', 'EPERM'].includes(code) ? 'run it as root, or ' : '';
     throw new UsageError(
-      `--new-hook ${asked}: ${path} cannot be written (${(error as NodeJS.ErrnoException).code}): run it as root, or name a directory of your own with --hooks`,
+      `--new-hook ${asked}: ${path} cannot be written (${code}): ${asRoot}name a directory of your own with --hooks`,
     );
   }
   const hooks = `--hooks ${shellQuote(directory)}`;

@@ -102,7 +102,11 @@ export function checkTrust(path: string, ours: boolean): TrustResult {
     if (!stats.isFile()) {
       return distrust({
         what: `it is ${kindOf(stats)}, not a file`,
-        fix: `mv ${shellQuote(path)} ${shellQuote(`${path}.old`)}`,
+        // A device may be /dev/null, which is to stay where it is.
+        fix:
+          stats.isCharacterDevice() || stats.isBlockDevice()
+            ? `ls -lL ${shellQuote(path)}`
+            : `mv ${shellQuote(path)} ${shellQuote(`${path}.old`)}`,
       });
     }
     if (stats.size === 0)

@@ -149,8 +149,7 @@ export function findStoreFault(path: string): Fault | null {
       ? null
       : { what: `it cannot be examined (${code})`, fix: `ls -ld ${shellQuote(path)}` };
   }
-  if (!stats.isDirectory())
-    return { what: 'it is not a directory', fix: `mv ${shellQuote(path)} ${shellQuote(`${path}.old`)}` };
+  if (!stats.isDirectory()) return { what: 'it is not a directory', fix: `ls -ld ${shellQuote(path)}` };
   return openToOthers(path, stats, 'it');
 }
 

@@ -170,6 +170,11 @@ const rows: readonly [what: string, words: readonly string[], says: RegExp, stat
     ['--state-dir', "/tmp/it's", ...qemu],
     /state directory \/tmp\/it's: QEMU cannot take a path with quotes/,
   ],
+  [
+    'a state directory that is a device',
+    ['--state-dir', '/dev/null', ...qemu],
+    /state directory \/dev\/null: it is not a directory \(fix: ls -ld \/dev\/null, or name another with --state-dir\)/,
+  ],
   ['a QEMU that is not there', ['--', 'qemu-system-nowhere'], /qemu-system-nowhere: not found/, 127],
   ['a QEMU that is not there, by its path', ['--', '/nowhere/qemu'], /not found/, 127],
   ['a QEMU that is a directory', ['--', '/tmp'], /\/tmp: cannot be executed: it is a directory/, 126],

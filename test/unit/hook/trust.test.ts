@@ -49,6 +49,8 @@ test('who may have put a hook there, and whether it can be run', (t) => {
   assert.equal(oursIsGone('reset'), 'it came with qemu-trap, and is gone: reinstall qemu-trap');
   assert.equal(oursIsGone('powerdwon'), 'no hook is called powerdwon; powerdown is probably meant: script=powerdown');
   assert.match(oursIsGone('notify'), /^no hook is called notify: write a path, or one of powerdown, reset, /);
+  const device = checkTrust('/dev/null', false);
+  assert.ok(!device.trusted && device.fix === 'ls -lL /dev/null', 'a device is not to be moved');
   writeFileSync(path, '#!/bin/sh\n', { mode: 0o755 });
   assert.equal(what(), 'trusted');
   chmodSync(path, 0o777);
