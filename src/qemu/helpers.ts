@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { type Stats, existsSync, readFileSync, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { isExecutable } from '../system/search-path.js';
 import { UsageError } from '../system/usage-error.js';
@@ -6,7 +6,8 @@ import { status } from '../outcome/exit-status.js';
 import type { Helpers } from './launch-plan.js';
 import { isShortage } from '../system/spare-descriptor.js';
 
-type Located = { readonly path: string } | { readonly path: null; readonly because: 'not-found' | 'not-executable' };
+type Obstacle = 'not-found' | 'not-executable' | 'directory';
+type Located = { readonly path: string } | { readonly path: null; readonly because: Obstacle };
 
 /** Finds a program as a shell does: what is there and cannot be executed is not what is not there. */
 function locate(command: string, env: NodeJS.ProcessEnv): Located {
@@ -15,18 +16,18 @@ function locate(command: string, env: NodeJS.ProcessEnv): Located {
     : (env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin')
         .split(delimiter)
         .map((directory) => join(directory || '.', command));
-  let because: 'not-found' | 'not-executable' = 'not-found';
+  let because: Obstacle = 'not-found';
   for (const path of candidates) {
-    let isFile: boolean;
+    let stats: Stats;
     try {
-      isFile = statSync(path).isFile();
+      stats = statSync(path);
     } catch (error) {
       // A directory of $PATH that is not for this user has nothing to offer; a path that the user named has.
       if (command.includes('/') && (error as NodeJS.ErrnoException).code === 'EACCES') because = 'not-executable';
       continue;
     }
-    because = 'not-executable';
-    if (isFile && isExecutable(path)) return { path };
+    because = stats.isDirectory() ? 'directory' : 'not-executable';
+    if (stats.isFile() && isExecutable(path)) return { path };
   }
   return { path: null, because };
 }
@@ -38,9 +39,13 @@ function locate(command: string, env: NodeJS.ProcessEnv): Located {
 export function requireQemu(command: string, env: NodeJS.ProcessEnv): void {
   const located = locate(command, env);
   if (located.path !== null) return;
-  throw located.because === 'not-found'
-    ? new UsageError(`${command}: not found: ${notFoundFix(command)}`, status.notFound)
-    : new UsageError(`${command}: cannot be executed: ${notExecutableFix(command)}`, status.notExecutable);
+  if (located.because === 'not-found')
+    throw new UsageError(`${command}: not found: ${notFoundFix(command)}`, status.notFound);
+  const fix =
+    located.because === 'directory'
+      ? 'it is a directory: write the path of a QEMU'
+      : 'it must be a program file that is executable (chmod +x)';
+  throw new UsageError(`${command}: cannot be executed: ${fix}`, status.notExecutable);
 }
 
 /** A user may have left the name of QEMU out. */
@@ -48,13 +53,6 @@ function notFoundFix(command: string): string {
   return existsSync(command) || /\.(qcow2|img|raw|iso|vmdk|vdi)$/i.test(command)
     ? `write the name of QEMU before its options: qemu-trap -- qemu-system-x86_64 ${command}`
     : 'install QEMU, or write its full path';
-}
-
-function notExecutableFix(command: string): string {
-  const isDirectory = statSync(command, { throwIfNoEntry: false })?.isDirectory() === true;
-  return isDirectory
-    ? 'it is a directory: write the path of a QEMU'
-    : 'it must be a program file that is executable (chmod +x)';
 }
 
 /** The path of a program as a shell finds it, or `null`. */

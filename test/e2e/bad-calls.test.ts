@@ -275,6 +275,17 @@ test('a QEMU that is not executable: one line, 126', (t) => {
   assert.match(result.stderr, /^qemu-trap: .*qemu: cannot be executed[^\n]*\n$/);
 });
 
+test('a QEMU in a directory that is not for this user: one line, 126', { skip: notRoot }, (t) => {
+  const lab = new Lab(t);
+  const copy = lab.ownCopy();
+  chmodSync(lab.dir, 0o755);
+  mkdirSync(lab.file('closed'), { mode: 0o700 });
+  const words = ['--reuid', '65534', '--regid', '65534', '--clear-groups', process.execPath, copy];
+  const run = spawnSync('setpriv', [...words, '--', lab.file('closed/qemu')], { encoding: 'utf8' });
+  assert.equal(run.status, 126, run.stderr);
+  assert.match(run.stderr, /^qemu-trap: .*qemu: cannot be executed: it must be a program file[^\n]*\n$/);
+});
+
 test("a run directory of one's own that others could enter is closed to them", (t) => {
   const lab = new Lab(t);
   mkdirSync(lab.runDir);
