@@ -165,7 +165,7 @@ function regainLostTime(s: Step, shutdown: Shutdown): void {
   const hasTooLittle = deadline !== Infinity && !shutdown.hasReserveAgain && now + reserveLeft > deadline + capped;
   const ms = hasTooLittle ? now + reserveLeft - deadline : capped;
   if (ms <= 0) return;
-  shutdown.hasReserveAgain = hasTooLittle || shutdown.hasReserveAgain;
+  shutdown.hasReserveAgain ||= hasTooLittle;
   shutdown.reserveAt += ms;
   if (deadline === Infinity) return;
   // What was due meanwhile is due now.

@@ -24,20 +24,17 @@ export function unknownOption(option: string): UsageError {
 
 /** Subcommands of other tools, and what qemu-trap has in their place. */
 const subcommands: Readonly<Record<string, string>> = {
-  start: '-- qemu-system-x86_64 ...',
-  run: '-- qemu-system-x86_64 ...',
-  list: '--status',
-  ps: '--status',
+  start: 'qemu-trap -- qemu-system-x86_64 ...',
+  run: 'qemu-trap -- qemu-system-x86_64 ...',
+  list: 'qemu-trap --status',
+  ps: 'qemu-trap --status',
 };
 
 /** @throws {UsageError} for a word that is no program, but one of our options without its dashes, or a subcommand */
 export function refuseSubcommand(word: string): void {
-  if (Object.hasOwn(subcommands, word))
-    throw new UsageError(
-      `${word}: qemu-trap has no subcommands: write qemu-trap ${subcommands[word]} (or -- ${word} to run that program)`,
-    );
-  if (!names.includes(word)) return;
-  throw new UsageError(`${word}: qemu-trap has no subcommands: write --${word} (or -- ${word} to run that program)`);
+  const meant = names.includes(word) ? `--${word}` : Object.hasOwn(subcommands, word) ? subcommands[word] : undefined;
+  if (meant === undefined) return;
+  throw new UsageError(`${word}: qemu-trap has no subcommands: write ${meant} (or -- ${word} to run that program)`);
 }
 
 /** @throws {UsageError} for a word that is no program, but the rest of a time that wants quotes */

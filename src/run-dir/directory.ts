@@ -6,7 +6,7 @@ import { type Fault, findWayFault, openToOthers } from '../system/permissions.js
 import { longestSocketPath } from '../system/socket-path.js';
 import { stateDirectory } from '../system/state-directory.js';
 import { UsageError, refusedBySystem } from '../system/usage-error.js';
-import { isLockingFile, isRunFile, runFiles } from './files.js';
+import { isLeftFile, runFiles } from './files.js';
 import { asFileName } from './name.js';
 
 /** Where the run directory is to be. */
@@ -114,7 +114,7 @@ export function refuseShared(path: string): void {
     // There is none, or its owner cannot even read it.
     return;
   }
-  const isOurs = names.some((name) => isRunFile(name) || isLockingFile(name) || name === runFiles.lock);
+  const isOurs = names.some((name) => isLeftFile(name) || name === runFiles.lock);
   if (names.length > 0 && !isOurs)
     throw new UsageError(
       `run directory ${path}: it holds other files, and qemu-trap would close it to other users: name a new directory with --run-dir`,

@@ -45,6 +45,11 @@ export function isLockingFile(name: string): boolean {
   return /^lock\.(\d+|after\.[0-9a-f]+)$/.test(name);
 }
 
+/** True for what a qemu-trap that was killed may have left, but for the lock. */
+export function isLeftFile(name: string): boolean {
+  return isRunFile(name) || isLockingFile(name);
+}
+
 /** The signal for whose hook the monitor at a file of this name is; `null` if it is none. */
 export function signalOfHookFile(name: string): SignalName | null {
   return (/^hook-(SIG[A-Z0-9]+)\.sock$/.exec(name)?.[1] as SignalName | undefined) ?? null;

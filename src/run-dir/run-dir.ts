@@ -4,7 +4,7 @@ import { identify, isIdentityAlive, readIdentity } from '../system/process-ident
 import { quietly } from '../system/quietly.js';
 import { UsageError, refusedBySystem } from '../system/usage-error.js';
 import { check, choose } from './directory.js';
-import { isLockingFile, isRunFile, runFiles } from './files.js';
+import { isLeftFile, isLockingFile, isRunFile, runFiles } from './files.js';
 import { type Opened, openAndLock, removeMade } from './lock.js';
 
 /** The VM's own directory for sockets and state; only one qemu-trap serves it at a time. */
@@ -38,7 +38,7 @@ function list(path: string): string[] | null {
 }
 
 function hasNothingLeft(path: string): boolean {
-  return list(path)?.some((name) => isRunFile(name) || isLockingFile(name)) === false;
+  return list(path)?.some(isLeftFile) === false;
 }
 
 /** What is asked of a run directory. */

@@ -32,29 +32,27 @@ export async function inject(day: Day, fault: Fault, trap: Trap): Promise<void> 
     await new Promise((resolve) => setTimeout(resolve, fault.lasts));
     for (const pid of stopped) day.send(pid, 'SIGCONT');
   };
+  const sendAll = (pids: readonly number[], signal: NodeJS.Signals): void => {
+    for (const pid of pids) if (day.send(pid, signal)) done();
+  };
   const isUp = isAlive(trap.pid);
   if (!isUp && fault.kind !== 'remove-hooks') return;
   switch (fault.kind) {
     case 'kill-hook':
-      for (const pid of day.processes().hooks) if (day.send(pid, 'SIGKILL')) done();
-      return;
+      return sendAll(day.processes().hooks, 'SIGKILL');
     case 'stop-hook':
       // For good: qemu-trap has to end what does not move.
-      for (const pid of day.processes().hooks) if (day.send(pid, 'SIGSTOP')) done();
-      return;
+      return sendAll(day.processes().hooks, 'SIGSTOP');
     case 'stop-trap':
       return stopFor([trap.pid]);
     case 'kill-trap':
-      if (day.send(trap.pid, 'SIGKILL')) done();
-      return;
+      return sendAll([trap.pid], 'SIGKILL');
     case 'stop-qemu':
       return stopFor(day.processes().qemu);
     case 'kill-qemu':
-      for (const pid of day.processes().qemu) if (day.send(pid, 'SIGKILL')) done();
-      return;
+      return sendAll(day.processes().qemu, 'SIGKILL');
     case 'hang-qemu':
-      for (const pid of day.processes().qemu) if (day.send(pid, 'SIGSTOP')) done();
-      return;
+      return sendAll(day.processes().qemu, 'SIGSTOP');
     case 'fill-disk':
       return fillDisk(day, done);
     case 'few-files':
@@ -98,11 +96,9 @@ export async function inject(day: Day, fault: Fault, trap: Trap): Promise<void> 
       }
       return done();
     case 'second-stop':
-      if (day.send(trap.pid, random.one(['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGPWR']))) done();
-      return;
+      return sendAll([trap.pid], random.one(['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGPWR']));
     case 'quit':
-      if (day.send(trap.pid, 'SIGQUIT')) done();
-      return;
+      return sendAll([trap.pid], 'SIGQUIT');
   }
 }
 
