@@ -12,8 +12,8 @@ import { block, paragraph, sectionsOf, type Section } from './roff.js';
  * the table of options, into DIR.
  *
  * The front matter of a page in docs/ says where it belongs: `man`, the manual page; `order`, its place there; `title`, the
- * section it is; or `split`, that each of its sections is one of the manual's; `only`, the one section of the page that is taken. Pages of
- * one title become subsections.
+ * section it is; or `split`, that each of its sections is one of the manual's. `only` names the one section of the page
+ * that is taken. Pages of one title become subsections.
  */
 
 const [directory = 'dist'] = process.argv.slice(2);
@@ -161,9 +161,7 @@ function render(manual: Manual): string {
   }
   // What a hook is, and where the rest of it is.
   const hooks = docs.find(({ file }) => file === 'hooks.md');
-  if (number === 1 && hooks) {
-    add('HOOKS', words(hooks.sections[0]?.blocks ?? [], 0));
-  }
+  if (number === 1 && hooks) add('HOOKS', words(hooks.sections[0]?.blocks ?? [], 0));
   if (number === 1) {
     const elsewhere = docs
       .filter(({ facts }) => facts['man'] === undefined || facts['only'] !== undefined)

@@ -58,7 +58,7 @@ export const options: readonly Option[] = [
     name: 'run-dir',
     value: 'directory',
     argument: 'DIR',
-    help: 'a directory for this VM alone, for sockets and state (default: /run/qemu-trap/NAME for root, else $XDG_RUNTIME_DIR/qemu-trap/NAME, else a new one)',
+    help: 'a directory for sockets and state of this VM alone (default: /run/qemu-trap/NAME for root, else $XDG_RUNTIME_DIR/qemu-trap/NAME, else a new one)',
   },
   {
     name: 'ready-fd',
