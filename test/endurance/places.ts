@@ -1,6 +1,6 @@
 import { chownSync, copyFileSync, chmodSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { isAlive, type Lab, program, read, until, withLab } from '../support/lab.js';
+import { isAlive, type Lab, read, until, withLab } from '../support/lab.js';
 import {
   type Complaint,
   Count,
@@ -188,7 +188,8 @@ async function liveIn(place: Place, seed: number, powers: Powers): Promise<Outco
     const runDir = join(runAt, 'run');
     const clockFile = lab.file('clock');
     writeFileSync(clockFile, Buffer.alloc(8));
-    const copy = isOther ? lab.ownCopy() : program;
+    // Another user may not reach the project's folder, and a place may hide it: it may be in /tmp.
+    const copy = lab.ownCopy();
     const guest = lab.guest();
     guest[0] = '/usr/bin/qemu-system-x86_64';
     if (powers.clock !== null) copyFileSync(powers.clock, lab.file('clock.so'));
