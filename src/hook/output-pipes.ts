@@ -92,6 +92,7 @@ export class OutputPipes {
       const child = spawn('mkfifo', ['-m', '600', ...paths], {
         stdio: ['ignore', 'ignore', 'ignore'],
         env: helperEnvironment(process.env),
+        detached: true,
       });
       child.on('error', () => resolve());
       child.on('exit', () => resolve());

@@ -34,6 +34,7 @@ function flock(fd: number): 'held' | 'busy' | 'no-flock' {
     stdio: ['ignore', 'ignore', 'ignore', fd],
     env: helperEnvironment(process.env),
     timeout: longestWaitMs,
+    detached: true,
   });
   // cross-spawn has null there for none.
   if (error) {

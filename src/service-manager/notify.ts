@@ -111,7 +111,11 @@ export class ServiceManager {
     this.#pending.clear();
     let child: ChildProcess;
     try {
-      child = spawn('systemd-notify', words, { env: this.env, stdio: ['ignore', 'ignore', 'ignore'] });
+      child = spawn('systemd-notify', words, {
+        env: this.env,
+        stdio: ['ignore', 'ignore', 'ignore'],
+        detached: true,
+      });
     } catch (error) {
       this.#complain(codeOf(error));
       return this.#onIdle();

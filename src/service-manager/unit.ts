@@ -53,7 +53,7 @@ export function showUnit(
     const child = spawn(
       'systemctl',
       [...(isUsers ? ['--user'] : []), 'show', ...properties.flatMap((each) => ['-p', each]), name],
-      { env, stdio: ['ignore', 'pipe', 'ignore'] },
+      { env, stdio: ['ignore', 'pipe', 'ignore'], detached: true },
     );
     const timer = startTimer(answersWithinMs, () => child.kill('SIGKILL'));
     const settle = (): void => {

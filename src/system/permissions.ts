@@ -59,6 +59,7 @@ function hasAccessList(path: string): boolean {
     stdio: ['ignore', 'pipe', 'ignore'],
     env: { ...process.env, LC_ALL: 'C' },
     timeout: lsWithinMs,
+    detached: true,
   });
   return /^\S{10}\+/.test(stdout ?? '');
 }

@@ -60,7 +60,7 @@ export class ReadyDescriptor {
   #tellByChild(failed: (why: string) => void): void {
     let child: ChildProcess;
     try {
-      child = spawn('echo', [], { stdio: ['ignore', this.number, 'ignore'] });
+      child = spawn('echo', [], { stdio: ['ignore', this.number, 'ignore'], detached: true });
     } catch (error) {
       return failed(errorText(error));
     } finally {

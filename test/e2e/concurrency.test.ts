@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Lab, read, until } from '../support/lab.js';
+import { noStrace, withLateSessions } from '../support/strace.js';
 
 test('the same signal while its hook runs is coalesced: one run, one line with the count', async (t) => {
   const lab = new Lab(t);
@@ -271,6 +272,35 @@ test('what one hook has left is ended without a blow to a hook of another signal
     trap.events('hook-end').filter(({ outcome }) => outcome !== 'done'),
     [],
   );
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+});
+
+test('a second signal to the whole process group, before the hook has a session of its own, does not end the hook', {
+  skip: noStrace,
+}, async (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGUSR1', '#!/bin/sh\necho ran >>ran\n');
+  const trap = await lab.startGuest({
+    options: ['--hooks', lab.hooks],
+    through: withLateSessions(lab.file('strace'), 100),
+  });
+  const sessionOf = (pid: number): number => Number(read(`/proc/${pid}/stat`).split(') ')[1]?.split(' ')[3]);
+  for (let round = 1; round <= 5; round++) {
+    trap.kill('SIGUSR1');
+    await until('a child that is to be the hook is in its session', () =>
+      lab
+        .left()
+        .some(
+          (pid) =>
+            pid !== trap.pid && read(`/proc/${pid}/comm`) === 'qemu-trap\n' && sessionOf(pid) === sessionOf(trap.pid),
+        ),
+    );
+    process.kill(-trap.pid, 'SIGUSR1');
+    await until(`round ${round}: the hook ran`, () => read(lab.file('ran')).split('\n').length > round, 10_000);
+    await trap.event('hook-end', round);
+  }
+  assert.ok(trap.events('hook-end').every(({ level }) => level === 'info'));
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 0);
 });
