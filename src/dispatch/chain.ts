@@ -87,6 +87,10 @@ function beginStage(s: Step, chain: Chain, stage: Stage | null): void {
 }
 
 export function startNextStage(s: Step, chain: Chain, because: NextStageReason): void {
+  if (chain === s.state.shutdown && chain.at === 'hook') {
+    chain.at = 'guest';
+    if (endIfWaitingIsUseless(s)) return;
+  }
   const stage = nextMonitorStage(s, chain);
   if (stage !== null) notice(s, { event: 'next-link', signal: chain.rule.signal, stage, because });
   beginStage(s, chain, stage);
@@ -138,7 +142,7 @@ function onHookDone(s: Step, chain: Chain): void {
   const { shutdown } = s.state;
   chain.at = 'guest';
   if (chain !== shutdown) finishChain(s, chain);
-  else if (wantsPressAnew(shutdown)) startReserve(s, shutdown);
+  else if (!endIfWaitingIsUseless(s) && wantsPressAnew(shutdown)) startReserve(s, shutdown);
 }
 
 /** In the last quarter, and the press that came is forgotten: the guest has reset since. */

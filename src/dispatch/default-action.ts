@@ -11,8 +11,11 @@ const abandonAfterMs = 30_000;
 /** If no wait is of any use: the default action now, or `quit` to a QEMU that only stays. */
 export function endIfWaitingIsUseless(s: Step): boolean {
   const { state } = s;
+  const { shutdown } = state;
   const cause = uselessToWait(state.evidence.runState);
-  if (cause === null || state.shutdown === null || state.termination !== null || !state.monitorUp) return false;
+  if (cause === null || shutdown === null || state.termination !== null || !state.monitorUp) return false;
+  // A hook that has written the guest has still to put the file in its place, or lets the guest go on.
+  if (cause === 'migrated' && shutdown.at === 'hook') return false;
   takeDefaultAction(s, cause);
   return true;
 }

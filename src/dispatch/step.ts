@@ -162,7 +162,7 @@ function regainLostTime(s: Step, shutdown: Shutdown): void {
   if (gap <= longestGapMs || s.state.termination !== null) return;
   const capped = Math.max(0, Math.min(gap, shutdown.rule.timeoutMs - shutdown.lostMs));
   const reserveLeft = Math.min(deadline - reserveAt, deadline - seenAt);
-  const hasTooLittle = deadline !== Infinity && !shutdown.hasReserveAgain && now + reserveLeft > deadline + capped;
+  const hasTooLittle = !shutdown.hasReserveAgain && now + reserveLeft > deadline + capped;
   const ms = hasTooLittle ? now + reserveLeft - deadline : capped;
   if (ms <= 0) return;
   shutdown.hasReserveAgain ||= hasTooLittle;

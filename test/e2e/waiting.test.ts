@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { existsSync, writeFileSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { test } from 'node:test';
 import { Lab, monitor, runState as status, until } from '../support/lab.js';
@@ -151,6 +152,43 @@ test('a guest that has gone elsewhere by migration is not resumed here', async (
   assert.equal(await trap.status(), 0);
   assert.equal(trap.verdict['cause'], 'migrated');
   assert.equal(lab.said('pressed'), 0);
+  socket.destroy();
+});
+
+const migrates = `#!/bin/sh
+qmp migrate '{"uri":"exec:cat >written.part"}'
+until qmp query-migrate | grep -q '"completed"'; do sleep 0.05; done
+until [ -e go ]; do sleep 0.05; done
+`;
+
+test('a hook that migrates its guest into a file may finish its work before QEMU is told to quit', async (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGTERM', `${migrates}mv written.part written\n`);
+  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks] });
+  const { client, socket } = await monitor(lab);
+  trap.kill('SIGTERM');
+  await until('it is migrated', async () => (await status(client)) === 'postmigrate');
+  // Whatever was to come of it has come when this is answered, and what follows it.
+  await client.execute('query-version');
+  writeFileSync(lab.file('go'), '');
+  assert.equal(await trap.status(), 0);
+  assert.ok(existsSync(lab.file('written')), 'the hook was not ended before it was done');
+  assert.deepEqual([trap.verdict['end'], trap.verdict['cause']], ['migrated', 'migrated']);
+  socket.destroy();
+});
+
+test('a hook that migrates its guest into a file, as a backup, may let it go on and shut it down', async (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGTERM', `${migrates}qmp cont\nqmp system_powerdown\n`);
+  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks] });
+  const { client, socket } = await monitor(lab);
+  trap.kill('SIGTERM');
+  await until('it is migrated', async () => (await status(client)) === 'postmigrate');
+  await client.execute('query-version');
+  writeFileSync(lab.file('go'), '');
+  assert.equal(await trap.status(), 0);
+  assert.equal(lab.said('bye'), 1);
+  assert.deepEqual([trap.verdict['end'], trap.verdict['cut_off']], ['guest-shutdown', false]);
   socket.destroy();
 });
 

@@ -992,6 +992,63 @@ decides(
   `,
 );
 
+decides(
+  'a guest that its hook has migrated: QEMU is told to quit when the hook has ended, however it did',
+  [...begun(hooked), [1, is('postmigrate')], [5, exits('SIGTERM')], [5, ends('SIGTERM', 'done')]],
+  { untilS: 5 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    5 silence-hooks
+    5 quit
+    5 - default-action SIGTERM quit migrated
+  `,
+);
+decides(
+  'a guest that its hook has migrated before it failed',
+  [...begun(hooked), [1, is('postmigrate')], [5, exits('SIGTERM')], [5, ends('SIGTERM', 'failed')]],
+  { untilS: 5 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    5 silence-hooks
+    5 quit
+    5 - default-action SIGTERM quit migrated
+  `,
+);
+decides(
+  'a guest that its hook has migrated, and let go on',
+  [
+    ...begun(hooked),
+    [1, is('postmigrate')],
+    [2, resumed],
+    [2, is('running')],
+    [3, powerdown],
+    [3, exits('SIGTERM')],
+    [3, ends('SIGTERM', 'done')],
+    [4, poweredOff],
+  ],
+  { untilS: 4 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    4 silence-hooks
+  `,
+);
+decides(
+  'a guest that its hook has migrated, if the hook hangs: the last quarter ends both',
+  [...begun(hooked), [1, is('postmigrate')]],
+  { untilS: 45 },
+  `
+    0 run-hook SIGTERM /hook 60000
+    0 - shutdown SIGTERM 60000 quit false
+    45 stop-hook SIGTERM timeout
+    45 silence-hooks
+    45 quit
+    45 - default-action SIGTERM quit migrated
+  `,
+);
+
 test('a QEMU that is told to quit after its guest keeps that end, whatever a hook does to it in between', () => {
   for (const later of [reset(false), resumed]) {
     const { state } = play([...begun(hooked), [1, poweredOff], [2, stopped], [3, later]]);
@@ -1704,6 +1761,63 @@ decides(
     10 silence-hooks
     10 quit
     10 - default-action SIGTERM quit deadline
+  `,
+);
+/** Ticks as they come if nothing stands still. */
+const everySecond = (from: number, to: number): Script =>
+  Array.from({ length: to - from + 1 }, (_, i) => [from + i, tick]);
+decides(
+  'busy: a guest that writes has all its time besides what was lost',
+  [
+    ...begun(ruleOf('SIGTERM', ['power-button'], 4)),
+    [0.001, wrote(1)],
+    [1, tick],
+    [4, tick],
+    [4.25, wrote(2)],
+    ...everySecond(5, 9),
+  ],
+  { limits: { busyTimeoutMs: 6_000, pressGaps: [] }, isFrozen: true },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 4000 quit false 6000
+    4 - lost-time SIGTERM 3000 3000
+    7 - more-time SIGTERM 0 2750 9000
+    9 silence-hooks
+    9 quit
+    9 - default-action SIGTERM quit busy-deadline
+  `,
+);
+decides(
+  'busy: a write is as old as the time in which anything of this process ran',
+  [
+    ...begun(ruleOf('SIGTERM', ['power-button'], 10)),
+    [0.5, wrote(1)],
+    [1, wrote(2)],
+    ...everySecond(2, 3),
+    ...everySecond(12, 26),
+  ],
+  { limits: { busyTimeoutMs: 100_000, pressGaps: [] }, isFrozen: true },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 10000 quit false 100000
+    12 - lost-time SIGTERM 9000 9000
+    19 - more-time SIGTERM 0 9000 109000
+    25 silence-hooks
+    25 quit
+    25 - default-action SIGTERM quit quiet-deadline
+  `,
+);
+decides(
+  'the last quarter that is given once more is what was left of it',
+  [...begun(ruleOf('SIGTERM', ['power-button'], 8)), ...everySecond(1, 7), [30, tick], [30.999, tick], [31, tick]],
+  { limits: { pressGaps: [] }, isFrozen: true },
+  `
+    0 press SIGTERM true
+    0 - shutdown SIGTERM 8000 quit false
+    30 - lost-time SIGTERM 23000 23000
+    31 silence-hooks
+    31 quit
+    31 - default-action SIGTERM quit deadline
   `,
 );
 test('busy: after lost time the disks are asked about 15 s before the deadline as it is now, or at once if that was begun', () => {
