@@ -17,8 +17,8 @@ import { formatSeconds } from '../system/duration.js';
 export interface Reported {
   readonly name: string;
   readonly found: FoundVm | null;
-  /** A qemu-trap serves it, wherever. */
-  readonly isServed: boolean;
+  /** The pid of the qemu-trap that serves it, wherever; `null`: none does. */
+  readonly servedBy: number | null;
   readonly records: readonly RunRecord[];
 }
 
@@ -64,6 +64,7 @@ export function servingOf({ pid, qemuPid, status }: FoundVm): readonly Serving[]
 }
 
 export function guestOf(found: FoundVm): string {
+  if (found.runDir === null) return 'unknown';
   if (found.qemuPid === null) return found.status === null ? 'not started' : 'gone';
   return found.status === null || isUnknown(found.status.guest) ? 'starting' : found.status.guest;
 }
@@ -80,13 +81,16 @@ export function timeOf({ time, started }: RunRecord): string {
   return started === undefined ? localTime(time) : `started ${localTime(started)}`;
 }
 
-export function row({ name, found, records }: Reported): readonly string[] {
+export function row({ name, found, servedBy, records }: Reported): readonly string[] {
   const last = records.at(-1);
   const lastStop =
     last === undefined
       ? '-'
       : `${timeOf(last)} ${last.end}${last.ms === null ? '' : `, ${formatSeconds(last.ms)}`}${last.cut_off === true ? ', cut off' : ''}`;
-  if (found === null) return [plain(name), '-', '-', 'stopped', '-', '-', '-', plain(lastStop)];
+  if (found === null) {
+    const guest = servedBy === null ? 'stopped' : 'unknown';
+    return [plain(name), String(servedBy ?? '-'), '-', guest, '-', '-', '-', plain(lastStop)];
+  }
   const [first] = servingOf(found);
   const left = first === undefined ? null : leftMs(first.until);
   return [
@@ -121,6 +125,8 @@ export function advice({ name, found, records }: Reported): string[] {
   const lines: string[] = [];
   const warning = warningOf(found);
   if (warning !== null) lines.push(`${name}: ${warning}`);
+  if (found?.runDir === null)
+    lines.push(`${name}: its run directory was removed: signals still work, and its monitors are out of reach`);
   if (found !== null && found.pid !== null) {
     const [first] = servingOf(found);
     // Of a shutdown only: without one SIGQUIT would begin it. QEMU itself has those signals blocked.

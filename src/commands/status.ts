@@ -5,6 +5,7 @@ import { defaultTimeoutSeconds } from '../options/parse.js';
 import type { StatusFormat } from '../options/command.js';
 import { isDefaultName } from '../qemu/argv.js';
 import { asMetrics } from './prometheus.js';
+import { pidOf } from '../system/process-identity.js';
 import { hasProc } from '../system/processes.js';
 import { checkStateDirectory } from '../system/state-directory.js';
 import { UsageError } from '../system/usage-error.js';
@@ -40,14 +41,14 @@ function hasOwnRecords({ status, uid }: FoundVm): boolean {
   return (status !== null && status.history !== null) || uid !== ownUid;
 }
 
-function asObject({ name, found, records }: Reported): object {
+function asObject({ name, found, servedBy, records }: Reported): object {
   const { slowestMs, suggestedTimeout, ...counts } = summarize(records, defaultTimeoutSeconds);
   return {
     event: 'vm',
     vm: name,
     uid: found?.uid ?? ownUid,
-    running: found !== null,
-    pid: found?.pid ?? null,
+    running: found !== null || servedBy !== null,
+    pid: servedBy,
     qemu_pid: found?.qemuPid ?? null,
     guest: found === null ? null : guestOf(found),
     uptime_ms: found?.uptimeMs === undefined || found.uptimeMs === null ? null : Math.round(found.uptimeMs),
@@ -137,9 +138,9 @@ function asText(format: StatusFormat, all: readonly Reported[]): string {
     // One VM of a name: a label tells them apart, and has no user.
     const own = all.filter(({ found }, i) => (found?.uid ?? ownUid) === ownUid && isFirst(all, i));
     return asMetrics(
-      own.map(({ name, found, isServed, records }) => ({
+      own.map(({ name, found, servedBy, records }) => ({
         name,
-        isUp: isServed,
+        isUp: servedBy !== null,
         // The last run of one that runs on has not ended.
         records:
           found !== null && isLeftAlone(found)
@@ -180,7 +181,7 @@ function findAll({ names, runDir, stateDir, format, isAlert }: StatusCall, env: 
   const running = findVms(runDir, stateDir, env).map((found): Reported => {
     const { name } = found;
     const records = hasOwnRecords(found) ? found.records : recordsOf(name);
-    return { name, found, isServed: found.pid !== null, records };
+    return { name, found, servedBy: found.pid, records };
   });
   function recordsOf(name: string): readonly RunRecord[] {
     const path = historyFile(stateDir, name, env);
@@ -188,10 +189,11 @@ function findAll({ names, runDir, stateDir, format, isAlert }: StatusCall, env: 
   }
   const stopped = (name: string): Reported => {
     const path = historyFile(stateDir, name, env);
+    const living = path === null ? null : livingTrap(path);
     return {
       name,
       found: null,
-      isServed: path !== null && livingTrap(path)?.hasEnded === false,
+      servedBy: living?.hasEnded === false ? pidOf(living.trap) : null,
       records: recordsOf(name),
     };
   };
@@ -207,7 +209,7 @@ function findAll({ names, runDir, stateDir, format, isAlert }: StatusCall, env: 
           const found = running.filter((each) => each.name === name);
           if (found.length > 0) return found;
           const vm = stopped(name);
-          if (vm.records.length === 0 && !vm.isServed)
+          if (vm.records.length === 0 && vm.servedBy === null)
             throw new UsageError(`${name}: ${whyUnknown(historyFile(stateDir, name, env))}`);
           return [vm];
         });

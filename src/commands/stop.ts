@@ -28,7 +28,8 @@ function tell(print: Print, name: string, what: string): void {
 async function findObstacle({ pid, runDir, qemuPid }: FoundVm, env: NodeJS.ProcessEnv): Promise<string | null> {
   if (pid === null)
     return `its qemu-trap was killed, so no signal reaches its guest: the next start in ${runDir} takes it over`;
-  if (!holdsLock(pid, runDir, qemuPid))
+  // One without a run directory was found by its lock.
+  if (runDir !== null && !holdsLock(pid, runDir, qemuPid))
     return `process ${pid} is named as its qemu-trap, and does not hold its lock: it gets no signal`;
   const restarter = await restarterOf(pid, env);
   return restarter === null ? null : `${restarter.name} would start it again: write ${restarter.command}`;
@@ -142,7 +143,7 @@ export async function stop(
   const notRunning = stopped.filter((name) => atRest.includes(name));
   for (const name of notRunning) tell(print, name, 'not running');
   for (const { name, pid } of served) {
-    const where = 'in a run directory that cannot be found: name that with --run-dir';
+    const where = 'in a run directory that is not to be found: name that with --run-dir';
     tell(print, name, `not stopped: qemu-trap (pid ${pid}) serves it ${where}`);
   }
   const obstacles = await Promise.all(chosen.map((found) => findObstacle(found, env)));

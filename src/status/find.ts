@@ -1,7 +1,8 @@
 import { lstatSync, readdirSync, realpathSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
-import { recall, vmOfQemu } from './history.js';
+import { recall, servedRuns, vmOfQemu } from './history.js';
+import { lockedRunDir } from './lock-holder.js';
 import { ageMs, commandLine, listProcesses, readProcess } from '../system/processes.js';
 import { runFiles } from '../run-dir/files.js';
 import { readSmallFile } from '../system/small-file.js';
@@ -16,7 +17,8 @@ const longestIdentity = 100;
 export interface FoundVm {
   /** The name of its run directory, if no better one is known. */
   readonly name: string;
-  readonly runDir: string;
+  /** `null` if it was removed, though its qemu-trap lives. */
+  readonly runDir: string | null;
   /** Whose it is. */
   readonly uid: number;
   /** qemu-trap's; `null` if it was killed, and the QEMU that it left waits for the next one. */
@@ -103,6 +105,34 @@ function look(runDir: string, uid: number, stateDir: string | null, env: NodeJS.
 }
 
 /**
+ * Those whose run directory is in no place that is looked at, or was removed: the history names the qemu-trap, and the
+ * file that this has locked its run directory.
+ */
+function lookInHistories(found: readonly FoundVm[], stateDir: string | null, env: NodeJS.ProcessEnv): FoundVm[] {
+  return servedRuns(stateDir, env).flatMap(({ path, start: { vm, trap, qemu } }) => {
+    const pid = pidOf(trap);
+    const runDir = found.some((each) => each.pid === pid) ? null : lockedRunDir(trap);
+    if (runDir === null) return [];
+    const uid = ownerOf(runDir);
+    const seen = uid === null ? null : look(runDir, uid, stateDir, env);
+    if (seen !== null) return [seen];
+    const process = isIdentityAlive(qemu) ? readProcess(pidOf(qemu)) : null;
+    return [
+      {
+        name: vm,
+        runDir: null,
+        uid: ownUid,
+        pid,
+        qemuPid: process === null ? null : pidOf(qemu),
+        uptimeMs: process === null ? null : ageMs(process),
+        status: null,
+        records: recall(path),
+      },
+    ];
+  });
+}
+
+/**
  * The VMs under qemu-trap on this host, by their run directories; of a normal user, their own.
  * @param asked by `--run-dir`: that one only
  * @param stateDir by `--state-dir`
@@ -118,5 +148,6 @@ export function findVms(asked: string | null, stateDir: string | null, env: Node
       // It was removed just now.
     }
   }
-  return [...real].flatMap(([place, uid]) => look(place, uid, stateDir, env) ?? []);
+  const found = [...real].flatMap(([place, uid]) => look(place, uid, stateDir, env) ?? []);
+  return asked === null ? [...found, ...lookInHistories(found, stateDir, env)] : found;
 }

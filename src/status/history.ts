@@ -250,6 +250,20 @@ function unknownEnd({ run, time, vm }: RunStart): RunRecord {
   };
 }
 
+/** A run that has not ended, and whose qemu-trap lives. */
+interface ServedRun {
+  readonly path: string;
+  readonly start: RunStart;
+}
+
+/** Those of the state directory. */
+export function servedRuns(asked: string | null, env: NodeJS.ProcessEnv): ServedRun[] {
+  return historiesIn(asked, env).flatMap((path) => {
+    const last = readFile(path).at(-1);
+    return last?.start && last.record === null && isIdentityAlive(last.start.trap) ? [{ path, start: last.start }] : [];
+  });
+}
+
 /** The living qemu-trap of the last run in a history, by pid and start time; `null`: it has ended. */
 export function livingTrap(path: string): { readonly trap: string; readonly hasEnded: boolean } | null {
   const last = readFile(path).at(-1);

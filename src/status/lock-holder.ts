@@ -16,6 +16,38 @@ function isLocked(pid: number, fd: string): boolean {
   return /^lock:\s.*\bFLOCK\b.*\bWRITE\b/m.test(readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'latin1'));
 }
 
+/** What a process has written into a file that it holds the lock of; `''`: not that. */
+function lockNote(pid: number, fd: string): string {
+  try {
+    const path = `/proc/${pid}/fd/${fd}`;
+    return isLocked(pid, fd) ? (readHead(path, longestNote)?.toString('utf8') ?? '') : '';
+  } catch {
+    return '';
+  }
+}
+
+function descriptorsOf(pid: number): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/fd`);
+  } catch {
+    return [];
+  }
+}
+
+/**
+ * The run directory that a qemu-trap serves, by the file that it has locked, whether it is still there or not.
+ * @param trap its pid and start time
+ * @returns `null` if none is to be seen
+ */
+export function lockedRunDir(trap: string): string | null {
+  const pid = pidOf(trap);
+  for (const fd of descriptorsOf(pid)) {
+    const [holder, runDir] = lockNote(pid, fd).split('\n');
+    if (holder === trap && runDir?.startsWith('/')) return runDir;
+  }
+  return null;
+}
+
 function isSameFile(one: string, other: string): boolean {
   try {
     const [a, b] = [statSync(one), statSync(other)];
@@ -44,13 +76,7 @@ export function holdsLock(pid: number, runDir: string, qemuPid: number | null): 
  * elsewhere that names it (a run directory that is a new one each time).
  */
 function holdsKernelLock(pid: number, runDir: string): boolean {
-  let fds: string[];
-  try {
-    fds = readdirSync(`/proc/${pid}/fd`);
-  } catch {
-    return false;
-  }
-  return fds.some((fd) => {
+  return descriptorsOf(pid).some((fd) => {
     const path = `/proc/${pid}/fd/${fd}`;
     try {
       if (!isLocked(pid, fd)) return false;
@@ -58,6 +84,6 @@ function holdsKernelLock(pid: number, runDir: string): boolean {
       return false;
     }
     if ([lockFileOf(runDir), runDir].some((file) => isSameFile(path, file))) return true;
-    return (readHead(path, longestNote)?.toString('utf8') ?? '').split('\n')[1] === runDir;
+    return lockNote(pid, fd).split('\n')[1] === runDir;
   });
 }

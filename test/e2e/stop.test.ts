@@ -213,7 +213,7 @@ test("--stop of another user's VM, which root sees: it is not stopped", {
   assert.equal(await trap.status(), 124);
 });
 
-test('a VM in a run directory that nobody knows is not taken for one that does not run', async (t) => {
+test('a VM in a run directory that nobody knows is found by its history, and stopped', async (t) => {
   const vms = new Vms(t);
   const { lab } = vms;
   lab.spawn([...lab.guest(), '-qmp', `unix:${lab.file('qmp')},server=on,wait=off`]);
@@ -222,12 +222,9 @@ test('a VM in a run directory that nobody knows is not taken for one that does n
   const words = [process.execPath, program, '--attach', lab.file('qmp'), ...own];
   const trap = new Trap(lab, lab.spawn(words, { detached: true }));
   await trap.ready();
-  const { status, stdout } = await call('--stop', ...vms.state, vms.name('far'));
-  assert.equal(status, 125, stdout);
-  assert.match(
-    stdout,
-    /^far-\w+: not stopped: qemu-trap \(pid \d+\) serves it in a run directory that cannot be found: name that/,
-  );
+  const shown = await call('--status', '--log', 'json', ...vms.state, vms.name('far'));
+  const said = JSON.parse(shown.stdout);
+  assert.deepEqual([said.running, said.pid, said.guest, said.run_dir], [true, trap.pid, 'running', lab.file('far')]);
   const metrics = await call('--status', '--log', 'prometheus', ...vms.state, vms.name('far'));
   assert.match(metrics.stdout, /^qemu_trap_up\{vm="far-\w+"\} 1$/m);
   const full = openSync('/dev/full', 'w');
@@ -235,8 +232,30 @@ test('a VM in a run directory that nobody knows is not taken for one that does n
     stdio: ['ignore', full, 'pipe'],
   });
   assert.equal(cut.status, 125, 'half a file is none');
-  const found = await call('--stop', '--all', '--run-dir', lab.file('far'));
-  assert.equal(found.status, 0, found.stdout);
+  const { status, stdout } = await call('--stop', ...vms.state, vms.name('far'));
+  assert.equal(status, 0, stdout);
+  assert.match(stdout, /^far-\w+: SIGTERM: clean shutdown/);
+  assert.equal(lab.said('bye'), 1);
+});
+
+test('a VM whose run directory was removed is found by its history and its lock, and stopped', async (t) => {
+  const vms = new Vms(t);
+  const { lab } = vms;
+  const trap = await lab.startGuest({ options: ['--name', vms.name('gone'), ...vms.state] });
+  rmSync(lab.runDir, { recursive: true });
+  const shown = await call('--status', '--log', 'json', ...vms.state, vms.name('gone'));
+  const said = JSON.parse(shown.stdout);
+  assert.deepEqual(
+    [said.running, said.pid, said.qemu_pid, said.guest, said.run_dir],
+    [true, trap.pid, trap.qemuPid, 'unknown', null],
+  );
+  const table = await call('--status', ...vms.state, vms.name('gone'));
+  assert.match(table.stdout, /its run directory was removed: signals still work/);
+  const { status, stdout } = await call('--stop', ...vms.state, vms.name('gone'));
+  assert.equal(status, 0, stdout);
+  assert.match(stdout, /^gone-\w+: SIGTERM: clean shutdown/);
+  assert.equal(lab.said('bye'), 1);
+  assert.equal(await trap.status(), 0);
 });
 
 test('--stop --all, in a world of its own: every VM of this user', {
