@@ -87,10 +87,6 @@ function beginStage(s: Step, chain: Chain, stage: Stage | null): void {
 }
 
 export function startNextStage(s: Step, chain: Chain, because: NextStageReason): void {
-  if (chain === s.state.shutdown && chain.at === 'hook') {
-    chain.at = 'guest';
-    if (endIfWaitingIsUseless(s)) return;
-  }
   const stage = nextMonitorStage(s, chain);
   if (stage !== null) notice(s, { event: 'next-link', signal: chain.rule.signal, stage, because });
   beginStage(s, chain, stage);
@@ -133,16 +129,21 @@ export function onHookEnd(s: Step, signal: SignalName, outcome: HookOutcome): vo
         finishChain(s, chain);
         return;
       }
-      startNextStage(s, chain, 'hook-failed');
+      if (chain !== shutdown || !endWithoutHook(s, shutdown)) startNextStage(s, chain, 'hook-failed');
       return;
   }
 }
 
 function onHookDone(s: Step, chain: Chain): void {
   const { shutdown } = s.state;
-  chain.at = 'guest';
   if (chain !== shutdown) finishChain(s, chain);
-  else if (!endIfWaitingIsUseless(s) && wantsPressAnew(shutdown)) startReserve(s, shutdown);
+  else if (!endWithoutHook(s, shutdown) && wantsPressAnew(shutdown)) startReserve(s, shutdown);
+}
+
+/** What was left to the hook of a shutdown is so no more. */
+function endWithoutHook(s: Step, shutdown: Shutdown): boolean {
+  shutdown.at = 'guest';
+  return endIfWaitingIsUseless(s);
 }
 
 /** In the last quarter, and the press that came is forgotten: the guest has reset since. */
@@ -207,7 +208,10 @@ export function startReserve(s: Step, shutdown: Shutdown): void {
   if (!isButtonAhead(shutdown)) return;
   const { signal, stages } = shutdown.rule;
   const timedOut = shutdown.at === 'hook';
-  if (timedOut) s.effects.push({ do: 'stop-hook', signal, why: 'timeout' });
+  if (timedOut) {
+    s.effects.push({ do: 'stop-hook', signal, why: 'timeout' });
+    if (endWithoutHook(s, shutdown)) return;
+  }
   const commandCame = stages.slice(0, shutdown.begun).some(({ kind }) => kind === 'command');
   const because = shutdown.at === 'command' ? 'little-time' : commandCame ? 'command-done' : 'reserve';
   startNextStage(s, shutdown, timedOut ? 'hook-timeout' : because);

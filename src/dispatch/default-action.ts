@@ -13,9 +13,9 @@ export function endIfWaitingIsUseless(s: Step): boolean {
   const { state } = s;
   const { shutdown } = state;
   const cause = uselessToWait(state.evidence.runState);
-  if (cause === null || shutdown === null || state.termination !== null || !state.monitorUp) return false;
   // A hook that has written the guest has still to put the file in its place, or lets the guest go on.
-  if (cause === 'migrated' && shutdown.at === 'hook') return false;
+  const isHooks = cause === 'migrated' && shutdown?.at === 'hook';
+  if (cause === null || isHooks || shutdown === null || state.termination !== null || !state.monitorUp) return false;
   takeDefaultAction(s, cause);
   return true;
 }
