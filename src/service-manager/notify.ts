@@ -16,6 +16,16 @@ const notifyWithinMs = 5_000;
 const lastWordWithinMs = 1_000;
 
 /**
+ * How often the service manager is to hear that this process lives (sd_watchdog_enabled(3)): twice in the time that it
+ * waits.
+ * @returns milliseconds; `null`: it does not wait for that
+ */
+function heartbeatMs({ WATCHDOG_USEC: time = '', WATCHDOG_PID: pid }: NodeJS.ProcessEnv): number | null {
+  const isForUs = pid === undefined || pid === String(process.pid);
+  return isForUs && /^[1-9]\d*$/.test(time) ? Number(time) / 2_000 : null;
+}
+
+/**
  * Tells the service manager at `$NOTIFY_SOCKET` how the VM is, in the protocol of sd_notify(3), and keeps it from
  * ending what still has time. One message is on its way at a time; what changes meanwhile goes into the next.
  *
@@ -27,6 +37,7 @@ export class ServiceManager {
   readonly #pending = new Map<string, string>();
   #child: ChildProcess | null = null;
   #timer: Timer | null = null;
+  #heartbeat: Timer | null = null;
   #state: State | null = null;
   #gist = '';
   #stopping = false;
@@ -44,6 +55,9 @@ export class ServiceManager {
   /** The guest runs. */
   ready(): void {
     this.#send({ READY: '1' });
+    const everyMs = this.#listens ? heartbeatMs(this.env) : null;
+    // Its clock runs from READY=1 on (WatchdogSec= of systemd.service(5)).
+    if (everyMs !== null) this.#heartbeat = startRepeating(everyMs, () => this.#send({ WATCHDOG: '1' }));
   }
 
   /** Takes the state in after each step; `waits` while qemu-trap waits for what the manager may have a clock on. */
@@ -67,6 +81,7 @@ export class ServiceManager {
   /** Says how the VM ended, and waits until that is on its way: nothing is told after it. Never rejected. */
   async conclude(how: string): Promise<void> {
     this.#timer?.cancel();
+    this.#heartbeat?.cancel();
     if (this.#listens) {
       const idle = new Promise<void>((resolve) => (this.#onIdle = resolve));
       this.#send({ STATUS: how });

@@ -75,6 +75,30 @@ test('without $NOTIFY_SOCKET nothing is spawned for it', async (t) => {
   assert.equal(calls(), '');
 });
 
+test('a service manager that waits for a sign of life (WatchdogSec=) has it, until the end', { skip }, async (t) => {
+  const lab = new Lab(t);
+  const address = lab.file('notify');
+  const heard = await listen(t, address);
+  const signs = (): number => heard().filter((each) => each.includes('WATCHDOG=1')).length;
+  const env = { NOTIFY_SOCKET: address, WATCHDOG_USEC: '200000' };
+  const trap = await lab.startGuest({ env });
+  await until('READY=1 and three signs of life', () => heard().join(' ').includes('READY=1') && signs() >= 3);
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+});
+
+test('a sign of life that another process is to give is not given', { skip }, async (t) => {
+  const lab = new Lab(t);
+  const address = lab.file('notify');
+  const heard = await listen(t, address);
+  const env = { NOTIFY_SOCKET: address, WATCHDOG_USEC: '1000', WATCHDOG_PID: '1' };
+  const trap = await lab.startGuest({ env });
+  await until('READY=1', () => heard().join(' ').includes('READY=1'));
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+  assert.ok(!heard().join(' ').includes('WATCHDOG'));
+});
+
 test('negative control: with it, systemd-notify is what is spawned', async (t) => {
   const lab = new Lab(t);
   const { path, calls } = recorder(lab);
