@@ -67,7 +67,7 @@ test('--new-hook and --try name what was probably meant, and the one that cannot
     SIGSTOP: /SIGSTOP cannot be trapped/,
     nothing: /write a signal \(SIGTERM\), an event of QEMU's \(GUEST_PANICKED\), (start, ready or end|or ready)$/,
     'SIGTERM.d': /write SIGTERM$/,
-    Reset: /write reset, or RESET \(QEMU's event\)$/,
+    Reset: /--signal SIGHUP,script=reset.*, or --(new-hook|try) RESET \(QEMU's event\)$/,
     'disk-full': /write BLOCK_IO_ERROR$/,
   };
   for (const option of ['--new-hook', '--try'])
@@ -162,6 +162,11 @@ test('--new-hook overwrites nothing, whatever its name, and says in one line wha
   for (const [words, says] of [
     [['KILL'], /SIGKILL cannot be trapped/],
     [['nonsense'], /no hook has that name/],
+    [
+      ['powerdown'],
+      /write --signal SIGTERM,script=powerdown to use it, or --new-hook SIGTERM .*or --new-hook POWERDOWN /,
+    ],
+    [['Save'], /write --signal SIGTERM,script=save to use it, or --new-hook SIGTERM for a hook of your own$/m],
     [['INT', '--hooks', lab.file('file/hooks')], /cannot be written \(ENOTDIR\)/],
     [['INT', '--', 'qemu'], /runs no QEMU/],
   ] as const) {
