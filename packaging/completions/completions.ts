@@ -39,21 +39,16 @@ export function bash(options: readonly Described[]): string {
   const valued = options.filter(({ value }) => value !== null).map(({ name }) => `--${name}`);
   return `# bash completion for qemu-trap
 _qemu_trap() {
-    local cur=\${COMP_WORDS[COMP_CWORD]} prev=\${COMP_WORDS[COMP_CWORD-1]} i word
+    local cur=\${COMP_WORDS[COMP_CWORD]} prev=\${COMP_WORDS[COMP_CWORD-1]} i word vms=
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=\${COMP_WORDS[i]}
         case $word in
             --) mapfile -t COMPREPLY < <(((i == COMP_CWORD - 1)) && compgen -c -- "$cur" || compgen -f -- "$cur"); return ;;
-            --status | --stop)
-                if [[ $cur != -* ]]; then
-                    mapfile -t COMPREPLY < <(compgen -W "$(${names})" -- "$cur")
-                    return
-                fi
-                ;;
+            --status | --stop) vms=yes ;;
             ${[...valued, '-signal'].join(' | ')}) ((i + 1 < COMP_CWORD)) && ((i++)) ;;
             -*) ;;
-            *) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+            *) [[ $vms ]] || { mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return; } ;;
         esac
     done
     case $prev in
@@ -61,6 +56,8 @@ ${cases.join('\n')}
     esac
     if [[ $cur == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W '${options.map(({ name }) => `--${name}`).join(' ')}' -- "$cur")
+    elif [[ $vms ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$(${names})" -- "$cur")
     else
         mapfile -t COMPREPLY < <(compgen -c -- "$cur")
     fi

@@ -95,6 +95,8 @@ test('bash completes options, their values, QEMU, and its files', (t) => {
   lab.guest();
   assert.deepEqual(bash(lab.dir, '--', 'qemu-system-x86_64', 'obed'), ['obedient.img']);
   assert.deepEqual(bash(lab.dir, 'qemu-system-x86_64', '--'), []);
+  assert.deepEqual(bash(lab.dir, '--status', '--log', 'p'), ['prometheus']);
+  assert.deepEqual(bash(lab.dir, '--stop', '--al'), ['--alert', '--all']);
 });
 
 test("another user's VM with a command for a name is not completed, and runs nothing", (t) => {
