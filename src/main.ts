@@ -111,6 +111,8 @@ async function main(argv: readonly string[]): Promise<number> {
 /** What an error is for the user who has called qemu-trap; `null`: a fault of qemu-trap's. */
 function asRefusal(error: unknown): UsageError | null {
   if (error instanceof UsageError) return error;
+  if (isSystemError(error) && error.syscall === 'uv_cwd')
+    return new UsageError('the current directory was removed: change to another (cd), or write full paths');
   return isSystemError(error) ? refusedBySystem(error.message, error, 'QEMU was not started') : null;
 }
 

@@ -286,6 +286,19 @@ test('a QEMU in a directory that is not for this user: one line, 126', { skip: n
   assert.match(run.stderr, /^qemu-trap: .*qemu: cannot be executed: it must be a program file[^\n]*\n$/);
 });
 
+test('a current directory that was removed: one line, where it is needed', (t) => {
+  const lab = new Lab(t);
+  const inRemoved = ['-c', 'mkdir gone && cd gone && rmdir ../gone && exec "$@"', 'sh', process.execPath, program];
+  const { status, stderr } = spawnSync('sh', [...inRemoved, '--run-dir', 'here', '--status'], {
+    encoding: 'utf8',
+    cwd: lab.dir,
+  });
+  assert.equal(status, 125);
+  assert.match(stderr, /^qemu-trap: the current directory was removed: change to another[^\n]*\n$/);
+  const version = spawnSync('sh', [...inRemoved, '--version'], { encoding: 'utf8', cwd: lab.dir });
+  assert.equal(version.status, 0, version.stderr);
+});
+
 test("a run directory of one's own that others could enter is closed to them", (t) => {
   const lab = new Lab(t);
   mkdirSync(lab.runDir);
