@@ -1049,6 +1049,11 @@ decides(
   `,
 );
 
+test('a guest that came back while its hook was to end, with nothing after the hook, is what is waited for', () => {
+  const { state } = play([...begun(noButton), [1, poweredOff], [2, reset()]]);
+  assert.equal(state.shutdown?.at, 'guest');
+});
+
 test('a QEMU that is told to quit after its guest keeps that end, whatever a hook does to it in between', () => {
   for (const later of [reset(false), resumed]) {
     const { state } = play([...begun(hooked), [1, poweredOff], [2, stopped], [3, later]]);
