@@ -250,6 +250,23 @@ boxed('systemd', 'systemd', () => {
     undo('hasty');
   });
 
+  test('systemd, WatchdogSec=: a VM that gives its signs of life stays, and one that is not heard is ended', async () => {
+    dropIn('watchdog', 'WatchdogSec=2', 'Restart=no');
+    await start();
+    const signs = new Set<string>();
+    await until('four signs of life', () => signs.add(property('WatchdogTimestampMonotonic')).size > 4);
+    assert.equal(property('ActiveState'), 'active');
+    await stopsCleanly();
+    // The negative control.
+    dropIn('watchdog', 'WatchdogSec=2', 'Restart=no', 'Type=exec', 'NotifyAccess=none', 'TimeoutStopSec=1');
+    await start();
+    await until('it is ended', () => property('ActiveState') === 'failed');
+    assert.equal(property('Result'), 'watchdog');
+    must(`systemctl reset-failed ${unit}`);
+    undo('watchdog');
+    await vm.gone();
+  });
+
   test('systemd: with --timeout infinity no TimeoutStopSec comes as long as qemu-trap is heard, and SIGQUIT ends it', async () => {
     dropIn('hasty', 'TimeoutStopSec=2');
     await start('stubborn', '--timeout infinity --press 3');
