@@ -264,7 +264,7 @@ boxed('systemd', 'systemd', () => {
     assert.equal(property('Result'), 'watchdog');
     must(`systemctl reset-failed ${unit}`);
     undo('watchdog');
-    await vm.gone();
+    await until('nothing of the VM is left', () => vm.qemus.length === 0 && vm.traps.length === 0);
   });
 
   test('systemd: with --timeout infinity no TimeoutStopSec comes as long as qemu-trap is heard, and SIGQUIT ends it', async () => {
