@@ -37,9 +37,11 @@ export function parseSignalSpec(text: string, option = '--signal'): SignalSpec {
   if ('error' in parsed) throw wrong(parsed.error);
 
   const values = new Map<Key, string>();
-  for (const { key, value } of pairs) {
-    if (key === null || !isKey(key)) {
-      const meant = key === null ? null : nearest(key, keys);
+  for (const { key: word, value } of pairs) {
+    // Only the first word may have none.
+    const key = word ?? '';
+    if (!isKey(key)) {
+      const meant = nearest(key, keys);
       if (meant !== null) throw wrong(`unknown key '${key}': write ${meant}=VALUE`);
       throw wrong(`unknown key '${key}': the keys are ${keys.join(', ')} (a comma within a value is written ,,)`);
     }

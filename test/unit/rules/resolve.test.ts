@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { allRules, describeNoTime, ruleFor, userCommands } from '../../../src/rules/resolve.js';
+import { allRules, describeNoTime, describeUnknownCommand, ruleFor, userCommands } from '../../../src/rules/resolve.js';
 import { type Rule, type RuleBook, isIgnored, monitorCommandOf, scriptOf } from '../../../src/rules/rule.js';
 import { parseSignalSpec } from '../../../src/rules/spec.js';
 import type { SignalName } from '../../../src/signals/names.js';
@@ -120,4 +120,15 @@ test('a timeout of 0 is told of where it leaves a guest no time, and nowhere els
   assert.equal(describeNoTime(harmless), null);
   const found = describeNoTime([rule('SIGTERM', {}), ...harmless, rule('SIGINT', { defaultAction: 'kill' })]);
   assert.match(found?.message ?? '', /no time to shut down on SIGTERM, SIGINT; write --timeout infinity/);
+});
+
+test('a command that QEMU does not know: the one that was probably meant, or where they are listed', () => {
+  assert.deepEqual(describeUnknownCommand('SIGHUP', 'sytem_reset', 'system_reset'), {
+    fix: 'write system_reset',
+    message: "--signal SIGHUP: QEMU has no monitor command 'sytem_reset': write system_reset",
+  });
+  assert.match(
+    describeUnknownCommand('SIGHUP', 'frobnicate', null).fix,
+    /^write a QMP command \(query-commands lists /,
+  );
 });
