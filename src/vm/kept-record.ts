@@ -1,7 +1,8 @@
 import type { Log } from '../log/log.js';
 import type { Config } from '../options/command.js';
 import { isNamed } from '../qemu/argv.js';
-import { OpenRecord, historyFile } from '../status/history.js';
+import { historyFile } from '../status/history.js';
+import { OpenRecord } from '../status/open-record.js';
 import { errorText } from '../system/usage-error.js';
 import type { RunRecord } from '../status/run-record.js';
 
