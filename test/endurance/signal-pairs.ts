@@ -16,12 +16,16 @@ import {
 import { Random } from './plan.js';
 
 /*
- * Two signals at once, in each phase of a VM's life.
+ * Two signals at once, in each phase of a VM's life. The second goes to qemu-trap, or, as timeout(1) and a terminal do it,
+ * to its whole process group.
  */
 
 const signals = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGPWR', 'SIGUSR1', 'SIGUSR2', 'SIGCONT'] as const;
 type Signal = (typeof signals)[number];
 const stopping: readonly Signal[] = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGPWR'];
+
+/** QEMU, which is in the group, is shielded from them. */
+const ofGroups: readonly Signal[] = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'];
 
 const timeoutS = 8;
 const killAfterS = 2;
@@ -227,6 +231,7 @@ interface Pair {
   readonly phase: Phase;
   readonly first: Signal;
   readonly second: Signal;
+  readonly isToGroup: boolean;
 }
 
 interface Outcome {
@@ -247,11 +252,13 @@ async function resume(lab: Lab): Promise<Outcome> {
   return { complaints, stderr: next.stderr };
 }
 
-async function tryPair({ phase, first, second }: Pair): Promise<Outcome> {
+async function tryPair({ phase, first, second, isToGroup }: Pair): Promise<Outcome> {
   return withLab(async (lab) => {
     const trap = await phase.enter(lab);
     const { ended, isOver } = watchEnd(trap);
-    for (const signal of [first, second]) trap.child.kill(signal);
+    trap.child.kill(first);
+    if (!isToGroup) trap.child.kill(second);
+    else if (isAlive(trap.pid)) process.kill(-trap.pid, second);
     phase.leave?.(lab, trap);
     const stops = phase.isStopping === true || stopping.includes(first) || stopping.includes(second);
     if (!stops) {
@@ -309,12 +316,16 @@ export async function sendPairs(
   const random = new Random(seed);
   const wanted = [...phases, ...(isLinux ? [frozen] : [])].filter(({ name }) => only === null || name === only);
   const all = wanted.flatMap((phase) =>
-    signals.flatMap((first) => signals.map((second): Pair => ({ phase, first, second }))),
+    signals.flatMap((first) =>
+      signals.flatMap((second): Pair[] =>
+        [false, ...(ofGroups.includes(second) ? [true] : [])].map((isToGroup) => ({ phase, first, second, isToGroup })),
+      ),
+    ),
   );
   const drawn = random.some(all, each);
   const count = new Count();
   await inLanes(lanes, drawn, async (pair) => {
-    const name = `${pair.phase.name}: ${pair.first}, ${pair.second}`;
+    const name = `${pair.phase.name}: ${pair.first}, ${pair.second}${pair.isToGroup ? ' to the group' : ''}`;
     let outcome: Outcome;
     try {
       outcome = await tryPair(pair);
