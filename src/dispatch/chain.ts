@@ -1,6 +1,6 @@
 import { buttonStateOf } from '../outcome/button-evidence.js';
 import type { HookOutcome } from '../outcome/hook-outcome.js';
-import { isRunning } from '../outcome/run-state.js';
+import { isRunning, isStoppedByMigration } from '../outcome/run-state.js';
 import type { MonitorStage, Rule, Stage } from '../rules/rule.js';
 import type { SignalName } from '../signals/names.js';
 import { endIfWaitingIsUseless } from './default-action.js';
@@ -176,6 +176,7 @@ function finishChain(s: Step, chain: Chain): void {
     return;
   }
   state.chains.delete(chain.rule.signal);
+  endIfWaitingIsUseless(s);
   if (chain.isWantedAgain && state.shutdown === null && state.termination === null) runBeside(s, chain.rule);
 }
 
@@ -195,9 +196,16 @@ export function onReset(s: Step, byGuest: boolean): void {
   }
 }
 
+/** One of them has stopped the guest to write it somewhere: what it has not done by now is undone. */
+function endHooksBeside(s: Step): void {
+  for (const chain of [...s.state.chains.values()]) if (chain.at === 'hook') endOverdue(s, chain);
+}
+
 /** The last quarter of the time: it belongs to the power button. */
 export function startReserve(s: Step, shutdown: Shutdown): void {
   shutdown.reserveCame = true;
+  if (isStoppedByMigration(s.state.evidence.runState)) endHooksBeside(s);
+  if (s.state.termination !== null) return;
   // The hook that pressed it may still be at work, until the deadline.
   if (shutdown.isPressed) {
     // Without a deadline there is no last chance, and a guest that has taken the press has no need of another.

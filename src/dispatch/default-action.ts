@@ -14,8 +14,15 @@ export function endIfWaitingIsUseless(s: Step): boolean {
   const { shutdown } = state;
   const cause = uselessToWait(state.evidence.runState);
   // A hook that has written the guest has still to put the file in its place, or lets the guest go on.
-  const isHooks = cause === 'migrated' && shutdown?.at === 'hook';
-  if (cause === null || isHooks || shutdown === null || state.termination !== null || !state.monitorUp) return false;
+  const isHooks = [shutdown, ...state.chains.values()].some((chain) => chain?.at === 'hook');
+  if (
+    cause === null ||
+    (cause === 'migrated' && isHooks) ||
+    shutdown === null ||
+    state.termination !== null ||
+    !state.monitorUp
+  )
+    return false;
   takeDefaultAction(s, cause);
   return true;
 }

@@ -40,7 +40,11 @@ const meanings: Readonly<Record<string, Meaning>> = {
   // These two last if `savevm` or `loadvm` has failed.
   'save-vm': { hasRun: true, goesOnBy: 'cont' },
   'restore-vm': { hasRun: true, goesOnBy: 'cont' },
-  'finish-migrate': { hasRun: true, words: 'the guest is being saved' },
+  'finish-migrate': {
+    hasRun: true,
+    words: 'the guest is being saved',
+    cutOff: 'it stood still, because a hook was saving it',
+  },
   colo: { hasRun: true },
   postmigrate: { hasRun: true, uselessToWait: 'migrated' },
   'guest-panicked': { hasRun: true, uselessToWait: 'panicked' },
@@ -101,9 +105,14 @@ export function hasMigrated(state: string): boolean {
   return state === 'postmigrate';
 }
 
+/** A migration that was begun here has stopped the guest. */
+export function isStoppedByMigration(state: string): boolean {
+  return state === savingRunState || hasMigrated(state);
+}
+
 /** A migration has stopped the guest, and `cont` lets it go on here. */
 export function isHeldByMigration(state: string): boolean {
-  return ['postmigrate', 'paused', 'finish-migrate'].includes(state);
+  return isStoppedByMigration(state) || isPaused(state);
 }
 
 /** Why a guest was cut off in this run state; `null` if that says nothing. */

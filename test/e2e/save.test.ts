@@ -12,7 +12,18 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { test, type TestContext } from 'node:test';
-import { execute, kill, Lab, monitor, openFiles, read, until, type StartOptions, type Trap } from '../support/lab.js';
+import {
+  execute,
+  isAlive,
+  kill,
+  Lab,
+  monitor,
+  openFiles,
+  read,
+  until,
+  type StartOptions,
+  type Trap,
+} from '../support/lab.js';
 import { Linux, needsLinux, says, type LinuxOptions } from '../support/linux.js';
 
 /*
@@ -538,3 +549,55 @@ test(
     await lab.shutDown(next);
   },
 );
+
+test('a signal to the whole process group does not reach what writes the saved guest', async (t) => {
+  const lab = new Lab(t);
+  mkdirSync(lab.file('bin'));
+  writeFileSync(
+    lab.file('bin/cat'),
+    `#!/bin/sh\n>'${lab.file('started')}'\nuntil [ -e '${lab.file('go')}' ]; do sleep 0.05; done\nexec /bin/cat\n`,
+    { mode: 0o755 },
+  );
+  const trap = await lab.startGuest({
+    options: [
+      '--signal',
+      'USR2,script=save,default=none',
+      '--signal',
+      'INT,script=none,monitorcommand=none,default=none',
+    ],
+    env: { PATH: `${lab.file('bin')}:${process.env['PATH']}` },
+  });
+  trap.kill('SIGUSR2');
+  // From 8.2 on QEMU writes the file itself.
+  await until('cat is there, or needless', () => existsSync(lab.file('started')) || !isAlive(trap.pid));
+  if (isAlive(trap.pid)) process.kill(-trap.pid, 'SIGINT');
+  writeFileSync(lab.file('go'), '');
+  assert.equal(await trap.status(), 0);
+  assert.equal(trap.verdict['end'], 'saved');
+});
+
+test('a guest that the hook of another signal has half saved, and that hangs, is shut down all the same', async (t) => {
+  const lab = new Lab(t);
+  lab.hook(
+    'SIGUSR2',
+    `#!/bin/sh
+mkdir -p "\${QEMU_TRAP_STATE%/*}"; >"$QEMU_TRAP_STATE.part"
+qmp migrate "{\\"uri\\":\\"exec:cat >'$QEMU_TRAP_STATE.part'\\"}"
+until qmp query-migrate | grep -q '"completed"'; do sleep 0.05; done
+>'${lab.file('written')}'
+exec sleep 600
+`,
+  );
+  const trap = await lab.startGuest({
+    options: ['--hooks', lab.hooks, '--timeout', '6', '--signal', 'USR2,default=none,timeout=100'],
+  });
+  trap.kill('SIGUSR2');
+  await until('the hook hangs', () => existsSync(lab.file('written')));
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+  assert.equal(lab.said('bye'), 1);
+  assert.equal(trap.verdict['end'], 'guest-shutdown');
+  assert.equal(trap.events('save-abandoned').length, 1);
+  assert.ok(!existsSync(`${lab.file('state')}/qemu.state.part`));
+  await lab.assertNothingLeft();
+});

@@ -1049,6 +1049,58 @@ decides(
   `,
 );
 
+const saves = ruleOf('SIGUSR2', ['hook'], 100, 'none');
+const whileSaved: Script = [...begun(saves), [1, signal(button)], [1.1, powerdown]];
+decides(
+  'a guest that the hook of another signal saves: what that has not done by the last quarter is undone',
+  [...whileSaved, [2, is('finish-migrate')], [46.1, is('running')]],
+  { untilS: 46.1, limits: { pressGaps: [] } },
+  `
+    0 run-hook SIGUSR2 /hook 100000
+    1 press SIGTERM true
+    1 - shutdown SIGTERM 60000 quit false
+    46 stop-hook SIGUSR2 timeout
+    46 - failed SIGUSR2
+  `,
+);
+decides(
+  'a guest that the hook of another signal has migrated: QEMU is told to quit when that has ended',
+  [...whileSaved, [2, is('postmigrate')], [3, exits('SIGUSR2')], [3, ends('SIGUSR2', 'done')]],
+  { untilS: 3, limits: { pressGaps: [] } },
+  `
+    0 run-hook SIGUSR2 /hook 100000
+    1 press SIGTERM true
+    1 - shutdown SIGTERM 60000 quit false
+    3 silence-hooks
+    3 quit
+    3 - default-action SIGTERM quit migrated
+  `,
+);
+decides(
+  'a guest that the hook of another signal has migrated, and that hangs: the last quarter ends both',
+  [...whileSaved, [2, is('postmigrate')]],
+  { untilS: 46, limits: { pressGaps: [] } },
+  `
+    0 run-hook SIGUSR2 /hook 100000
+    1 press SIGTERM true
+    1 - shutdown SIGTERM 60000 quit false
+    46 stop-hook SIGUSR2 timeout
+    46 silence-hooks
+    46 quit
+    46 - failed SIGUSR2
+    46 - default-action SIGTERM quit migrated
+  `,
+);
+decides(
+  'a hook of another signal that has nothing to do with a migration keeps its time',
+  whileSaved,
+  { untilS: 59, limits: { pressGaps: [] } },
+  `
+    0 run-hook SIGUSR2 /hook 100000
+    1 press SIGTERM true
+    1 - shutdown SIGTERM 60000 quit false
+  `,
+);
 test('a guest that came back while its hook was to end, with nothing after the hook, is what is waited for', () => {
   const { state } = play([...begun(noButton), [1, poweredOff], [2, reset()]]);
   assert.equal(state.shutdown?.at, 'guest');
