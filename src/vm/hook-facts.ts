@@ -1,5 +1,5 @@
 import { libDir } from '../hook/find.js';
-import type { CommonFacts } from '../hook/runner.js';
+import type { CommonFacts } from '../hook/run.js';
 import { formatPress } from '../options/press.js';
 import type { RunDir } from '../run-dir/run-dir.js';
 import type { RunContext } from './context.js';

@@ -1,5 +1,6 @@
 import { type LifecycleHook, findLifecycleHook, lifecycleTimeoutMs } from '../hook/find.js';
-import type { HookRunner, RunningHook } from '../hook/runner.js';
+import type { RunningHook } from '../hook/run.js';
+import type { HookRunner } from '../hook/runner.js';
 import type { HookOutcome } from '../outcome/hook-outcome.js';
 import type { Prevention } from '../outcome/ending.js';
 import { ruleFor } from '../rules/resolve.js';
