@@ -22,6 +22,8 @@ export class SavedGuest {
   isRefused = false;
   /** Why QEMU did not let a guest run that it had loaded. */
   resumeFailure: string | null = null;
+  /** A save is undone: its file has gone, and the guest has still to be let go on. */
+  #isUndoing = false;
 
   constructor(
     private readonly context: RunContext,
@@ -48,7 +50,7 @@ export class SavedGuest {
     // Loaded, but still to be let go: until then nothing of it is lost by an end.
     if (this.isResuming) return loadingRunState;
     // Written, but not yet under its name: QEMU must stay, because the guest may have to go on.
-    if (hasMigrated(runState) && this.isSaving()) return savingRunState;
+    if (hasMigrated(runState) && (this.isSaving() || this.#isUndoing)) return savingRunState;
     return runState;
   }
 
@@ -112,6 +114,7 @@ export class SavedGuest {
       message: `hook ${hook} left the guest half saved; the guest continues`,
       facts: { hook },
     });
+    this.#isUndoing = true;
     try {
       await abandonSave(stateFile, monitor.client);
     } catch (error) {
@@ -121,6 +124,8 @@ export class SavedGuest {
         level: 'error',
         message: `the half-saved guest cannot continue: ${errorText(error)}`,
       });
+    } finally {
+      this.#isUndoing = false;
     }
     await monitor.refreshRunState();
   }

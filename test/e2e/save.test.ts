@@ -601,3 +601,18 @@ exec sleep 600
   assert.ok(!existsSync(`${lab.file('state')}/qemu.state.part`));
   await lab.assertNothingLeft();
 });
+
+test('a save that fails just as a shutdown begins is undone, and the guest shut down', async (t) => {
+  for (let round = 0; round < 8; round++) {
+    const lab = new Lab(t);
+    const bundled = readFileSync('hooks/save', 'utf8');
+    const at = bundled.indexOf('sync "$part"');
+    assert.notEqual(at, -1);
+    const path = lab.hook('fails', `${bundled.slice(0, at)}kill -TERM "$QEMU_TRAP_PID"\nexit 1\n`);
+    const trap = await lab.startGuest({ options: ['--signal', `USR2,script=${path},default=none`] });
+    trap.kill('SIGUSR2');
+    assert.equal(await trap.status(), 0, trap.stderr);
+    assert.equal(trap.verdict['end'], 'guest-shutdown', trap.stderr);
+    assert.equal(lab.said('bye'), 1);
+  }
+});
