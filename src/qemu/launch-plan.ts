@@ -58,7 +58,7 @@ export interface LaunchPlan {
  * for a terminal, which sends Ctrl-\ and Ctrl-Z to QEMU too: the one would end it without a flush, the other stop it
  * while qemu-trap goes on.
  */
-const shielded = 'TERM,INT,HUP,QUIT,TSTP';
+const shielded = 'TERM,INT,HUP,QUIT,PWR,USR2,TSTP';
 /** What stops a process that touches a terminal in whose background it is. */
 const shieldedInBackground = `${shielded},TTIN,TTOU`;
 
