@@ -5,24 +5,42 @@ import { spawnSync } from './spawn.js';
 export const atTerminal = isatty(0);
 
 /**
- * Whether our controlling terminal has another group in its foreground: by the group, the terminal and its foreground
- * group of /proc/self/stat (proc(5)). False if none controls us, or it cannot be read.
- * @param ifUnknown what is said if both groups are of another pid namespace, where each is 0. A terminal that is written
- *   to in vain costs more than one that is written to by way of another process.
+ * What controls us: our process group, the terminal, and the group in its foreground (/proc/self/stat of proc(5)).
+ * @returns `null` if it cannot be read
  */
-export function isInBackground(ifUnknown = true): boolean {
+function readControl(): { readonly group: number; readonly terminal: number; readonly foreground: number } | null {
   try {
     const stat = readFileSync('/proc/self/stat', 'latin1');
     const [, , group, , terminal, foreground] = stat
       .slice(stat.lastIndexOf(')') + 2)
       .split(' ')
       .map(Number);
-    // A terminal without a foreground group has -1 in its place.
-    if (terminal === 0 || foreground === undefined || foreground < 0) return false;
-    return foreground === 0 && group === 0 ? ifUnknown : foreground !== group;
+    return group === undefined || terminal === undefined || foreground === undefined
+      ? null
+      : { group, terminal, foreground };
   } catch {
-    return false;
+    return null;
   }
+}
+
+/**
+ * Whether our controlling terminal has another group in its foreground. False if none controls us, or it cannot be read.
+ * @param ifUnknown what is said if both groups are of another pid namespace, where each is 0. A terminal that is written
+ *   to in vain costs more than one that is written to by way of another process.
+ */
+export function isInBackground(ifUnknown = true): boolean {
+  const control = readControl();
+  // A terminal without a foreground group has -1 in its place.
+  if (control === null || control.terminal === 0 || control.foreground < 0) return false;
+  const { group, foreground } = control;
+  return foreground === 0 && group === 0 ? ifUnknown : foreground !== group;
+}
+
+/** Whether Ctrl-C may come: to the group in the foreground of its terminal, and to no other (termios(3), ISIG). */
+export function hearsCtrlC(): boolean {
+  if (!atTerminal) return false;
+  const control = readControl();
+  return control === null || (control.terminal !== 0 && control.foreground === control.group);
 }
 
 /** How long stty(1) may take: in the background of a terminal, SIGTTOU stops it instead of letting it change the modes. */

@@ -1,7 +1,7 @@
 import type { Log } from '../log/log.js';
 import type { SignalName } from '../signals/names.js';
 import { onTrapped } from '../signals/trap.js';
-import { atTerminal } from '../system/terminal.js';
+import { hearsCtrlC } from '../system/terminal.js';
 
 /**
  * Tells of the signals that come when QEMU has exited, each once. There is no guest for them any more; those that force
@@ -15,7 +15,7 @@ export function onSignalsAfterQemu(log: Log, force: () => void): () => void {
   return onTrapped(({ signal, at }) => {
     if (at < since || told.has(signal)) return;
     told.add(signal);
-    const isForce = signal === 'SIGQUIT' || (signal === 'SIGINT' && atTerminal);
+    const isForce = signal === 'SIGQUIT' || (signal === 'SIGINT' && hearsCtrlC());
     log({
       event: 'signal-after-qemu',
       level: 'info',

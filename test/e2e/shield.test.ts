@@ -34,7 +34,7 @@ test('negative control: without the shield, SIGTERM to QEMU cuts the guest off, 
   assert.equal(trap.verdict['verdict'], 'host-signal');
 });
 
-for (const signal of shielded) {
+for (const signal of [...shielded, 'SIGPWR'] as const) {
   test(`${signal} to the whole process group: only qemu-trap reacts`, async (t) => {
     const lab = new Lab(t);
     // `detached` makes qemu-trap the leader of a group of its own, which the test may signal.
@@ -46,6 +46,17 @@ for (const signal of shielded) {
     await lab.assertNothingLeft();
   });
 }
+
+test('SIGUSR2 to the whole process group: its hook runs, and QEMU does not notice', async (t) => {
+  const lab = new Lab(t);
+  lab.hook('SIGUSR2', '#!/bin/sh\n');
+  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks] });
+  process.kill(-trap.pid, 'SIGUSR2');
+  await trap.event('hook-end');
+  trap.kill('SIGTERM');
+  assert.equal(await trap.status(), 0);
+  assert.equal(lab.said('bye'), 1);
+});
 
 test('where env(1) has no --block-signal, QEMU gets a session of its own, and a line says that the shield is partial', async (t) => {
   const lab = new Lab(t);
@@ -83,6 +94,24 @@ test('a second Ctrl-C after a second cuts the wait; one sooner does not', async 
   terminal.type('\x03');
   assert.equal(await terminal.exited, 124);
   assert.match(terminal.log(), /"cause":"cut"/);
+});
+
+test('a second SIGINT is no Ctrl-C to what is not in the foreground of its terminal', async (t) => {
+  const lab = new Lab(t);
+  const terminal = atTerminal(t, lab, lab.guest('stubborn'), {
+    options: ['--timeout', '4'],
+    shell: (command) => `setsid -w ${command}`,
+  });
+  await lab.guestSaid('up');
+  const pid = Number.parseInt(read(`${lab.runDir}/lock`), 10);
+  process.kill(pid, 'SIGINT');
+  await lab.guestSaid('pressed');
+  const first = performance.now();
+  await until('a second has gone by', () => performance.now() - first > 1_100);
+  process.kill(pid, 'SIGINT');
+  assert.equal(await terminal.exited, 124);
+  assert.match(terminal.log(), /"cause":"deadline"/);
+  assert.doesNotMatch(terminal.log(), /again-to-force/);
 });
 
 test('Ctrl-\\ at a terminal ends QEMU at once', async (t) => {
