@@ -15,6 +15,9 @@ const notifyWithinMs = 5_000;
 /** How long the last one may keep qemu-trap from its end. */
 const lastWordWithinMs = 1_000;
 
+/** What systemd writes for no limit, in microseconds. */
+const forEver = 2n ** 64n - 1n;
+
 /**
  * How often the service manager is to hear that this process lives (sd_watchdog_enabled(3)): twice in the time that it
  * waits.
@@ -22,7 +25,8 @@ const lastWordWithinMs = 1_000;
  */
 function heartbeatMs({ WATCHDOG_USEC: time = '', WATCHDOG_PID: pid }: NodeJS.ProcessEnv): number | null {
   const isForUs = pid === undefined || pid === String(process.pid);
-  return isForUs && /^[1-9]\d*$/.test(time) ? Number(time) / 2_000 : null;
+  const isSet = /^[1-9]\d*$/.test(time) && BigInt(time) < forEver;
+  return isForUs && isSet ? Number(time) / 2_000 : null;
 }
 
 /**
@@ -145,9 +149,9 @@ export class ServiceManager {
       this.#flush();
     };
     child.on('error', (error) => ended(codeOf(error)));
-    child.on('exit', (code) => {
+    child.on('exit', (code, signal) => {
       if (code === 0) ended(null);
-      else ended(code === null ? 'it did not end in time' : `status ${code}`);
+      else ended(signal === 'SIGKILL' ? 'it did not end in time' : (signal ?? `status ${code}`));
     });
   }
 

@@ -46,9 +46,9 @@ export function startTimer(ms: number, then: () => void): Timer {
   return new Delay(ms, then);
 }
 
-/** Calls `then` again and again, every `ms` milliseconds. */
+/** Calls `then` again and again, every `ms` milliseconds, or more often if that is longer than Node can wait. */
 export function startRepeating(ms: number, then: () => void): Timer {
-  const interval = setInterval(then, ms);
+  const interval = setInterval(then, Math.min(ms, longestDelayMs));
   const timer: Timer = {
     cancel: () => clearInterval(interval),
     unref: () => (interval.unref(), timer),

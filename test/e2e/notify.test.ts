@@ -87,6 +87,21 @@ test('a service manager that waits for a sign of life (WatchdogSec=) has it, unt
   assert.equal(await trap.status(), 0);
 });
 
+test('a manager that waits for ever for a sign of life, or for longer than Node can, gets no flood of them', {
+  skip,
+}, async (t) => {
+  for (const WATCHDOG_USEC of [String(2n ** 64n - 1n), '4294967296000']) {
+    const lab = new Lab(t);
+    const { path, calls } = recorder(lab);
+    const trap = await lab.startGuest({ env: { NOTIFY_SOCKET: lab.file('nobody'), WATCHDOG_USEC, PATH: path } });
+    await until('READY=1', () => calls().includes('READY=1'));
+    trap.kill('SIGTERM');
+    assert.equal(await trap.status(), 0);
+    assert.doesNotMatch(calls(), /WATCHDOG/);
+    assert.doesNotMatch(trap.stderr, /Warning/);
+  }
+});
+
 test('a sign of life that another process is to give is not given', { skip }, async (t) => {
   const lab = new Lab(t);
   const address = lab.file('notify');
