@@ -93,7 +93,7 @@ function openAndLockOnce(place: Place, vm: string, names: readonly string[], mad
       if ('lock' in own) lock = own.lock;
       else weakLock = own.why;
     }
-    return { path, lock, weakLock, predecessor: pidOf(takeOverLock(path, lock)) || null, made };
+    return { path, lock, weakLock, predecessor: pidOf(takeOverLock(path, vm, lock)) || null, made };
   } catch (error) {
     lock?.release();
     throw error;
@@ -105,7 +105,7 @@ function openAndLockOnce(place: Place, vm: string, names: readonly string[], mad
  * @returns the identity of a holder who was killed, or `''`
  * @throws {UsageError} if the holder lives: version 0.1.0 has no other lock, nor has a system without flock(1)
  */
-function takeOverLock(path: string, lock: KernelLock | null): string {
+function takeOverLock(path: string, vm: string, lock: KernelLock | null): string {
   const servedByOther = (holder: string): UsageError => servedBy(`run directory ${path}`, holder);
   if (lock === null) return takeLinkedLock(path, servedByOther);
   const file = join(path, runFiles.lock);
@@ -113,7 +113,7 @@ function takeOverLock(path: string, lock: KernelLock | null): string {
   // One that wrote to the locked file as well is dead, whatever its pid says here.
   if (left !== holderIn(lock.lastNote) && isIdentityAlive(left)) throw servedByOther(left);
   const mine = identify(process.pid) ?? '';
-  lock.note(`${mine}\n${path}\n`);
+  lock.note(`${mine}\n${path}\n${vm.replaceAll('\n', '_')}\n`);
   try {
     writeFileSync(file, mine, { mode: 0o600 });
   } catch (error) {

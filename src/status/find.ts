@@ -2,7 +2,7 @@ import { lstatSync, readdirSync, realpathSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { recall, servedRuns, vmOfQemu } from './history.js';
-import { lockedRunDir } from './lock-holder.js';
+import { lockedRunDir, lockedVm } from './lock-holder.js';
 import { ageMs, commandLine, listProcesses, readProcess } from '../system/processes.js';
 import { runFiles } from '../run-dir/files.js';
 import { readSmallFile } from '../system/small-file.js';
@@ -92,7 +92,7 @@ function look(runDir: string, uid: number, stateDir: string | null, env: NodeJS.
   const status = readStatus(join(runDir, runFiles.status));
   return {
     // A qemu-trap that was killed soon after its start has not written the status yet.
-    name: status?.vm ?? (runs ? vmOfQemu(qemu, stateDir, env) : null) ?? basename(runDir),
+    name: status?.vm ?? (runs ? vmOfQemu(qemu, stateDir, env) : null) ?? lockedVm(runDir, holder) ?? basename(runDir),
     runDir,
     uid,
     pid: served ? pidOf(holder) : null,
@@ -108,11 +108,16 @@ function look(runDir: string, uid: number, stateDir: string | null, env: NodeJS.
  * Those whose run directory is in no place that is looked at, or was removed: the history names the qemu-trap, and the
  * file that this has locked its run directory.
  */
-function lookInHistories(found: readonly FoundVm[], stateDir: string | null, env: NodeJS.ProcessEnv): FoundVm[] {
+function lookInHistories(
+  found: readonly FoundVm[],
+  asked: string | null,
+  stateDir: string | null,
+  env: NodeJS.ProcessEnv,
+): FoundVm[] {
   return servedRuns(stateDir, env).flatMap(({ path, start: { vm, trap, qemu } }) => {
     const pid = pidOf(trap);
     const runDir = found.some((each) => each.pid === pid) ? null : lockedRunDir(trap);
-    if (runDir === null) return [];
+    if (runDir === null || (asked !== null && runDir !== resolve(asked))) return [];
     const uid = ownerOf(runDir);
     const seen = uid === null ? null : look(runDir, uid, stateDir, env);
     if (seen !== null) return [seen];
@@ -149,5 +154,5 @@ export function findVms(asked: string | null, stateDir: string | null, env: Node
     }
   }
   const found = [...real].flatMap(([place, uid]) => look(place, uid, stateDir, env) ?? []);
-  return asked === null ? [...found, ...lookInHistories(found, stateDir, env)] : found;
+  return [...found, ...lookInHistories(found, asked, stateDir, env)];
 }

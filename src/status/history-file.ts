@@ -70,6 +70,16 @@ function readLine(text: string): Line | null {
   }
 }
 
+/** A name for a run of this process. */
+export function newRun(): string {
+  return `${Date.now().toString(36)}-${process.pid.toString(36)}`;
+}
+
+/** Whether the process of that number has given a run its name. */
+export function isRunOf(run: string, pid: number): boolean {
+  return run.endsWith(`-${pid.toString(36)}`);
+}
+
 /** What the file says of one run. */
 export interface Run {
   readonly lines: Line[];

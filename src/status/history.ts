@@ -1,10 +1,10 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { asFileName } from '../run-dir/name.js';
-import { isIdentityAlive } from '../system/process-identity.js';
+import { isIdentityAlive, pidOf } from '../system/process-identity.js';
 import { quietly } from '../system/quietly.js';
 import { stateDirectory } from '../system/state-directory.js';
-import { readFile } from './history-file.js';
+import { isRunOf, readFile } from './history-file.js';
 import type { RunRecord, RunStart } from './run-record.js';
 
 /*
@@ -89,14 +89,16 @@ export function livingTrap(path: string): { readonly trap: string; readonly hasE
 /**
  * How the run ended that a qemu-trap has served; `null`: it was not written.
  * @param trap its identity
- * @param since of what version 0.1.0 wrote, which says no identity: not before, in milliseconds as Date has it
+ * @param since of a run without a first line, because its QEMU was not started or version 0.1.0 wrote it: not before, in
+ *   milliseconds as Date has it
  */
 export function recordOf(path: string, trap: string, since: number): RunRecord | null {
   const runs = readFile(path);
   const own = runs.filter(({ start }) => start?.trap === trap).at(-1);
   if (own !== undefined) return own.record;
   const last = runs.at(-1)?.record ?? null;
-  return last !== null && last.run === undefined && Date.parse(last.time) >= since ? last : null;
+  const isIts = last?.run === undefined || isRunOf(last.run, pidOf(trap));
+  return last !== null && isIts && Date.parse(last.time) >= since ? last : null;
 }
 
 /**

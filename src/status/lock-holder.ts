@@ -48,6 +48,12 @@ export function lockedRunDir(trap: string): string | null {
   return null;
 }
 
+/** The name of the VM that `holder` serves in a run directory, by the file beside that; `null`: it is not there. */
+export function lockedVm(runDir: string, holder: string): string | null {
+  const [noted, , vm] = (readHead(lockFileOf(runDir), longestNote)?.toString('utf8') ?? '').split('\n');
+  return noted === holder && vm ? vm : null;
+}
+
 function isSameFile(one: string, other: string): boolean {
   try {
     const [a, b] = [statSync(one), statSync(other)];

@@ -1,6 +1,16 @@
 import { readFileSync, statSync } from 'node:fs';
 import { identify, isIdentityAlive } from '../system/process-identity.js';
-import { append, kept, keptOfUnnamed, lastRuns, longestBytes, readFile, rewrite, write } from './history-file.js';
+import {
+  append,
+  kept,
+  keptOfUnnamed,
+  lastRuns,
+  longestBytes,
+  newRun,
+  readFile,
+  rewrite,
+  write,
+} from './history-file.js';
 import type { RunRecord, RunStart } from './run-record.js';
 
 /** The record of one run, from its start to its end. */
@@ -14,7 +24,7 @@ export class OpenRecord {
   ) {}
 
   static of(path: string, vm: string, isUnnamed: boolean): OpenRecord {
-    return new OpenRecord(path, vm, isUnnamed, `${Date.now().toString(36)}-${process.pid.toString(36)}`);
+    return new OpenRecord(path, vm, isUnnamed, newRun());
   }
 
   /**
