@@ -19,9 +19,8 @@ export function isJournal(env: NodeJS.ProcessEnv): boolean {
 
 /** Whether stderr is a file, in which nothing says when a line came; what is under a journal has that already. */
 export function isFile(env: NodeJS.ProcessEnv): boolean {
-  if (env['JOURNAL_STREAM']) return false;
   try {
-    return fstatSync(2).isFile();
+    return fstatSync(2).isFile() && !isJournal(env);
   } catch {
     return false;
   }
