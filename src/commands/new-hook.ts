@@ -10,6 +10,7 @@ import {
   lifecycleHooks,
 } from '../hook/find.js';
 import { unknownHook } from './unknown-hook.js';
+import { isDirectory, isThere } from '../system/is-there.js';
 import { createParents } from '../system/make-directories.js';
 import { findWayFault, shellQuote } from '../system/permissions.js';
 import { type SignalName, parseSignal } from '../signals/names.js';
@@ -183,6 +184,8 @@ function starterFor(
 
 /** @throws {UsageError} if another user could put their own in the place of what is written there */
 function refuseOthersDirectory(asked: string, directory: string): void {
+  if (isThere(directory) && !isDirectory(directory))
+    throw new UsageError(`--new-hook ${asked}: ${directory} is no directory: name another with --hooks`);
   const fault = findWayFault(directory);
   if (fault !== null)
     throw new UsageError(

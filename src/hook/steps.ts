@@ -1,15 +1,12 @@
 import { accessSync, constants, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { isDirectory } from '../system/is-there.js';
 import type { HookFile } from './find.js';
 import { findDirectoryFault } from './trust.js';
 
 /** True for a directory of steps. */
 export function isDirectoryOfSteps({ path }: HookFile): boolean {
-  try {
-    return path.endsWith('.d') && statSync(path).isDirectory();
-  } catch {
-    return false;
-  }
+  return path.endsWith('.d') && isDirectory(path);
 }
 
 /** As run-parts(8) has it: a name with a dot or a tilde is what an editor or a package manager has left. */

@@ -77,6 +77,8 @@ test('--new-hook and --try name what was probably meant, and the one that cannot
       assert.match(stderr, new RegExp(`^qemu-trap: ${option} ${name}: .*\n$`));
       assert.match(stderr.trim(), says);
     }
+  lab.hook('SIGKILL', '#!/bin/sh\n');
+  assert.match(call('--try', 'SIGKILL', '--hooks', lab.hooks).stderr, /SIGKILL cannot be trapped/);
   for (const name of ['start', 'ready', 'end']) {
     const { status, stderr } = call('--try', name, '--hooks', lab.hooks);
     assert.equal(status, 125);
@@ -168,6 +170,7 @@ test('--new-hook overwrites nothing, whatever its name, and says in one line wha
     ],
     [['Save'], /write --signal SIGTERM,script=save to use it, or --new-hook SIGTERM for a hook of your own$/m],
     [['INT', '--hooks', lab.file('file/hooks')], /cannot be written \(ENOTDIR\)/],
+    [['INT', '--hooks', '/dev/null'], /\/dev\/null is no directory: name another with --hooks/],
     [['INT', '--', 'qemu'], /runs no QEMU/],
   ] as const) {
     const { status, stderr, stdout } = call('--new-hook', ...words);

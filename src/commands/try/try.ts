@@ -27,7 +27,7 @@ function tried(asked: string, book: RuleBook): Rule {
 
 /** A hook was written for it. */
 function isOfNewerQemu(asked: string, { dirs }: RuleBook): boolean {
-  return 'error' in parseSignal(asked) && findEventHook(asked, dirs).length > 0;
+  return !/^SIG/.test(asked) && 'error' in parseSignal(asked) && findEventHook(asked, dirs).length > 0;
 }
 
 /** What is tried, for people. */
