@@ -113,7 +113,7 @@ export function describeNotice(notice: Notice): LogEvent {
         event,
         level: 'info',
         facts: { signal: notice.signal },
-        message: `${notice.signal} dropped: the hook said "not now" (status 75); the guest keeps running`,
+        message: `${notice.signal} dropped: the hook said "not now" (status 75); the VM stays as it is`,
       };
     case 'too-late':
       return {

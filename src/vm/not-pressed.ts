@@ -1,8 +1,10 @@
+import { buttonIsOthersMs } from '../dispatch/chain.js';
 import type { Log } from '../log/log.js';
 import { guestEnded, isExiting } from '../outcome/evidence.js';
 import { isRunning } from '../outcome/run-state.js';
 import { monitorCommandOf } from '../rules/rule.js';
 import type { SignalName } from '../signals/names.js';
+import { formatSeconds } from '../system/duration.js';
 import type { ControlMonitor } from './control-monitor.js';
 import type { Dispatcher } from './dispatcher.js';
 
@@ -23,10 +25,15 @@ export async function warnIfNotPressed(
   const { evidence, termination, shutdown: now } = dispatcher.state;
   if (dispatcher.isClosed || now?.since !== shutdown.since || now.presses > 0 || termination !== null) return;
   if (isExiting(evidence) || guestEnded(evidence) || !isRunning(evidence.runState)) return;
+  const { rule } = shutdown;
+  const when =
+    rule.timeoutMs === Infinity
+      ? `${formatSeconds(buttonIsOthersMs(rule))} after the signal`
+      : 'shortly before the deadline';
   const then =
-    monitorCommandOf(shutdown.rule) === null
+    monitorCommandOf(rule) === null
       ? 'nothing else asks the guest to shut down before the deadline'
-      : 'qemu-trap presses it shortly before the deadline if the guest is still running';
+      : `qemu-trap presses it ${when} if the guest is still running`;
   log({
     event: 'not-pressed',
     level: error === null ? 'info' : 'warning',

@@ -133,6 +133,11 @@ export function putBack(file: StateFile): void {
   renameSync(`${file.path}.refused`, file.path);
 }
 
+/** What is left of a save that was cut short is of no use when QEMU has gone. */
+export function removeUnfinished(file: StateFile): void {
+  for (const path of [file.part, `${file.part}.cat`]) removeQuietly(path);
+}
+
 const notMigratingWithinMs = 3_000;
 const pollMs = 50;
 

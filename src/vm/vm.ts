@@ -8,7 +8,7 @@ import { runFiles } from '../run-dir/files.js';
 import type { SignalName } from '../signals/names.js';
 import { onTrapped } from '../signals/trap.js';
 import { readRest } from '../system/node-internals.js';
-import { atTerminal } from '../system/terminal.js';
+import { hearsCtrlC } from '../system/terminal.js';
 import { BringUp } from './bring-up.js';
 import { type FinishedRun, concludeRun } from './conclude.js';
 import type { RunContext, RunningQemu, ShutdownRequest } from './context.js';
@@ -17,6 +17,7 @@ import { Dispatcher } from './dispatcher.js';
 import { EventHooks } from './event-hooks.js';
 import { SavedGuest } from './saved-guest.js';
 import { describeNotice } from './log-lines.js';
+import { removeUnfinished } from './saved-state.js';
 import { SignalHooks } from './signal-hooks.js';
 import { Survival } from './survival.js';
 import { Waker } from './waker.js';
@@ -107,6 +108,7 @@ export class Vm {
       whenReady: () => this.#makeReadyForSignals(),
     });
     this.#untrap = onTrapped(({ signal, at, times }) => {
+      const atTerminal = signal === 'SIGINT' && hearsCtrlC();
       this.#dispatcher.feed({ kind: 'signal', rule: this.#ruleOf(signal), times, atTerminal }, at);
     });
   }
@@ -133,7 +135,7 @@ export class Vm {
     this.#monitor.close();
     const isStillThere = this.#hasAbandoned;
     const exit = isStillThere ? atFirst : await this.#finish();
-    return concludeRun(this.context, this.running, this.#dispatcher.state, {
+    const finished = concludeRun(this.context, this.running, this.#dispatcher.state, {
       exit,
       started: this.#bringUp.hasStarted,
       savedGuest: this.#savedGuest,
@@ -141,6 +143,8 @@ export class Vm {
       overdueHook: this.shutdown === null ? null : this.#hooks.overdueHook(this.shutdown.signal),
       exitedAt,
     });
+    if (this.context.stateFile !== null && !isStillThere) removeUnfinished(this.context.stateFile);
+    return finished;
   }
 
   /** The wrapper of a QEMU that has exited has its time to exit, too. */

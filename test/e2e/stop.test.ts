@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync, openSync, readFileSync, writeFileSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  writeFileSync,
+  rmSync,
+} from 'node:fs';
 import { test } from 'node:test';
 import { identify } from '../../src/system/process-identity.js';
 import { isAlive, Lab, program, read, Trap, until } from '../support/lab.js';
@@ -251,11 +261,28 @@ test('a VM whose run directory was removed is found by its history and its lock,
   );
   const table = await call('--status', ...vms.state, vms.name('gone'));
   assert.match(table.stdout, /its run directory was removed: signals still work/);
-  const { status, stdout } = await call('--stop', ...vms.state, vms.name('gone'));
+  const asked = await call('--status', '--run-dir', lab.runDir, '--log', 'json', ...vms.state);
+  assert.equal(JSON.parse(asked.stdout).pid, trap.pid, 'also if its run directory is asked for');
+  const { status, stdout } = await call('--stop', '--all', '--run-dir', lab.runDir, ...vms.state);
   assert.equal(status, 0, stdout);
   assert.match(stdout, /^gone-\w+: SIGTERM: clean shutdown/);
   assert.equal(lab.said('bye'), 1);
   assert.equal(await trap.status(), 0);
+});
+
+test('a VM that is stopped during its hook start was not cut off, and has its name by then', async (t) => {
+  const vms = new Vms(t);
+  const { lab } = vms;
+  lab.hook('start', `#!/bin/sh\nuntil [ -e '${lab.file('go')}' ]; do sleep 0.05; done\n`);
+  const trap = lab.start({ options: ['--hooks', lab.hooks, '--name', vms.name('early'), ...vms.state] });
+  await trap.event('hook-start');
+  const where = ['--run-dir', lab.runDir, ...vms.state];
+  const shown = await call('--status', ...where, '--log', 'json', vms.name('early'));
+  assert.equal(JSON.parse(shown.stdout).pid, trap.pid, shown.stderr);
+  const { status, stdout } = await call('--stop', ...where, vms.name('early'));
+  assert.equal(status, 0, stdout);
+  assert.match(stdout, /^early-\w+: SIGTERM: QEMU was not started: SIGTERM came during the hook start/);
+  await trap.status();
 });
 
 test('--stop --all, in a world of its own: every VM of this user', {
@@ -334,17 +361,21 @@ test('--status --alert and --log prometheus: what the last ends were, of VMs tha
 test('the text log in a file says when each line came; under a journal, and in a pipe, it does not', async (t) => {
   const lab = new Lab(t);
   const stamp = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z qemu-trap: /;
-  for (const [where, env, isStamped] of [
-    ['file', {}, true],
-    ['journal', { JOURNAL_STREAM: '8:1' }, false],
-    ['pipe', {}, false],
+  for (const [where, isStamped] of [
+    ['file', true],
+    ['journal', false],
+    ['pipe', false],
   ] as const) {
     const path = lab.file(`log-${where}`);
+    const fd = openSync(path, 'w');
+    const { dev, ino } = fstatSync(fd, { bigint: true });
     const trap = lab.start({
       log: 'text',
-      env,
-      stdio: ['ignore', 'pipe', where === 'pipe' ? 'pipe' : openSync(path, 'w')],
+      // That of stdout, say, is not that of stderr.
+      env: { JOURNAL_STREAM: where === 'journal' ? `${dev}:${ino}` : '8:1' },
+      stdio: ['ignore', 'pipe', where === 'pipe' ? 'pipe' : fd],
     });
+    closeSync(fd);
     const said = (): string => (where === 'pipe' ? trap.stderr : readFileSync(path, 'utf8'));
     await until('it runs', () => said().includes('the VM is running'));
     trap.kill('SIGQUIT');
