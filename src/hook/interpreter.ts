@@ -1,4 +1,5 @@
 import { basename } from 'node:path';
+import { isDirectory } from '../system/is-there.js';
 import { shellQuote, type Fault } from '../system/permissions.js';
 import { findInPath, isExecutable } from '../system/search-path.js';
 import { readHead } from '../system/small-file.js';
@@ -62,17 +63,18 @@ export function findInterpreterFault(path: string, searchPath: string): Fault | 
       fix: `sed -i 's/\\r$//' ${shellQuote(path)}`,
     };
   }
+  const edit = `\${EDITOR:-vi} ${shellQuote(path)}`;
   const missing = (name: string): Fault => {
     const elsewhere = findInPath(searchPath, basename(name));
     return {
       what: `its interpreter ${name} does not exist`,
-      fix:
-        elsewhere === null
-          ? `\${EDITOR:-vi} ${shellQuote(path)}`
-          : `sed -i '1s|${name}|${elsewhere}|' ${shellQuote(path)}`,
+      fix: elsewhere === null ? edit : `sed -i '1s|${name}|${elsewhere}|' ${shellQuote(path)}`,
     };
   };
+  if (isDirectory(interpreter)) return { what: `its interpreter ${interpreter} is a directory`, fix: edit };
   if (!isExecutable(interpreter)) return missing(interpreter);
+  if (line.trimEnd() === `#!${interpreter}` && basename(interpreter) === 'env')
+    return { what: `its first line gives ${interpreter} no interpreter to run`, fix: edit };
   if (program === null) return null;
   const isThere = program.includes('/') ? isExecutable(program) : findInPath(searchPath, program) !== null;
   return isThere ? null : missing(program);

@@ -13,6 +13,7 @@ import {
 import { basename, dirname } from 'node:path';
 import { nearest } from '../system/near-miss.js';
 import { bundledHooks } from './find.js';
+import { isShortage } from '../system/spare-descriptor.js';
 import { findWayFault, openToOthers, openToReplacing, shellQuote, type Fault } from '../system/permissions.js';
 
 type TrustResult = { readonly trusted: true } | ({ readonly trusted: false } & Fault);
@@ -95,7 +96,8 @@ export function checkTrust(path: string, ours: boolean): TrustResult {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return distrust(ours ? missingOfOurs(basename(path)) : missing(path));
-    return distrust({ what: `it cannot be opened (${code})`, fix: `ls -lL ${shellQuote(path)}` });
+    const fix = isShortage(error) ? 'raise the limit on open files (ulimit -n)' : `ls -lL ${shellQuote(path)}`;
+    return distrust({ what: `it cannot be opened (${code})`, fix });
   }
   try {
     const stats = fstatSync(fd);

@@ -12,6 +12,7 @@ import { runFiles, signalOfHookFile } from '../run-dir/files.js';
 import { openSavedState, type StateFile } from './saved-state.js';
 import { trappableSignals, type SignalName } from '../signals/names.js';
 import { errorText, UsageError } from '../system/usage-error.js';
+import { hasProc } from '../system/processes.js';
 import { isIdentityAlive, pidOf } from '../system/process-identity.js';
 import type { Adoption, RunningQemu } from './context.js';
 import { killQuietly, wakeStopped } from '../system/send-signal.js';
@@ -97,7 +98,8 @@ export async function takeOver(request: TakeoverRequest): Promise<Takeover> {
   const cleared = leftoverHooksGone(runDir);
   const adopted = await findLeftQemu(request).catch((error: unknown) => {
     runDir.leaves = true;
-    throw new UsageError(`cannot take over the QEMU left running in ${runDir.path}: ${errorText(error)}`);
+    const fix = hasProc() ? '' : ': mount /proc (mount -t proc proc /proc)';
+    throw new UsageError(`cannot take over the QEMU left running in ${runDir.path}: ${errorText(error)}${fix}`);
   });
   if (adopted === null) return { left: null, cleared };
   const adoption: Adoption = {

@@ -23,6 +23,8 @@ test('the interpreter that the first line names', (t) => {
     ['#!/usr/bin/env sh', null],
     ['#!/usr/bin/env -S FOO=bar -u BAR sh -e', null],
     ['no first line of a script', null],
+    ['#!/usr', /its interpreter \/usr is a directory/],
+    ['#!/usr/bin/env', /its first line gives \/usr\/bin\/env no interpreter to run/],
     ['#!/nowhere/sh', /its interpreter \/nowhere\/sh does not exist/],
     ['#!/usr/bin/env no-such-program', /its interpreter no-such-program does not exist/],
     ['#!/bin/sh\r', /ends in a carriage return/],
