@@ -11,6 +11,11 @@ import { Linux, needsLinux, says } from '../support/linux.js';
  */
 
 const short = ['--timeout', '3'];
+/**
+ * A young guest is pressed again after as long as it has been there: if that is just before the deadline, nothing is known
+ * of that press.
+ */
+const twice = ['--press', '1,60'];
 const inProcess = ['--signal', 'TERM,monitorcommand=system_powerdown'];
 
 /** A hook `end` that writes down what it is told. */
@@ -44,7 +49,8 @@ for (const [temper, button, words] of [
 ] as const) {
   test(`a guest that is ${temper}: ${button} is told everywhere, with the next step`, async (t) => {
     const lab = new Lab(t);
-    const trap = await cutOff(lab, { temper, options: ['--name', 'vm', ...short] });
+    const press = button === 'taken' ? twice : [];
+    const trap = await cutOff(lab, { temper, options: ['--name', 'vm', ...short, ...press] });
     assertTold(lab, trap, button, words);
     if (button !== 'taken') assert.equal(trap.events('powerdown').length, 2, 'not before the last quarter');
     const told = trap.events('button').map((line) => line['button']);
@@ -207,7 +213,7 @@ for (const [machine, firmware] of [
 test('a real Linux in which nothing acts on the button: taken', needsLinux, async (t) => {
   const lab = new Lab(t);
   const linux = new Linux(lab);
-  const trap = lab.start({ command: linux.command({ words: ['ignore'] }), options: ['--timeout', '4'] });
+  const trap = lab.start({ command: linux.command({ words: ['ignore'] }), options: ['--timeout', '4', ...twice] });
   await linux.says(says.up);
   trap.kill('SIGTERM');
   assert.equal(await trap.status(), 124, trap.stderr);
@@ -228,7 +234,8 @@ for (const [version, path] of [
     ] as const) {
       const lab = new Lab(t);
       const [, ...words] = lab.guest(temper);
-      const trap = await cutOff(lab, { command: [resolve(path), ...words] });
+      const press = button === 'taken' ? twice : [];
+      const trap = await cutOff(lab, { command: [resolve(path), ...words], options: [...short, ...press] });
       assert.equal(trap.verdict['button'], button, trap.stderr);
     }
   });
