@@ -80,6 +80,13 @@ function placesOfQemus(): string[] {
   });
 }
 
+/** @param qemu its pid and start time */
+function lookAtQemu(qemu: string): Pick<FoundVm, 'qemuPid' | 'uptimeMs'> {
+  if (!isIdentityAlive(qemu)) return { qemuPid: null, uptimeMs: null };
+  const process = readProcess(pidOf(qemu));
+  return { qemuPid: pidOf(qemu), uptimeMs: process === null ? null : ageMs(process) };
+}
+
 function look(runDir: string, uid: number, stateDir: string | null, env: NodeJS.ProcessEnv): FoundVm | null {
   const holder = readSmallFile(join(runDir, runFiles.lock), longestIdentity) ?? '';
   const qemu =
@@ -88,7 +95,6 @@ function look(runDir: string, uid: number, stateDir: string | null, env: NodeJS.
   const served = isIdentityAlive(holder);
   const runs = isIdentityAlive(qemu);
   if (!served && !runs) return null;
-  const process = runs ? readProcess(pidOf(qemu)) : null;
   const status = readStatus(join(runDir, runFiles.status));
   return {
     // A qemu-trap that was killed soon after its start has not written the status yet.
@@ -96,8 +102,7 @@ function look(runDir: string, uid: number, stateDir: string | null, env: NodeJS.
     runDir,
     uid,
     pid: served ? pidOf(holder) : null,
-    qemuPid: runs ? pidOf(qemu) : null,
-    uptimeMs: process === null ? null : ageMs(process),
+    ...lookAtQemu(qemu),
     status,
     // A path that another user has chosen is not opened.
     records: status?.history && uid === ownUid ? recall(status.history) : [],
@@ -121,19 +126,7 @@ function lookInHistories(
     const uid = ownerOf(runDir);
     const seen = uid === null ? null : look(runDir, uid, stateDir, env);
     if (seen !== null) return [seen];
-    const process = isIdentityAlive(qemu) ? readProcess(pidOf(qemu)) : null;
-    return [
-      {
-        name: vm,
-        runDir: null,
-        uid: ownUid,
-        pid,
-        qemuPid: process === null ? null : pidOf(qemu),
-        uptimeMs: process === null ? null : ageMs(process),
-        status: null,
-        records: recall(path),
-      },
-    ];
+    return [{ name: vm, runDir: null, uid: ownUid, pid, ...lookAtQemu(qemu), status: null, records: recall(path) }];
   });
 }
 
