@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, writeFileSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { test } from 'node:test';
-import { Lab, monitor, runState as status, until } from '../support/lab.js';
+import { Lab, monitor, runState as status, type Trap, until } from '../support/lab.js';
 
 const links = {
   'the bundled hook': [],
@@ -161,9 +161,9 @@ until qmp query-migrate | grep -q '"completed"'; do sleep 0.05; done
 until [ -e go ]; do sleep 0.05; done
 `;
 
-test('a hook that migrates its guest into a file may finish its work before QEMU is told to quit', async (t) => {
-  const lab = new Lab(t);
-  lab.hook('SIGTERM', `${migrates}mv written.part written\n`);
+/** A guest whose hook of SIGTERM migrates it into a file, and then does `more`, to its end. */
+async function stopWhileMigrated(lab: Lab, more: string): Promise<Trap> {
+  lab.hook('SIGTERM', `${migrates}${more}\n`);
   const trap = await lab.startGuest({ options: ['--hooks', lab.hooks] });
   const { client, socket } = await monitor(lab);
   trap.kill('SIGTERM');
@@ -172,24 +172,22 @@ test('a hook that migrates its guest into a file may finish its work before QEMU
   await client.execute('query-version');
   writeFileSync(lab.file('go'), '');
   assert.equal(await trap.status(), 0);
+  socket.destroy();
+  return trap;
+}
+
+test('a hook that migrates its guest into a file may finish its work before QEMU is told to quit', async (t) => {
+  const lab = new Lab(t);
+  const trap = await stopWhileMigrated(lab, 'mv written.part written');
   assert.ok(existsSync(lab.file('written')), 'the hook was not ended before it was done');
   assert.deepEqual([trap.verdict['end'], trap.verdict['cause']], ['migrated', 'migrated']);
-  socket.destroy();
 });
 
 test('a hook that migrates its guest into a file, as a backup, may let it go on and shut it down', async (t) => {
   const lab = new Lab(t);
-  lab.hook('SIGTERM', `${migrates}qmp cont\nqmp system_powerdown\n`);
-  const trap = await lab.startGuest({ options: ['--hooks', lab.hooks] });
-  const { client, socket } = await monitor(lab);
-  trap.kill('SIGTERM');
-  await until('it is migrated', async () => (await status(client)) === 'postmigrate');
-  await client.execute('query-version');
-  writeFileSync(lab.file('go'), '');
-  assert.equal(await trap.status(), 0);
+  const trap = await stopWhileMigrated(lab, 'qmp cont\nqmp system_powerdown');
   assert.equal(lab.said('bye'), 1);
   assert.deepEqual([trap.verdict['end'], trap.verdict['cut_off']], ['guest-shutdown', false]);
-  socket.destroy();
 });
 
 for (const [by, options, hook] of [
